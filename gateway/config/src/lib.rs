@@ -1,1 +1,28 @@
-//! Placeholder.
+//! The configuration that operator and gateway share, and the rules it obeys.
+//!
+//! Two input forms lead here, the `BifrostGateway` resource and the guide's `config.json`. Each becomes a [`Draft`], and
+//! [`validate`] is the one place where a draft becomes a [`Config`]: nothing later checks, defaults or parses again.
+//! What the operator publishes to the gateway pods ([`published`]) and what they report back ([`report`]) lie here too, so
+//! that both sides use the same types.
+//!
+//! Pure: no tokio, no HTTP, no Kubernetes client. Time, environment and files are arguments.
+
+mod base_url;
+pub mod catalog;
+mod draft;
+pub mod file;
+mod model;
+mod problem;
+pub mod published;
+pub mod report;
+mod secret;
+pub mod units;
+mod validate;
+
+pub use base_url::{BaseUrl, BaseUrlError, Scheme};
+pub use catalog::ProviderType;
+pub use draft::{Draft, KeyDraft, MigrationDraft, NetworkDraft, ProviderDraft, StickinessDraft, StickinessKind};
+pub use model::{Client, Config, Key, Migration, Network, Provider, StickyKey, Strategy};
+pub use problem::{Problem, Reason};
+pub use secret::{KeyValues, SecretValue};
+pub use validate::{AddressRule, check_key, validate};

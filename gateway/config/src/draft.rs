@@ -1,0 +1,108 @@
+//! A configuration before it was checked: what both input forms become. Every value that can be wrong is still a text or optional,
+//! and carries the path under which its author knows it.
+
+use crate::ProviderType;
+
+/// A whole configuration, unchecked. Paths of problems are made of `root` and the member names.
+#[derive(Debug, Clone, Default)]
+pub struct Draft {
+    /// Path of the `client.maxRequestBody` member, and its value in bytes or as a size.
+    pub max_request_body: Option<(String, String)>,
+    /// PEM certificates that are trusted beside the built-in ones.
+    pub ca_bundle: Option<String>,
+    /// Providers in the order of the input.
+    pub providers: Vec<ProviderDraft>,
+    /// Provider keys; the values are apart.
+    pub keys: Vec<KeyDraft>,
+    /// How traffic is split.
+    pub migration: MigrationDraft,
+}
+
+/// One provider, unchecked.
+#[derive(Debug, Clone)]
+pub struct ProviderDraft {
+    /// Path of this entry in the input.
+    pub path: String,
+    /// Its name, by which keys and `provider/model` refer to it.
+    pub name: String,
+    /// Which vendor it is.
+    pub provider_type: ProviderType,
+    /// Path of the base URL in the input, and the URL; none: the vendor's.
+    pub base_url: Option<(String, String)>,
+    /// Time limits.
+    pub network: NetworkDraft,
+}
+
+/// Time limits of one provider as texts such as `10s`, each with its path.
+#[derive(Debug, Clone, Default)]
+pub struct NetworkDraft {
+    /// Connection and TLS handshake.
+    pub connect_timeout: Option<(String, String)>,
+    /// From the request's last byte to the answer's head.
+    pub first_byte_timeout: Option<(String, String)>,
+    /// A whole call that is no stream.
+    pub request_timeout: Option<(String, String)>,
+    /// Silence within a stream.
+    pub stream_idle_timeout: Option<(String, String)>,
+}
+
+/// One provider key, unchecked and without its value.
+#[derive(Debug, Clone)]
+pub struct KeyDraft {
+    /// Path of this entry in the input.
+    pub path: String,
+    /// Unique name.
+    pub name: String,
+    /// Name of the provider it belongs to.
+    pub provider: String,
+    /// Models it serves; empty: all.
+    pub models: Vec<String>,
+    /// Relative weight.
+    pub weight: u32,
+    /// The kill switch.
+    pub enabled: bool,
+    /// Hosts it may be sent to; empty: the vendor's.
+    pub hosts: Vec<String>,
+}
+
+/// The split, unchecked.
+#[derive(Debug, Clone, Default)]
+pub struct MigrationDraft {
+    /// Path of the `migration` member.
+    pub path: String,
+    /// `Some(true)`: Canary, `Some(false)`: DropIn, none: Canary where a percent is given, else DropIn.
+    pub canary: Option<bool>,
+    /// Share of the eligible traffic that takes the bifrost arm, 0 to 100.
+    pub canary_percent: Option<i64>,
+    /// What holds a user on an arm.
+    pub stickiness: StickinessDraft,
+    /// The salt where `stickiness` names none: `<namespace>/<name>`.
+    pub default_salt: String,
+}
+
+/// Stickiness, unchecked.
+#[derive(Debug, Clone, Default)]
+pub struct StickinessDraft {
+    /// Where the sticky key comes from.
+    pub kind: StickinessKind,
+    /// The header, for [`StickinessKind::Header`].
+    pub header: Option<String>,
+    /// Salt of the hash.
+    pub salt: Option<String>,
+}
+
+/// Where a sticky key comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum StickinessKind {
+    /// Session header, else the user in the body.
+    #[default]
+    Auto,
+    /// A header that the resource names.
+    Header,
+    /// Only the user in the body.
+    Body,
+    /// The caller's credential: whole applications move together.
+    Credential,
+    /// Each request by itself.
+    None,
+}

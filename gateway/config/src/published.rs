@@ -1,0 +1,256 @@
+//! What the operator publishes for the pods of one gateway: the members of its one ConfigMap and its one Secret.
+//!
+//! `stable.json` is the [`Config`], `traffic.json` the traffic table; `state.json` is the operator's own notebook, which pods do
+//! not read. A member that a pod does not know is reported, not refused, and a pod reads one `configVersion` older and newer than
+//! its own, so that operator and gateway can be upgraded one after the other.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{Config, KeyValues, Migration, SecretValue, StickyKey, Strategy};
+
+/// The form of `stable.json` that this code writes.
+pub const CONFIG_VERSION: u32 = 1;
+/// ConfigMap member: the configuration.
+pub const STABLE: &str = "stable.json";
+/// ConfigMap member: the traffic table.
+pub const TRAFFIC: &str = "traffic.json";
+/// ConfigMap member: the operator's notebook.
+pub const STATE: &str = "state.json";
+/// Most bytes that `stable.json` may have; an object of the API server holds 1 MiB, and the candidate needs room beside it.
+pub const MAX_STABLE_BYTES: usize = 450 * 1024;
+/// Secret member: the token that the operator shows on the admin port.
+pub const ADMIN_TOKEN: &str = "admin-token";
+/// Secret member: how often each key's value changed, as JSON `{"name": 3}`.
+pub const GENERATIONS: &str = "generations.json";
+/// Secret members with this prefix hold the value of the provider key named behind it.
+pub const KEY_PREFIX: &str = "key.";
+
+/// `stable.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stable {
+    /// Version of this form.
+    pub config_version: u32,
+    /// The configuration.
+    pub config: Config,
+}
+
+/// `traffic.json`: which requests take which arm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TrafficTable {
+    /// UID of the BifrostGateway; empty when standalone.
+    pub gateway_uid: String,
+    /// Number of this table; only ever rises for one UID.
+    pub epoch: u64,
+    /// Short name of the configuration's revision, for `x-bf-revision`.
+    pub revision: String,
+    /// How traffic moves onto the gateway.
+    pub strategy: Strategy,
+    /// Share of the eligible requests that takes the bifrost arm now, 0 to 100.
+    pub percent: u8,
+    /// What holds a user on an arm.
+    pub sticky_key: StickyKey,
+    /// Salt of the cohort hash.
+    pub salt: String,
+}
+
+impl TrafficTable {
+    /// The table that carries out a migration in full.
+    pub fn new(migration: &Migration, gateway_uid: &str, epoch: u64, revision: &str) -> Self {
+        Self {
+            gateway_uid: gateway_uid.to_owned(),
+            epoch,
+            revision: revision.to_owned(),
+            strategy: migration.strategy,
+            percent: migration.percent,
+            sticky_key: migration.sticky_key.clone(),
+            salt: migration.salt.clone(),
+        }
+    }
+}
+
+/// Why a published member cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishedError {
+    /// Not there.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// Not of its form.
+    #[error("{member} cannot be read: {source}")]
+    Malformed {
+        /// Which member.
+        member: &'static str,
+        /// The parser's words; these members hold no secrets.
+        source: serde_json::Error,
+    },
+    /// From a version too far away.
+    #[error("{STABLE} has configVersion {found}; this gateway reads {} to {}", CONFIG_VERSION - 1, CONFIG_VERSION + 1)]
+    Version {
+        /// What it says.
+        found: u32,
+    },
+}
+
+/// The two members that pods act upon, as read from one ConfigMap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// `stable.json`.
+    pub config: Config,
+    /// `traffic.json`.
+    pub traffic: TrafficTable,
+    /// Digest of the bytes received.
+    pub digest: String,
+    /// Paths of members that this version does not know.
+    pub unknown: Vec<String>,
+}
+
+impl Published {
+    /// Reads the members of a ConfigMap's `data`.
+    pub fn parse(data: &BTreeMap<String, String>) -> Result<Self, PublishedError> {
+        let stable = data.get(STABLE).ok_or(PublishedError::Missing(STABLE))?;
+        let traffic = data.get(TRAFFIC).ok_or(PublishedError::Missing(TRAFFIC))?;
+        let mut unknown = Vec::new();
+        // The version first: a later form may not fit this one's types.
+        let Version { config_version } = read(STABLE, stable, &mut Vec::new())?;
+        if config_version.abs_diff(CONFIG_VERSION) > 1 {
+            return Err(PublishedError::Version { found: config_version });
+        }
+        let parsed: Stable = read(STABLE, stable, &mut unknown)?;
+        let table: TrafficTable = read(TRAFFIC, traffic, &mut unknown)?;
+        Ok(Self { config: parsed.config, traffic: table, digest: digest(stable, traffic), unknown })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Version {
+    config_version: u32,
+}
+
+fn read<T: DeserializeOwned>(member: &'static str, text: &str, unknown: &mut Vec<String>) -> Result<T, PublishedError> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    serde_ignored::deserialize(&mut deserializer, |path| unknown.push(format!("{member}: {path}")))
+        .map_err(|source| PublishedError::Malformed { member, source })
+}
+
+/// Digest of the two members, as pods report it and the operator compares it.
+pub fn digest(stable: &str, traffic: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update((stable.len() as u64).to_be_bytes());
+    hash.update(stable);
+    hash.update(traffic);
+    hex(&hash.finalize())
+}
+
+/// Short name of a configuration's revision: the first ten digits of its digest.
+pub fn revision(stable: &str) -> String {
+    let mut name = hex(&Sha256::digest(stable));
+    name.truncate(10);
+    name
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// What a pod takes from the gateway's Secret.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PublishedKeys {
+    /// Values by key name.
+    pub values: KeyValues,
+    /// How often each value changed.
+    pub generations: BTreeMap<String, u64>,
+    /// What the operator shows on the admin port.
+    pub admin_token: Option<SecretValue>,
+}
+
+impl PublishedKeys {
+    /// Reads the members of a Secret's `data`, decoded from base64. A member that is no text is left out.
+    pub fn parse<'a>(data: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
+        let mut keys = Self::default();
+        for (member, bytes) in data {
+            let Ok(text) = std::str::from_utf8(bytes) else { continue };
+            match member {
+                ADMIN_TOKEN => keys.admin_token = Some(SecretValue::new(text)),
+                GENERATIONS => keys.generations = serde_json::from_str(text).unwrap_or_default(),
+                member => {
+                    if let Some(name) = member.strip_prefix(KEY_PREFIX) {
+                        keys.values.insert(name.to_owned(), SecretValue::new(text));
+                    }
+                }
+            }
+        }
+        keys
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{AddressRule, Draft, ProviderDraft, ProviderType, validate};
+
+    fn published() -> BTreeMap<String, String> {
+        let draft = Draft {
+            providers: vec![ProviderDraft {
+                path: "p".into(),
+                name: "openai".into(),
+                provider_type: ProviderType::OpenAI,
+                base_url: None,
+                network: Default::default(),
+            }],
+            ..Draft::default()
+        };
+        let (config, migration) = validate(&draft, AddressRule::NoLocal).unwrap();
+        let stable = serde_json::to_string(&Stable { config_version: CONFIG_VERSION, config }).unwrap();
+        let traffic = serde_json::to_string(&TrafficTable::new(&migration, "uid", 7, &revision(&stable))).unwrap();
+        BTreeMap::from([(STABLE.to_owned(), stable), (TRAFFIC.to_owned(), traffic)])
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let data = published();
+        let read = Published::parse(&data).unwrap();
+        assert_eq!(read.traffic.epoch, 7);
+        assert_eq!(read.config.providers[0].base_url.to_string(), "https://api.openai.com");
+        assert_eq!(read.digest, digest(&data[STABLE], &data[TRAFFIC]));
+        assert!(read.unknown.is_empty());
+    }
+
+    #[test]
+    fn a_later_member_is_reported_and_does_no_harm() {
+        let mut data = published();
+        let later = data[STABLE].replacen("\"client\":{", "\"client\":{\"later\":1,", 1);
+        data.insert(STABLE.into(), later);
+        assert_eq!(Published::parse(&data).unwrap().unknown, ["stable.json: config.client.later"]);
+    }
+
+    #[test]
+    fn a_form_two_versions_away_is_refused() {
+        let mut data = published();
+        let far = data[STABLE].replacen("\"configVersion\":1", "\"configVersion\":3", 1);
+        data.insert(STABLE.into(), far);
+        assert!(matches!(Published::parse(&data), Err(PublishedError::Version { found: 3 })));
+    }
+
+    #[test]
+    fn key_values_do_not_show_in_debug() {
+        let keys = PublishedKeys::parse([
+            ("key.main", b"sk-secret\n".as_slice()),
+            ("generations.json", br#"{"main":2}"#),
+            ("admin-token", b"tok-1"),
+        ]);
+        assert_eq!(keys.values["main"].expose(), "sk-secret");
+        assert_eq!(keys.generations["main"], 2);
+        let shown = format!("{keys:?}");
+        assert!(!shown.contains("sk-secret") && !shown.contains("tok-1"), "{shown}");
+    }
+}
