@@ -1,0 +1,95 @@
+//! Admit: the gateway's own pages, and what no later phase could serve.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode};
+use hyper::body::{Body, Incoming};
+
+use super::Inbound;
+use crate::front::error::{Fault, GatewayError};
+use crate::front::route::NoRoute;
+use crate::server::Shard;
+use crate::server::drain::Stage;
+use crate::snapshot::Snapshot;
+
+/// A page of the gateway's own.
+pub struct OwnPage {
+    /// Status.
+    pub status: StatusCode,
+    /// `content-type`
+    pub content_type: HeaderValue,
+    /// The body.
+    pub body: Bytes,
+    /// The path, as metrics name it.
+    pub path: &'static str,
+}
+
+/// `/health`, and `/metrics` where applications may see it.
+pub async fn own_page(shard: &Shard, method: &Method, path: &str) -> Option<OwnPage> {
+    // Every page of a front lies deeper, so that requests of applications pay one comparison.
+    if path.len() > 8 || (method != Method::GET && method != Method::HEAD) {
+        return None;
+    }
+    match path {
+        "/health" => Some(OwnPage {
+            status: StatusCode::OK,
+            content_type: HeaderValue::from_static("application/json"),
+            body: Bytes::from_static(br#"{"status":"ok","components":{}}"#),
+            path: "/health",
+        }),
+        "/metrics" => {
+            let metrics = shard.shared.metrics_for_apps.clone()?;
+            Some(OwnPage {
+                status: StatusCode::OK,
+                content_type: HeaderValue::from_static(crate::telemetry::CONTENT_TYPE),
+                body: metrics.render().await.into(),
+                path: "/metrics",
+            })
+        }
+        _ => None,
+    }
+}
+
+/// The answer to a path that leads nowhere.
+pub fn no_route(no_route: NoRoute, path: &str) -> GatewayError {
+    match no_route {
+        NoRoute::UnknownFront => GatewayError::new(
+            Fault::UnknownPath,
+            format!("nothing is served at {}: base URLs of this gateway end in /openai or /anthropic", shorten(path)),
+        ),
+        NoRoute::Unsafe => GatewayError::new(Fault::UnsafePath, "the path has empty, relative or encoded segments: send it spelled out"),
+    }
+}
+
+/// Lets a request in, with the configuration it will see to its end.
+pub fn admit(shard: &Shard, inbound: &Inbound<'_>, body: &Incoming) -> Result<Arc<Snapshot>, GatewayError> {
+    if shard.shared.drain.stage() == Stage::Cutoff {
+        return Err(GatewayError::new(Fault::ShuttingDown, "this gateway pod is shutting down: send the request again"));
+    }
+    let Some(snapshot) = shard.snapshot() else {
+        return Err(GatewayError::new(Fault::NotReady, "this gateway pod has not loaded its configuration yet: send the request again"));
+    };
+    if inbound.head.get("upgrade").is_some_and(|value| value.eq_ignore_ascii_case(b"websocket")) {
+        return Err(GatewayError::new(Fault::UpgradeNotServed, "WebSocket upgrades are not served yet: use HTTP with server-sent events"));
+    }
+    if body.size_hint().lower() > snapshot.max_request_body() {
+        return Err(too_large(&snapshot));
+    }
+    Ok(snapshot)
+}
+
+/// The answer to a body over the limit.
+pub fn too_large(snapshot: &Snapshot) -> GatewayError {
+    let limit = snapshot.max_request_body();
+    let place = match &snapshot.candidate.file {
+        Some(file) => format!("client.max_request_body_size_mb in {file}"),
+        None => "spec.config.client.maxRequestBody of the BifrostGateway".to_owned(),
+    };
+    GatewayError::new(Fault::BodyTooLarge, format!("the request's body is larger than {limit} bytes, the limit set by {place}"))
+}
+
+/// A path for a message: its start.
+fn shorten(path: &str) -> String {
+    path.chars().take(80).collect()
+}

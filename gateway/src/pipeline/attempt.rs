@@ -1,0 +1,217 @@
+//! Attempt: one call of the provider, on a kept or a new connection, within its time limits.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use http::uri::PathAndQuery;
+use http::{Method, StatusCode, Uri, header};
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+
+use super::admit::too_large;
+use super::choose::Arm;
+use super::decode::{Plan, RequestBody};
+use super::Inbound;
+use super::record::Ledger;
+use crate::deadline::Deadline;
+use crate::front::error::{Fault, GatewayError};
+use crate::http::{OnwardBody, StreamFault, without_key};
+use crate::memory::Charge;
+use crate::server::Shard;
+use crate::server::drain::Stage;
+use crate::snapshot::{Snapshot, Upstream};
+use crate::upstream::connect::{ConnectClass, ConnectError};
+use crate::upstream::pool::{Lease, SendError};
+
+/// How often a request that was not sent is sent again: kept connections may all have died at once.
+const MAX_DIALS: u32 = 3;
+
+/// A provider's answer, its body not read yet.
+pub struct Answer {
+    /// Head and body.
+    pub response: Response<Incoming>,
+    /// The connection it comes on.
+    pub lease: Lease,
+    /// The deadline of what follows.
+    pub deadline: Deadline,
+    /// When a plain answer must be over.
+    pub due: Instant,
+    /// Silence that ends a stream.
+    pub stream_idle: Duration,
+    /// How the request was carried out.
+    pub plan: Plan,
+    /// The configuration it was carried out under.
+    pub snapshot: Arc<Snapshot>,
+    /// The request body's share of the byte budget.
+    pub charge: Option<Charge>,
+}
+
+/// Calls the provider.
+pub async fn attempt(
+    shard: &Rc<Shard>,
+    inbound: Inbound<'_>,
+    body: RequestBody,
+    plan: Plan,
+    snapshot: Arc<Snapshot>,
+    deadline: Deadline,
+    ledger: &mut Ledger,
+) -> Result<Answer, GatewayError> {
+    let upstream = &snapshot.upstreams[plan.upstream];
+    let fault = Rc::new(Cell::new(None));
+    let (request, charge) = outbound(inbound, body, &plan, upstream, &snapshot, &fault, ledger.method())?;
+    ledger.key(plan.key.as_ref().map(|(name, ..)| name.clone()));
+    let network = &upstream.network;
+    let whole = Duration::from_millis(network.request_timeout_ms);
+    let first_byte = Duration::from_millis(network.first_byte_timeout_ms);
+    let streamed_up = matches!(request.body(), OnwardBody::Stream { .. });
+    let wait = match (plan.stream, streamed_up) {
+        (true, _) => first_byte,
+        (false, true) => whole,
+        (false, false) => first_byte.min(whole),
+    };
+    let sent = ledger.sending();
+    deadline.extend(wait);
+    let exchange = exchange(shard, upstream, request);
+    let (response, lease) = match race(shard, &deadline, exchange).await {
+        Raced::Done(Ok(done)) => done,
+        Raced::Done(Err(failure)) => return Err(failure.into_error(upstream, &snapshot, fault.get())),
+        Raced::Late => {
+            return Err(GatewayError::new(
+                Fault::UpstreamTimeout,
+                format!("provider {:?} sent no answer within {} s", &*upstream.name, wait.as_secs_f64()),
+            ));
+        }
+        Raced::Cutoff => return Err(GatewayError::new(Fault::ShuttingDown, "this gateway pod is shutting down: send the request again")),
+    };
+    let status = response.status();
+    if plan.arm == Arm::Bifrost && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        ledger.upstream_answered();
+        let key = plan.key.as_ref().map_or("", |(name, ..)| name);
+        tracing::warn!(provider = &*upstream.name, key, status = status.as_u16(), "the provider refused a pool key");
+        let message = format!("provider {:?} refused the gateway's key {key:?} with status {}: the key must be replaced", &*upstream.name, status.as_u16());
+        return Err(GatewayError::new(Fault::CredentialsRejected, message));
+    }
+    let stream_idle = Duration::from_millis(network.stream_idle_timeout_ms);
+    Ok(Answer { response, lease, deadline, due: sent + whole, stream_idle, plan, snapshot, charge })
+}
+
+/// Builds the request to the vendor.
+fn outbound(
+    inbound: Inbound<'_>,
+    body: RequestBody,
+    plan: &Plan,
+    upstream: &Upstream,
+    snapshot: &Snapshot,
+    fault: &Rc<Cell<Option<StreamFault>>>,
+    method: Method,
+) -> Result<(Request<OnwardBody>, Option<Charge>), GatewayError> {
+    let Inbound { route, query, mut head } = inbound;
+    let uri = uri(upstream, route.rest, query, plan.arm)?;
+    head.towards_vendor(plan.arm, upstream.vendor);
+    head.set(header::HOST, upstream.endpoint.authority.clone());
+    if let Some((_, name, value)) = &plan.key {
+        head.set(name.clone(), value.clone());
+    }
+    let (body, charge) = match body {
+        RequestBody::Whole(bytes, charge) => (OnwardBody::whole(plan.rewritten.clone().unwrap_or(bytes)), Some(charge)),
+        RequestBody::Stream(body) => (OnwardBody::stream(body, snapshot.max_request_body(), fault.clone()), None),
+    };
+    let mut request = Request::new(body);
+    *request.method_mut() = method;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = head.into_map();
+    Ok((request, charge))
+}
+
+/// The vendor's path: its version in front, the query as it came. On the bifrost arm a credential in it stays here.
+fn uri(upstream: &Upstream, rest: &str, query: Option<&str>, arm: Arm) -> Result<Uri, GatewayError> {
+    let mut text = String::with_capacity(upstream.path_prefix.len() + rest.len() + query.map_or(0, |q| q.len() + 1));
+    text.push_str(&upstream.path_prefix);
+    text.push_str(rest);
+    if let Some(query) = query {
+        let query = if arm == Arm::Bifrost { &without_key(query) } else { query };
+        if !query.is_empty() {
+            text.push('?');
+            text.push_str(query);
+        }
+    }
+    let path = PathAndQuery::try_from(text).map_err(|_| GatewayError::new(Fault::UnsafePath, "the path cannot be passed on"))?;
+    Ok(Uri::from(path))
+}
+
+/// Why an exchange failed.
+enum Failure {
+    Connect(ConnectError),
+    Lost(hyper::Error),
+    NeverSent,
+}
+
+/// Sends on a kept connection if there is one, else on a new one; a request that was not sent is sent again.
+async fn exchange(shard: &Shard, upstream: &Upstream, mut request: Request<OnwardBody>) -> Result<(Response<Incoming>, Lease), Failure> {
+    for _ in 0..MAX_DIALS {
+        let mut lease = match shard.pool.checkout(&upstream.endpoint) {
+            Some(lease) => lease,
+            None => shard.pool.connect(&upstream.endpoint, upstream.network.connect_timeout()).await.map_err(Failure::Connect)?,
+        };
+        match lease.send(request).await {
+            Ok(response) => return Ok((response, lease)),
+            Err(SendError::NotSent(back)) => request = back,
+            Err(SendError::Lost(error)) => return Err(Failure::Lost(error)),
+        }
+    }
+    Err(Failure::NeverSent)
+}
+
+impl Failure {
+    fn into_error(self, upstream: &Upstream, snapshot: &Snapshot, fault: Option<StreamFault>) -> GatewayError {
+        let provider = &*upstream.name;
+        match (fault, self) {
+            (Some(StreamFault::TooLarge), _) => too_large(snapshot),
+            (Some(StreamFault::Broken), _) => GatewayError::new(Fault::BodyBroken, "the request's body ended early"),
+            (None, Self::Connect(error)) => {
+                let fault = match error.class() {
+                    ConnectClass::Timeout => Fault::UpstreamTimeout,
+                    _ => Fault::UpstreamUnreachable,
+                };
+                GatewayError::new(fault, format!("provider {provider:?} cannot be reached: {error}"))
+            }
+            (None, Self::Lost(error)) => {
+                tracing::debug!(provider, %error, "the connection to the provider broke before its answer");
+                GatewayError::new(Fault::UpstreamBroken, format!("provider {provider:?} closed the connection before it answered"))
+            }
+            (None, Self::NeverSent) => {
+                GatewayError::new(Fault::UpstreamBroken, format!("provider {provider:?} closes every connection before a request is sent"))
+            }
+        }
+    }
+}
+
+/// What came first.
+enum Raced<T> {
+    Done(T),
+    Late,
+    Cutoff,
+}
+
+/// Waits for a future, its deadline, or the end of the drain. No timer is armed: the runtime's sweep wakes it.
+async fn race<F: Future>(shard: &Shard, deadline: &Deadline, future: F) -> Raced<F::Output> {
+    let mut future = pin!(future);
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(done) = future.as_mut().poll(cx) {
+            return Poll::Ready(Raced::Done(done));
+        }
+        if deadline.poll_expired(cx).is_ready() {
+            return Poll::Ready(Raced::Late);
+        }
+        if shard.shared.drain.stage() == Stage::Cutoff {
+            return Poll::Ready(Raced::Cutoff);
+        }
+        Poll::Pending
+    })
+    .await
+}

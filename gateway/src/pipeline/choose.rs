@@ -1,0 +1,301 @@
+//! Which provider, which arm, and why. Pure: the same inputs give the same answer in every pod.
+
+use bifrost_config::published::TrafficTable;
+use bifrost_config::{Strategy, StickyKey};
+use bifrost_wire::{Peek, bucket, takes_bifrost};
+
+use crate::front::error::{Fault, GatewayError};
+use crate::front::route::{Endpoint, Kind, Route};
+use crate::http::Head;
+use crate::snapshot::{OwnProvider, Snapshot};
+pub use crate::telemetry::Arm;
+
+/// Header by which an application names a session.
+pub const SESSION_HEADER: &str = "x-bf-session-id";
+/// Prefix of the credentials that this gateway issues itself.
+const VIRTUAL_KEY_PREFIX: &str = "sk-bf-";
+
+/// Why a request took its arm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Eligible: the percentage decided.
+    Canary,
+    /// Eligible: DropIn sends everything through the pipeline.
+    DropIn,
+    /// Eligible, but it may name state that belongs to the caller's account.
+    VendorState,
+    /// A path of the caller's account.
+    Account,
+    /// Not eligible: the caller has no credential of its own.
+    NoCredential,
+    /// Not eligible: the credential is this gateway's.
+    VirtualKey,
+    /// Not eligible: a model of another provider than the front's own.
+    OtherProvider,
+    /// Not eligible: `provider/model`, which the vendor would not understand.
+    ProviderPrefix,
+    /// Not eligible: the body names fallbacks.
+    Fallbacks,
+    /// Not eligible: several providers could be the front's own.
+    AmbiguousProvider,
+}
+
+impl Reason {
+    /// The reason as `x-bf-arm-reason` and metrics spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Canary => "canary",
+            Self::DropIn => "drop_in",
+            Self::VendorState => "vendor_state",
+            Self::Account => "account",
+            Self::NoCredential => "no_credential",
+            Self::VirtualKey => "virtual_key",
+            Self::OtherProvider => "other_provider",
+            Self::ProviderPrefix => "provider_prefix",
+            Self::Fallbacks => "fallbacks",
+            Self::AmbiguousProvider => "ambiguous_provider",
+        }
+    }
+
+    /// Whether the split counts this request.
+    pub const fn is_eligible(self) -> bool {
+        matches!(self, Self::Canary | Self::DropIn | Self::VendorState)
+    }
+}
+
+/// What was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Choice<'m> {
+    /// The arm.
+    pub arm: Arm,
+    /// Why.
+    pub reason: Reason,
+    /// Index of the provider in the snapshot.
+    pub upstream: usize,
+    /// The model as the provider knows it.
+    pub model: Option<&'m str>,
+    /// Whether the body names it otherwise, so that it must be renamed there.
+    pub renamed: bool,
+}
+
+/// What is known of the caller apart from the body.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Caller<'h> {
+    /// Its own credential.
+    pub credential: Option<&'h str>,
+    /// The value of the header that the stickiness looks at.
+    pub sticky_header: Option<&'h str>,
+}
+
+impl<'h> Caller<'h> {
+    /// Reads the caller's headers and query.
+    pub fn of(head: &'h Head, query: Option<&'h str>, table: &TrafficTable) -> Self {
+        let header = match &table.sticky_key {
+            StickyKey::Auto => Some(SESSION_HEADER),
+            StickyKey::Header { name } => Some(name.as_str()),
+            _ => None,
+        };
+        Self {
+            credential: head.credential().or_else(|| query.and_then(crate::http::key_in_query)),
+            sticky_header: header.and_then(|name| head.text(name)).filter(|value| !value.is_empty()),
+        }
+    }
+}
+
+/// Decides. `chance` is a random number for requests that nothing holds on an arm.
+pub fn choose<'m>(
+    route: &Route<'_>,
+    caller: Caller<'_>,
+    peek: Option<&'m Peek<'_>>,
+    snapshot: &Snapshot,
+    chance: u64,
+) -> Result<Choice<'m>, GatewayError> {
+    let own = snapshot.own_provider(route.front);
+    let model = peek.and_then(Peek::model);
+    if let Some((upstream, rest)) = model.and_then(|model| snapshot.split_model(model)) {
+        let reason = if own == OwnProvider::One(upstream) { Reason::ProviderPrefix } else { Reason::OtherProvider };
+        same_format(route, snapshot, upstream)?;
+        return Ok(Choice { arm: Arm::Bifrost, reason, upstream, model: Some(rest), renamed: true });
+    }
+    let upstream = match own {
+        OwnProvider::One(upstream) => upstream,
+        OwnProvider::Ambiguous => return Err(ambiguous(route, snapshot)),
+        OwnProvider::Missing => return Err(missing(route, snapshot)),
+    };
+    let choice = |arm, reason| Choice { arm, reason, upstream, model, renamed: false };
+    if route.kind == Kind::Account {
+        return match caller.credential {
+            Some(credential) if !is_virtual(credential) => Ok(choice(Arm::Baseline, Reason::Account)),
+            _ => Err(GatewayError::new(
+                Fault::CredentialRequired,
+                format!(
+                    "{} belongs to an account at {}: send your own credential; the gateway's keys are not used for it",
+                    route.rest, snapshot.upstreams[upstream].name
+                ),
+            )),
+        };
+    }
+    let reason = match caller.credential {
+        None => Some(Reason::NoCredential),
+        Some(credential) if is_virtual(credential) => Some(Reason::VirtualKey),
+        Some(_) if peek.is_some_and(Peek::has_fallbacks) => Some(Reason::Fallbacks),
+        Some(_) => None,
+    };
+    if let Some(reason) = reason {
+        return Ok(choice(Arm::Bifrost, reason));
+    }
+    let (arm, reason) = split(route, caller, peek, snapshot.traffic(), chance);
+    Ok(choice(arm, reason))
+}
+
+/// The split of eligible traffic.
+fn split(route: &Route<'_>, caller: Caller<'_>, peek: Option<&Peek<'_>>, table: &TrafficTable, chance: u64) -> (Arm, Reason) {
+    if table.strategy == Strategy::DropIn {
+        return (Arm::Bifrost, Reason::DropIn);
+    }
+    let sticky = sticky_key(caller, peek, table);
+    let may_be_stored = route.kind == Kind::Json(Endpoint::Responses) && peek.is_none_or(|peek| peek.store.as_ref().is_none_or(|store| store.value));
+    if may_be_stored && sticky.is_none() && table.percent < 100 {
+        return (Arm::Baseline, Reason::VendorState);
+    }
+    let bucket = match sticky {
+        Some(key) => bucket(&table.salt, key),
+        None => (chance % 10_000) as u16,
+    };
+    let arm = if takes_bifrost(bucket, table.percent) { Arm::Bifrost } else { Arm::Baseline };
+    (arm, Reason::Canary)
+}
+
+/// What holds this request's user on an arm.
+fn sticky_key<'a>(caller: Caller<'a>, peek: Option<&'a Peek<'_>>, table: &TrafficTable) -> Option<&'a str> {
+    let user = || peek.and_then(Peek::end_user).filter(|user| !user.is_empty());
+    match table.sticky_key {
+        StickyKey::Auto => caller.sticky_header.or_else(user),
+        StickyKey::Header { .. } => caller.sticky_header,
+        StickyKey::Body => user(),
+        StickyKey::Credential => caller.credential,
+        StickyKey::None => None,
+    }
+}
+
+fn is_virtual(credential: &str) -> bool {
+    credential.get(..VIRTUAL_KEY_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(VIRTUAL_KEY_PREFIX))
+}
+
+fn same_format(route: &Route<'_>, snapshot: &Snapshot, upstream: usize) -> Result<(), GatewayError> {
+    let provider = &snapshot.upstreams[upstream];
+    if provider.vendor.front == route.front {
+        return Ok(());
+    }
+    Err(GatewayError::new(
+        Fault::FormatNotServed,
+        format!(
+            "/{} speaks the {} format and provider {:?} the {} format; translation between them is not served yet: call it through /{}",
+            route.front.name(),
+            route.front.provider_type().as_str(),
+            &*provider.name,
+            provider.vendor.provider_type.as_str(),
+            provider.vendor.front.name(),
+        ),
+    ))
+}
+
+fn ambiguous(route: &Route<'_>, snapshot: &Snapshot) -> GatewayError {
+    let names: Vec<_> = snapshot.upstreams.iter().filter(|u| u.vendor.front == route.front).map(|u| &*u.name).collect();
+    let first = names.first().copied().unwrap_or_default();
+    GatewayError::new(
+        Fault::AmbiguousProvider,
+        format!(
+            "several providers speak the {} format ({}): name one in the model, such as \"{first}/MODEL\"",
+            route.front.provider_type().as_str(),
+            names.join(", "),
+        ),
+    )
+}
+
+fn missing(route: &Route<'_>, snapshot: &Snapshot) -> GatewayError {
+    let kind = route.front.provider_type().as_str();
+    let names: Vec<_> = snapshot.upstreams.iter().map(|u| &*u.name).collect();
+    GatewayError::new(
+        Fault::ProviderNotConfigured,
+        format!("no provider of type {kind} is configured for /{}; configured: {}", route.front.name(), names.join(", ")),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::front::route::route;
+    use crate::snapshot::tests::snapshot;
+    use bifrost_wire::peek;
+    use http::Method;
+    use std::sync::Arc;
+
+    fn canary(percent: u8) -> Arc<Snapshot> {
+        let provider = |base: &str| format!(r#"{{"keys":[{{"value":"sk-1"}}],"network_config":{{"base_url":"http://127.0.0.1:1"}}{base}}}"#);
+        let custom = provider(r#","custom_provider_config":{"base_provider_type":"openai"}"#);
+        snapshot(&format!(
+            r#"{{"providers":{{"openai":{},"eu":{custom},"anthropic":{}}},"migration":{{"canaryPercent":{percent}}}}}"#,
+            provider(""),
+            provider("")
+        ))
+    }
+
+    fn decide(percent: u8, path: &str, credential: Option<&str>, body: &str, chance: u64) -> Result<(Arm, Reason, usize), Fault> {
+        let snapshot = canary(percent);
+        let peek = peek(body.as_bytes()).unwrap();
+        let caller = Caller { credential, sticky_header: None };
+        choose(&route(&Method::POST, path).unwrap(), caller, Some(&peek), &snapshot, chance)
+            .map(|c| (c.arm, c.reason, c.upstream))
+            .map_err(|e| e.fault)
+    }
+
+    const CHAT: &str = "/openai/v1/chat/completions";
+
+    #[test]
+    fn a_user_stays_on_one_arm_whatever_the_chance() {
+        let body = r#"{"model":"gpt-4o","user":"user-7"}"#;
+        let first = decide(37, CHAT, Some("sk-x"), body, 0).unwrap();
+        assert!((1..200).all(|chance| decide(37, CHAT, Some("sk-x"), body, chance * 53).unwrap() == first));
+    }
+
+    #[test]
+    fn without_a_user_the_chance_decides() {
+        let body = r#"{"model":"gpt-4o"}"#;
+        assert_eq!(decide(10, CHAT, Some("sk-x"), body, 999).unwrap().0, Arm::Bifrost);
+        assert_eq!(decide(10, CHAT, Some("sk-x"), body, 1000).unwrap().0, Arm::Baseline);
+    }
+
+    #[test]
+    fn what_the_vendor_would_not_understand_is_not_eligible() {
+        let reason = |credential, body: &str| decide(0, CHAT, credential, body, 0).unwrap();
+        assert_eq!(reason(None, r#"{"model":"m"}"#), (Arm::Bifrost, Reason::NoCredential, 2));
+        assert_eq!(reason(Some("SK-BF-1"), r#"{"model":"m"}"#), (Arm::Bifrost, Reason::VirtualKey, 2));
+        assert_eq!(reason(Some("k"), r#"{"model":"eu/m"}"#), (Arm::Bifrost, Reason::OtherProvider, 1));
+        assert_eq!(reason(Some("k"), r#"{"model":"openai/m"}"#), (Arm::Bifrost, Reason::ProviderPrefix, 2));
+        assert_eq!(reason(Some("k"), r#"{"model":"m","fallbacks":["eu/m"]}"#), (Arm::Bifrost, Reason::Fallbacks, 2));
+        // A slash alone makes no prefix: vendors have such models.
+        assert_eq!(reason(Some("k"), r#"{"model":"meta/llama"}"#), (Arm::Baseline, Reason::Canary, 2));
+    }
+
+    #[test]
+    fn another_format_is_named_and_not_served() {
+        assert_eq!(decide(0, CHAT, Some("k"), r#"{"model":"anthropic/claude"}"#, 0), Err(Fault::FormatNotServed));
+    }
+
+    #[test]
+    fn stored_responses_stay_with_the_caller_below_full_migration() {
+        let path = "/openai/v1/responses";
+        assert_eq!(decide(99, path, Some("k"), r#"{"model":"m"}"#, 0).unwrap(), (Arm::Baseline, Reason::VendorState, 2));
+        assert_eq!(decide(99, path, Some("k"), r#"{"model":"m","store":false}"#, 0).unwrap().0, Arm::Bifrost);
+        assert_eq!(decide(100, path, Some("k"), r#"{"model":"m"}"#, 0).unwrap().0, Arm::Bifrost);
+    }
+
+    #[test]
+    fn account_paths_ask_for_the_callers_credential() {
+        let path = "/openai/v1/batches";
+        assert_eq!(decide(100, path, Some("k"), "{}", 0).unwrap(), (Arm::Baseline, Reason::Account, 2));
+        assert_eq!(decide(100, path, None, "{}", 0), Err(Fault::CredentialRequired));
+        assert_eq!(decide(100, path, Some("sk-bf-1"), "{}", 0), Err(Fault::CredentialRequired));
+    }
+}

@@ -1,0 +1,206 @@
+//! Decode: the request's body in memory or as a stream, what is in it, and the body that goes to the vendor.
+
+use bifrost_wire::{Peek, PeekError, Splice, StreamFormat};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+use hyper::body::{Body, Incoming};
+
+use super::admit::too_large;
+use super::choose::{Arm, Choice};
+use super::Inbound;
+use crate::deadline::Deadline;
+use crate::front::error::{Fault, GatewayError};
+use crate::front::route::{Endpoint, Kind};
+use crate::http::{BodyError, collect};
+use crate::memory::Charge;
+use crate::server::Shard;
+use crate::snapshot::{NoKey, Snapshot, Upstream};
+
+/// A request's body.
+pub enum RequestBody {
+    /// In memory, with its share of the byte budget.
+    Whole(Bytes, Charge),
+    /// Not read yet.
+    Stream(Incoming),
+}
+
+/// How a request is carried out.
+pub struct Plan {
+    /// Index of the provider.
+    pub upstream: usize,
+    /// The arm.
+    pub arm: Arm,
+    /// The pool's key: its name, and the header that carries it.
+    pub key: Option<(std::sync::Arc<str>, HeaderName, HeaderValue)>,
+    /// The body where it is not the client's own bytes.
+    pub rewritten: Option<Bytes>,
+    /// Whether the usage chunk was asked for by the gateway, and so must not reach the client.
+    pub drop_usage_chunk: bool,
+    /// Whether the client asked for a stream.
+    pub stream: bool,
+    /// The form of the stream's events.
+    pub format: Option<StreamFormat>,
+}
+
+impl RequestBody {
+    /// Bytes in memory.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Whole(bytes, _) => bytes.len(),
+            Self::Stream(_) => 0,
+        }
+    }
+
+    /// What is in it, if it is in memory.
+    pub fn peek(&self) -> Option<Result<Peek<'_>, PeekError>> {
+        match self {
+            Self::Whole(bytes, _) if !bytes.is_empty() => Some(bifrost_wire::peek(bytes)),
+            Self::Whole(..) => Some(Err(PeekError::Empty)),
+            Self::Stream(_) => None,
+        }
+    }
+}
+
+/// Reads a body whose content decides; leaves the others to be streamed.
+pub async fn read(
+    shard: &Shard,
+    inbound: &Inbound<'_>,
+    body: Incoming,
+    snapshot: &Snapshot,
+    deadline: &Deadline,
+) -> Result<RequestBody, GatewayError> {
+    // An encoded body cannot be peeked at; the baseline arm does not mind, the other says so.
+    if !matches!(inbound.route.kind, Kind::Json(_)) || inbound.head.is_encoded() || body.is_end_stream() {
+        return Ok(RequestBody::Stream(body));
+    }
+    match collect(body, snapshot.max_request_body(), &shard.shared.budget, deadline).await {
+        Ok((bytes, charge)) => Ok(RequestBody::Whole(bytes, charge)),
+        Err(BodyError::TooLarge) => Err(too_large(snapshot)),
+        Err(BodyError::NoMemory) => {
+            Err(GatewayError::new(Fault::Overloaded, "this gateway pod holds as many request bytes as it may: send the request again in a second"))
+        }
+        Err(BodyError::Stalled) => Err(GatewayError::new(Fault::BodyStalled, "no byte of the request's body came for 60 seconds")),
+        Err(BodyError::Broken) => Err(GatewayError::new(Fault::BodyBroken, "the request's body ended early")),
+    }
+}
+
+/// Plans the attempt: key, renamed model, stream options. On the baseline arm nothing is changed and nothing is refused.
+pub fn plan(
+    inbound: &Inbound<'_>,
+    choice: &Choice<'_>,
+    body: &RequestBody,
+    peeked: Option<&Result<Peek<'_>, PeekError>>,
+    snapshot: &Snapshot,
+) -> Result<Plan, GatewayError> {
+    let endpoint = match inbound.route.kind {
+        Kind::Json(endpoint) => Some(endpoint),
+        _ => None,
+    };
+    let peek = peeked.and_then(|peeked| peeked.as_ref().ok());
+    let mut plan = Plan {
+        upstream: choice.upstream,
+        arm: choice.arm,
+        key: None,
+        rewritten: None,
+        drop_usage_chunk: false,
+        stream: peek.is_some_and(Peek::is_stream),
+        format: endpoint.and_then(stream_format),
+    };
+    if choice.arm == Arm::Baseline {
+        return Ok(plan);
+    }
+    let upstream = &snapshot.upstreams[choice.upstream];
+    if let Some(endpoint) = endpoint {
+        understood(inbound, endpoint, choice, peeked)?;
+    }
+    let chance = fastrand::u64(..);
+    let key = match (inbound.route.kind, choice.model) {
+        (Kind::Models, _) => upstream.choose_key(None, chance),
+        (_, Some(model)) => upstream.choose_key(Some(model), chance),
+        (_, None) => upstream.choose_unrestricted_key(chance),
+    };
+    let key = key.map_err(|no_key| key_fault(no_key, choice.model, upstream, snapshot))?;
+    plan.key = Some((key.name.clone(), key.header.0.clone(), key.header.1.clone()));
+    if let (RequestBody::Whole(bytes, _), Some(peek)) = (body, peek) {
+        rewrite(&mut plan, bytes, peek, choice, upstream);
+    }
+    Ok(plan)
+}
+
+fn rewrite(plan: &mut Plan, bytes: &Bytes, peek: &Peek<'_>, choice: &Choice<'_>, upstream: &Upstream) {
+    let asks_for_usage = plan.stream
+        && upstream.vendor.stream_usage_on_request
+        && plan.format == Some(StreamFormat::OpenAiChat)
+        && !peek.asks_for_usage();
+    if !choice.renamed && !asks_for_usage {
+        return;
+    }
+    let mut splice = Splice::new(bytes);
+    if choice.renamed && let Some(model) = choice.model {
+        splice.rename_model(peek, model);
+    }
+    plan.drop_usage_chunk = asks_for_usage && splice.request_usage(peek);
+    if !splice.is_unchanged() {
+        plan.rewritten = Some(splice.to_vec().into());
+    }
+}
+
+/// Refuses on the bifrost arm what vendor and gateway could read differently, and what names no model where one is needed.
+fn understood(
+    inbound: &Inbound<'_>,
+    endpoint: Endpoint,
+    choice: &Choice<'_>,
+    peeked: Option<&Result<Peek<'_>, PeekError>>,
+) -> Result<(), GatewayError> {
+    match peeked {
+        None if inbound.head.is_encoded() => {
+            return Err(GatewayError::new(Fault::EncodedBody, "the request's body has a content-encoding: send it as plain JSON"));
+        }
+        None => return Err(GatewayError::new(Fault::InvalidBody, "the request has no body: send a JSON object")),
+        Some(Err(error)) => return Err(GatewayError::new(Fault::InvalidBody, format!("the request's body cannot be used: {error}"))),
+        Some(Ok(_)) => {}
+    }
+    let optional = matches!(endpoint, Endpoint::OtherJson | Endpoint::Responses);
+    if choice.model.is_none_or(str::is_empty) && !optional {
+        return Err(GatewayError::new(Fault::ModelMissing, "the member \"model\" is missing: name the model to call"));
+    }
+    Ok(())
+}
+
+fn stream_format(endpoint: Endpoint) -> Option<StreamFormat> {
+    match endpoint {
+        Endpoint::ChatCompletions | Endpoint::Completions => Some(StreamFormat::OpenAiChat),
+        Endpoint::Responses => Some(StreamFormat::OpenAiResponses),
+        Endpoint::Messages => Some(StreamFormat::AnthropicMessages),
+        Endpoint::Embeddings | Endpoint::CountTokens | Endpoint::OtherJson => None,
+    }
+}
+
+fn key_fault(no_key: NoKey, model: Option<&str>, upstream: &Upstream, snapshot: &Snapshot) -> GatewayError {
+    let provider = &*upstream.name;
+    let file = snapshot.candidate.file.as_deref();
+    match (no_key, model, file) {
+        (NoKey::ModelNotListed, Some(model), Some(file)) => GatewayError::new(
+            Fault::ModelNotFound,
+            format!("model {model:?} is not served: no key of provider {provider:?} lists it. Add it to \"models\" of a key in {file}"),
+        ),
+        (NoKey::ModelNotListed, Some(model), None) => GatewayError::new(
+            Fault::ModelNotFound,
+            format!("model {model:?} is not served: no ProviderKey of provider {provider:?} lists it in spec.models"),
+        ),
+        (NoKey::ModelNotListed, None, _) => GatewayError::new(
+            Fault::ModelMissing,
+            format!("every key of provider {provider:?} is for listed models only, and the model of this request cannot be seen: name it in a JSON member \"model\", or add a key without a list"),
+        ),
+        (NoKey::NoneConfigured, _, Some(file)) => {
+            GatewayError::new(Fault::NoKey, format!("provider {provider:?} has no enabled key: add one to its \"keys\" in {file}"))
+        }
+        (NoKey::NoneConfigured, _, None) => {
+            GatewayError::new(Fault::NoKey, format!("provider {provider:?} has no enabled key: create a ProviderKey with spec.provider {provider:?}"))
+        }
+        (NoKey::ValueMissing, ..) => GatewayError::new(
+            Fault::NoKey,
+            format!("the keys of provider {provider:?} have no value yet: the conditions of its ProviderKeys say which Secret is missing"),
+        ),
+    }
+}

@@ -1,0 +1,75 @@
+//! A request's life, one phase a file: `admit → decode → choose → attempt → respond → record`.
+//!
+//! * [`admit`] answers what is the gateway's own and refuses what no later phase could serve;
+//! * [`decode`] collects a JSON body, peeks at the few members that matter, and makes the body that goes to the vendor;
+//! * [`choose`] is pure: provider, arm and reason;
+//! * [`attempt`] sends it, once more where it was not sent;
+//! * [`respond`] relays the answer as it comes;
+//! * [`record`] counts it, however it ends.
+
+pub mod admit;
+pub mod attempt;
+pub mod choose;
+pub mod decode;
+pub mod record;
+pub mod respond;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+
+use crate::front::error::GatewayError;
+use crate::front::route::{Route, route};
+use crate::http::Head;
+use crate::server::Shard;
+use crate::server::connection::ConnectionState;
+use crate::snapshot::Snapshot;
+pub use choose::{Arm, Reason};
+use record::Ledger;
+use respond::{AnswerBody, Answering};
+
+/// Serves one request. There is always an answer; a fault becomes one in the front's own shape.
+pub async fn handle(shard: Rc<Shard>, connection: Rc<ConnectionState>, request: Request<Incoming>) -> Response<AnswerBody> {
+    let (mut parts, body) = request.into_parts();
+    let mut ledger = Ledger::open(&shard, parts.method.clone());
+    let answering = Answering::new(shard, connection);
+    if let Some(own) = admit::own_page(&answering.shard, &parts.method, parts.uri.path()).await {
+        return answering.own_page(own, ledger);
+    }
+    let head = Head::new(std::mem::take(&mut parts.headers));
+    let route = match route(&parts.method, parts.uri.path()) {
+        Ok(route) => route,
+        Err(no_route) => return answering.refuse(admit::no_route(no_route, parts.uri.path()), None, ledger),
+    };
+    ledger.placed(&route);
+    let inbound = Inbound { route, query: parts.uri.query(), head };
+    match serve(&answering.shard, inbound, body, &mut ledger).await {
+        Ok(answer) => answering.relay(answer, route.front, ledger),
+        Err(error) => answering.refuse(error, Some(route.front), ledger),
+    }
+}
+
+/// A request that found its front.
+pub struct Inbound<'p> {
+    /// Its place.
+    pub route: Route<'p>,
+    /// Its query.
+    pub query: Option<&'p str>,
+    /// Its headers as they came.
+    pub head: Head,
+}
+
+async fn serve(shard: &Rc<Shard>, inbound: Inbound<'_>, body: Incoming, ledger: &mut Ledger) -> Result<attempt::Answer, GatewayError> {
+    let snapshot: Arc<Snapshot> = admit::admit(shard, &inbound, &body)?;
+    let deadline = shard.deadlines.idle();
+    let body = decode::read(shard, &inbound, body, &snapshot, &deadline).await?;
+    ledger.received(body.len());
+    let peeked = body.peek();
+    let caller = choose::Caller::of(&inbound.head, inbound.query, snapshot.traffic());
+    let choice = choose::choose(&inbound.route, caller, peeked.as_ref().and_then(|p| p.as_ref().ok()), &snapshot, fastrand::u64(..))?;
+    ledger.chose(&choice, &snapshot);
+    let plan = decode::plan(&inbound, &choice, &body, peeked.as_ref(), &snapshot)?;
+    attempt::attempt(shard, inbound, body, plan, snapshot.clone(), deadline, ledger).await
+}

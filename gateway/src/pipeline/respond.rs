@@ -1,0 +1,393 @@
+//! Respond: the answer's head, and its body relayed as it comes.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bifrost_config::catalog::Front;
+use bifrost_wire::{Piece, Seen, StreamRelay, StreamTap, Tail, usage_from_tail};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use hyper::Response;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+
+use super::admit::OwnPage;
+use super::attempt::Answer;
+use super::choose::Arm;
+use super::record::Ledger;
+use crate::deadline::Deadline;
+use crate::front::error::{Fault, GatewayError};
+use crate::http::Head;
+use crate::server::Shard;
+use crate::server::connection::{ConnectionState, Finish};
+use crate::server::drain::Stage;
+use crate::upstream::pool::Lease;
+
+const ARM: HeaderName = HeaderName::from_static("x-bf-arm");
+const ARM_REASON: HeaderName = HeaderName::from_static("x-bf-arm-reason");
+const REVISION: HeaderName = HeaderName::from_static("x-bf-revision");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-bf-request-id");
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// Makes the answer of one request.
+pub struct Answering {
+    /// The runtime that serves it.
+    pub shard: Rc<Shard>,
+    connection: Rc<ConnectionState>,
+}
+
+impl Answering {
+    /// For one request of a connection.
+    pub fn new(shard: Rc<Shard>, connection: Rc<ConnectionState>) -> Self {
+        Self { shard, connection }
+    }
+
+    /// A page of the gateway's own.
+    pub fn own_page(&self, page: OwnPage, mut ledger: Ledger) -> Response<AnswerBody> {
+        ledger.own_page(page.path);
+        ledger.status(page.status, false);
+        ledger.complete();
+        let mut response = Response::new(AnswerBody::whole(page.body, Finish::new(&self.connection)));
+        *response.status_mut() = page.status;
+        response.headers_mut().insert(header::CONTENT_TYPE, page.content_type);
+        self.last_on_connection(response.headers_mut(), ledger.began());
+        response
+    }
+
+    /// A fault, in the front's shape.
+    pub fn refuse(&self, error: GatewayError, front: Option<Front>, mut ledger: Ledger) -> Response<AnswerBody> {
+        let id = request_id();
+        ledger.status(error.fault.status(), false);
+        ledger.fault(error.fault);
+        ledger.complete();
+        let body = error.body(front.unwrap_or(Front::OpenAI), id.to_str().unwrap_or_default());
+        let mut response = Response::new(AnswerBody::whole(body.into(), Finish::new(&self.connection)));
+        *response.status_mut() = error.fault.status();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(retry) = error.fault.should_retry() {
+            headers.insert(SHOULD_RETRY, HeaderValue::from_static(if retry { "true" } else { "false" }));
+        }
+        if let Some(after) = error.retry_after() {
+            headers.insert(header::RETRY_AFTER, after);
+        }
+        mark(headers, &ledger, id);
+        if matches!(error.fault, Fault::BodyTooLarge | Fault::BodyStalled | Fault::Overloaded) {
+            // The rest of the body is not read, so the connection cannot go on.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        self.connection.leave_body_unread();
+        self.last_on_connection(response.headers_mut(), ledger.began());
+        response
+    }
+
+    /// A provider's answer.
+    pub fn relay(self, answer: Answer, front: Front, mut ledger: Ledger) -> Response<AnswerBody> {
+        let (parts, body) = answer.response.into_parts();
+        let id = request_id();
+        let mut head = Head::new(parts.headers);
+        let stream = head.is_event_stream();
+        let watch = Watch::new(&answer.plan, stream, head.is_encoded());
+        ledger.upstream_answered();
+        ledger.status(parts.status, stream);
+        head.towards_client(answer.plan.arm);
+        let mut headers = head.into_map();
+        if watch.changes_length() {
+            headers.remove(header::CONTENT_LENGTH);
+        }
+        if stream {
+            headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+        }
+        let error_id = id.clone();
+        mark(&mut headers, &ledger, id);
+        self.last_on_connection(&mut headers, ledger.began());
+        let idle = stream.then_some(answer.stream_idle);
+        answer.deadline.extend(idle.unwrap_or_else(|| answer.due.saturating_duration_since(Instant::now())));
+        let mut relay = Relay {
+            body,
+            lease: Some(answer.lease),
+            shard: self.shard,
+            deadline: answer.deadline,
+            idle,
+            watch,
+            front,
+            request_id: error_id,
+            provider: answer.snapshot.upstreams[answer.plan.upstream].name.clone(),
+            ledger,
+            over: false,
+            _charge: answer.charge,
+            _finish: Finish::new(&self.connection),
+        };
+        if relay.body.is_end_stream() {
+            // No body at all: nobody will ask for one.
+            relay.finish();
+        }
+        let mut response = Response::new(AnswerBody::Relay(Box::new(relay)));
+        *response.status_mut() = parts.status;
+        *response.headers_mut() = headers;
+        response
+    }
+
+    /// Says so where no further request should come on this connection.
+    fn last_on_connection(&self, headers: &mut HeaderMap, now: Instant) {
+        if self.shard.shared.drain.has_begun() || self.connection.is_retiring(now) {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+}
+
+/// Says which arm served, why, under which configuration, and under which id.
+fn mark(headers: &mut HeaderMap, ledger: &Ledger, id: HeaderValue) {
+    if let Some((arm, reason)) = ledger.arm() {
+        headers.insert(ARM, HeaderValue::from_static(arm.as_str()));
+        headers.insert(ARM_REASON, HeaderValue::from_static(reason.as_str()));
+    }
+    if let Some(revision) = ledger.revision() {
+        headers.insert(REVISION, revision);
+    }
+    headers.insert(REQUEST_ID, id);
+}
+
+fn request_id() -> HeaderValue {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let random = fastrand::u128(..);
+    let text: [u8; 32] = std::array::from_fn(|at| DIGITS[(random >> (at * 4)) as usize & 15]);
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
+/// The body of an answer.
+pub enum AnswerBody {
+    /// The gateway's own.
+    Whole(Option<Bytes>, Finish),
+    /// A provider's.
+    Relay(Box<Relay>),
+}
+
+impl AnswerBody {
+    fn whole(bytes: Bytes, finish: Finish) -> Self {
+        Self::Whole(Some(bytes), finish)
+    }
+}
+
+/// What is looked at while a body passes.
+enum Watch {
+    /// Nothing: encoded, or not understood.
+    Blind,
+    /// A plain answer's end, for its usage.
+    Plain(Tail),
+    /// The bifrost arm's stream: whole events pass.
+    Events(StreamRelay),
+    /// The baseline arm's stream: bytes pass as they come.
+    Tap(StreamTap),
+}
+
+impl Watch {
+    fn new(plan: &super::decode::Plan, stream: bool, encoded: bool) -> Self {
+        match (plan.format, stream) {
+            _ if encoded => Self::Blind,
+            (Some(format), true) if plan.arm == Arm::Baseline => Self::Tap(StreamTap::new(format)),
+            (Some(format), true) if plan.drop_usage_chunk => Self::Events(StreamRelay::without_usage_chunk(format)),
+            (Some(format), true) => Self::Events(StreamRelay::new(format)),
+            (None, true) => Self::Blind,
+            (_, false) => Self::Plain(Tail::new()),
+        }
+    }
+
+    fn changes_length(&self) -> bool {
+        matches!(self, Self::Events(_))
+    }
+}
+
+/// A provider's body on its way to the client.
+pub struct Relay {
+    body: Incoming,
+    lease: Option<Lease>,
+    shard: Rc<Shard>,
+    deadline: Deadline,
+    idle: Option<Duration>,
+    watch: Watch,
+    front: Front,
+    request_id: HeaderValue,
+    provider: std::sync::Arc<str>,
+    ledger: Ledger,
+    over: bool,
+    _charge: Option<crate::memory::Charge>,
+    _finish: Finish,
+}
+
+/// The next bytes for the client, or the end.
+type Step = Option<Result<Frame<Bytes>, io::Error>>;
+
+impl Relay {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        loop {
+            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+                return self.poll_fault(cx);
+            };
+            let data = match frame {
+                None => return Poll::Ready(self.end()),
+                Some(Err(error)) => {
+                    let message = format!("provider {:?} broke off in the middle of its answer", &*self.provider);
+                    tracing::debug!(provider = &*self.provider, %error, "an answer broke off");
+                    return Poll::Ready(self.break_off(GatewayError::new(Fault::StreamBroken, message)));
+                }
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => data,
+                    Err(_trailers) => continue,
+                },
+            };
+            if let Some(idle) = self.idle {
+                self.deadline.extend(idle);
+            }
+            let mut out = self.pass(data);
+            // The server stops asking once it has the declared length, so this may be the last time.
+            if self.body.is_end_stream() {
+                let held = self.finish();
+                if !held.is_empty() {
+                    out = [&out[..], &held[..]].concat().into();
+                }
+            }
+            if !out.is_empty() {
+                self.ledger.sent_bytes(out.len());
+                return Poll::Ready(Some(Ok(Frame::data(out))));
+            }
+        }
+    }
+
+    fn poll_fault(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        if self.shard.shared.drain.stage() == Stage::Cutoff {
+            let error = GatewayError::new(Fault::ShuttingDown, "this gateway pod is shutting down and cannot wait longer for the rest of this answer");
+            return Poll::Ready(self.break_off(error));
+        }
+        ready!(self.deadline.poll_expired(cx));
+        let message = match self.idle {
+            Some(idle) => format!("provider {:?} sent nothing for {} s in the middle of its answer", &*self.provider, idle.as_secs_f64()),
+            None => format!("provider {:?} did not finish its answer in time", &*self.provider),
+        };
+        Poll::Ready(self.break_off(GatewayError::new(Fault::UpstreamTimeout, message)))
+    }
+
+    /// Looks at bytes and says which of them go on.
+    fn pass(&mut self, data: Bytes) -> Bytes {
+        match &mut self.watch {
+            Watch::Blind => data,
+            Watch::Plain(tail) => {
+                tail.push(&data);
+                data
+            }
+            Watch::Tap(tap) => {
+                let seen = tap.feed(&data);
+                note(&mut self.ledger, seen);
+                data
+            }
+            Watch::Events(relay) => {
+                let mut out = Bytes::new();
+                let mut joined: Option<BytesMut> = None;
+                let seen = relay.feed(&data, |piece| {
+                    let bytes = match piece {
+                        Piece::Held(held) => Bytes::copy_from_slice(held),
+                        Piece::Chunk(range) => data.slice(range),
+                    };
+                    // Nearly always one piece, which is the chunk itself: nothing is copied then.
+                    match &mut joined {
+                        Some(joined) => joined.extend_from_slice(&bytes),
+                        None if out.is_empty() => out = bytes,
+                        None => {
+                            let mut both = BytesMut::from(&out[..]);
+                            both.extend_from_slice(&bytes);
+                            joined = Some(both);
+                        }
+                    }
+                });
+                note(&mut self.ledger, seen);
+                joined.map_or(out, BytesMut::freeze)
+            }
+        }
+    }
+
+    fn end(&mut self) -> Step {
+        let held = self.finish();
+        (!held.is_empty()).then(|| Ok(Frame::data(held.into())))
+    }
+
+    /// The regular end: the connection can be used again. Returns bytes that still wait for the end of their event.
+    fn finish(&mut self) -> Vec<u8> {
+        self.over = true;
+        if let Some(lease) = self.lease.take() {
+            self.shard.pool.give_back(lease);
+        }
+        let usage = match &self.watch {
+            Watch::Plain(tail) => usage_from_tail(tail.bytes()),
+            Watch::Events(relay) => relay.usage(),
+            Watch::Tap(tap) => tap.usage(),
+            Watch::Blind => None,
+        };
+        if let Some(usage) = usage {
+            self.ledger.usage(usage);
+        }
+        self.ledger.complete();
+        match &mut self.watch {
+            Watch::Events(relay) => relay.take_held(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The end before the end. A stream of events on the bifrost arm gets an error event, between whole events; everything else is cut
+    /// as the provider cut it, so that no client takes it for complete.
+    fn break_off(&mut self, error: GatewayError) -> Step {
+        self.over = true;
+        self.lease = None;
+        self.ledger.fault(error.fault);
+        let between_events = match &self.watch {
+            Watch::Events(relay) => relay.is_between_events(),
+            Watch::Tap(_) => error.fault == Fault::ShuttingDown,
+            Watch::Plain(_) | Watch::Blind => false,
+        };
+        if between_events {
+            let event = error.event(self.front, self.request_id.to_str().unwrap_or_default());
+            return Some(Ok(Frame::data(event.into())));
+        }
+        Some(Err(io::Error::other(error.message)))
+    }
+}
+
+fn note(ledger: &mut Ledger, seen: Seen) {
+    if seen.output {
+        ledger.output();
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Step> {
+        match self.get_mut() {
+            Self::Whole(bytes, _) => Poll::Ready(bytes.take().filter(|b| !b.is_empty()).map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Relay(relay) => relay.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes, _) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            // A body that is over must still be polled to its end: only there is the connection given back.
+            Self::Relay(relay) => relay.over,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes, _) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Relay(relay) if relay.watch.changes_length() => SizeHint::default(),
+            Self::Relay(relay) => relay.body.size_hint(),
+        }
+    }
+}
+

@@ -1,0 +1,204 @@
+//! One runtime: a thread with its connections, its upstream pool and its counters.
+
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::connection::{self, ConnectionState};
+use super::drain::{Drain, Stage};
+use crate::deadline::Deadlines;
+use crate::memory::Budget;
+use crate::snapshot::{Current, Snapshot};
+use crate::telemetry::{Gatherer, Heartbeats, Metrics, Recorder, Tracked};
+use crate::upstream::connect::Connector;
+use crate::upstream::pool::Pool;
+
+/// Silence after which a draining pod closes a connection. At once would cut requests that are on their way.
+const DRAIN_SILENCE: Duration = Duration::from_secs(2);
+/// Sweeps between two looks at the upstream pool.
+const POOL_SWEEP: u32 = 20;
+
+/// What all runtimes share.
+pub struct Shared {
+    /// The configuration that new requests take.
+    pub current: Arc<Current>,
+    /// Bytes that bodies may take.
+    pub budget: Budget,
+    /// How far the pod is on its way out.
+    pub drain: Drain,
+    /// Makes upstream connections.
+    pub connector: Connector,
+    /// Counters of all runtimes.
+    pub gatherer: Arc<Gatherer>,
+    /// Signs of life of all runtimes.
+    pub heartbeats: Arc<Heartbeats>,
+    /// Set where `/metrics` is served to the applications too.
+    pub metrics_for_apps: Option<Arc<Metrics>>,
+    /// How busy each runtime is.
+    pub loads: Box<[Load]>,
+}
+
+/// How busy a runtime is. Written by that runtime only, but for connections that are handed to it.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Load {
+    requests: AtomicU32,
+    connections: AtomicU32,
+}
+
+impl Load {
+    /// What the acceptor compares: open requests, then connections.
+    pub fn rank(&self) -> (u32, u32) {
+        (self.requests.load(Ordering::Relaxed), self.connections.load(Ordering::Relaxed))
+    }
+
+    /// Open connections.
+    pub fn connections(&self) -> u32 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Open requests.
+    pub fn requests(&self) -> u32 {
+        self.requests.load(Ordering::Relaxed)
+    }
+}
+
+/// A connection on its way to a runtime.
+pub struct Handover {
+    /// The socket, not yet registered with a runtime.
+    pub stream: std::net::TcpStream,
+    /// Its share of the connection limit.
+    pub permit: OwnedSemaphorePermit,
+}
+
+/// One runtime's own things.
+pub struct Shard {
+    index: usize,
+    /// What all runtimes share.
+    pub shared: Arc<Shared>,
+    /// Upstream connections.
+    pub pool: Rc<Pool>,
+    /// Deadlines of connections and requests.
+    pub deadlines: Deadlines,
+    /// Counters.
+    pub recorder: Rc<Recorder>,
+    connections: RefCell<Vec<Weak<ConnectionState>>>,
+}
+
+/// Counts an open request while it lives.
+pub struct OpenRequest {
+    shard: Rc<Shard>,
+    _tracked: Tracked,
+}
+
+impl Shard {
+    /// The configuration for a new request.
+    pub fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.shared.current.load_full()
+    }
+
+    /// Counts a request as open.
+    pub fn open_request(self: &Rc<Self>) -> OpenRequest {
+        self.load().requests.fetch_add(1, Ordering::Relaxed);
+        OpenRequest { shard: self.clone(), _tracked: self.recorder.track_request() }
+    }
+
+    fn load(&self) -> &Load {
+        &self.shared.loads[self.index]
+    }
+
+    /// Puts connections that wait for a request under the drain's short silence, and wakes the others at the cutoff.
+    fn on_stage(&self, stage: Stage) {
+        let mut connections = self.connections.borrow_mut();
+        connections.retain(|connection| connection.strong_count() > 0);
+        for connection in connections.iter().filter_map(Weak::upgrade) {
+            match stage {
+                Stage::Stopping => connection.shorten_silence(DRAIN_SILENCE),
+                Stage::Cutoff => connection.wake(),
+                Stage::Serving | Stage::Closing => {}
+            }
+        }
+    }
+}
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.shard.load().requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Runs a runtime's work on its own thread until no connection can come any more and all have ended.
+pub async fn run(index: usize, shared: Arc<Shared>, mut incoming: mpsc::UnboundedReceiver<Handover>) {
+    let (recorder, answering) = Recorder::register(&shared.gatherer);
+    tokio::task::spawn_local(answering);
+    let shard = Rc::new(Shard {
+        index,
+        pool: Pool::new(shared.connector.clone()),
+        deadlines: Deadlines::spawn(),
+        recorder,
+        connections: RefCell::default(),
+        shared,
+    });
+    watch(&shard);
+    let mut open = Vec::new();
+    while let Some(Handover { stream, permit }) = incoming.recv().await {
+        let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { continue };
+        let state = ConnectionState::new(&shard);
+        {
+            let mut connections = shard.connections.borrow_mut();
+            if connections.len() == connections.capacity() {
+                connections.retain(|connection| connection.strong_count() > 0);
+            }
+            connections.push(Rc::downgrade(&state));
+        }
+        let shard = shard.clone();
+        shard.load().connections.fetch_add(1, Ordering::Relaxed);
+        let task = tokio::task::spawn_local(async move {
+            // A panic is one request's end, and its connection's, not the runtime's: the count holds either way.
+            let _open = OpenConnection { _tracked: shard.recorder.track_connection(), shard: shard.clone(), _permit: permit };
+            connection::serve(shard, state, stream).await;
+        });
+        open.retain(|task: &tokio::task::JoinHandle<()>| !task.is_finished());
+        open.push(task);
+    }
+    for task in open {
+        let _ = task.await;
+    }
+}
+
+/// Counts an open connection while it lives.
+struct OpenConnection {
+    shard: Rc<Shard>,
+    _tracked: Tracked,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.shard.load().connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What every sweep does besides the deadlines: a sign of life, the drain's stages, the upstream pool.
+fn watch(shard: &Rc<Shard>) {
+    let weak = Rc::downgrade(shard);
+    let mut stage = Stage::Serving;
+    let mut sweeps = 0u32;
+    shard.deadlines.on_sweep(move |_| {
+        let Some(shard) = weak.upgrade() else { return };
+        shard.shared.heartbeats.beat(shard.index);
+        let now = shard.shared.drain.stage();
+        if now != stage {
+            stage = now;
+            shard.on_stage(now);
+        }
+        sweeps = sweeps.wrapping_add(1);
+        if sweeps.is_multiple_of(POOL_SWEEP) {
+            shard.pool.sweep();
+        }
+    });
+}

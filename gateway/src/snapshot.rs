@@ -1,0 +1,364 @@
+//! One validated configuration as a pod holds it: names resolved to indices once, so that no request looks up more than a
+//! model. A request sees one snapshot to its end.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use bifrost_config::catalog::{AuthScheme, Front, Vendor};
+use bifrost_config::published::{PublishedKeys, TrafficTable};
+use bifrost_config::{BaseUrl, Config, Network, Provider, Scheme};
+use http::HeaderValue;
+use rustls::ClientConfig;
+
+use crate::upstream::tls::TlsRoots;
+
+/// What a source brings: everything a snapshot is made of.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// The configuration.
+    pub config: Config,
+    /// The traffic table.
+    pub traffic: TrafficTable,
+    /// Digest of the bytes received; empty when standalone.
+    pub digest: String,
+    /// Values and generations of the keys.
+    pub keys: PublishedKeys,
+    /// The file a user can mend, for messages; none in a cluster.
+    pub file: Option<String>,
+}
+
+/// An immutable configuration, ready for the request path.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// What it was made of.
+    pub candidate: Candidate,
+    /// Providers in the order of the configuration.
+    pub upstreams: Vec<Upstream>,
+    /// Index of each provider by name.
+    by_name: HashMap<String, usize>,
+    /// What belongs to each front, in the order of [`Front::ALL`].
+    own: [OwnProvider; Front::ALL.len()],
+    /// The revision, as the header that carries it.
+    pub revision: HeaderValue,
+}
+
+/// The provider that belongs to a front.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnProvider {
+    /// The only entry of the front's type, or the one named like the front.
+    One(usize),
+    /// Several, none of them named like the front.
+    Ambiguous,
+    /// None of the front's type.
+    Missing,
+}
+
+/// A provider, resolved.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// What is known of its vendor.
+    pub vendor: &'static Vendor,
+    /// Where connections lead.
+    pub endpoint: Arc<Endpoint>,
+    /// What stands before the vendor's path behind the version: `/v1`.
+    pub path_prefix: String,
+    /// Time limits.
+    pub network: Network,
+    /// Keys in the order of the configuration; only those whose value is there.
+    pub keys: Vec<PoolKey>,
+    /// Whether the configuration names keys whose value is not there.
+    pub keys_without_value: bool,
+    /// For every model that some key lists: the keys that serve it, with running sums of their weights.
+    by_model: HashMap<String, Choices>,
+    /// For every other model: the keys that serve all.
+    any_model: Choices,
+    /// For requests that name no model: all keys.
+    all_keys: Choices,
+}
+
+/// Where connections lead, and how they are secured. Pools keep connections by this.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// `https://host:port` and the roots it is verified against: equal ids may share connections.
+    pub id: String,
+    /// Host and port to connect to.
+    pub base: BaseUrl,
+    /// The `Host` header.
+    pub authority: HeaderValue,
+    /// For TLS.
+    pub tls: Option<Arc<ClientConfig>>,
+}
+
+/// A provider key, ready to be set.
+#[derive(Debug)]
+pub struct PoolKey {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Name and value of the header, marked sensitive.
+    pub header: (http::HeaderName, HeaderValue),
+}
+
+/// Keys to choose from: (running sum of weights, index).
+type Choices = Vec<(u64, usize)>;
+
+/// Why no key can be chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoKey {
+    /// The provider has no key at all.
+    NoneConfigured,
+    /// No key lists this model.
+    ModelNotListed,
+    /// Keys are configured, but their values are not there (yet).
+    ValueMissing,
+}
+
+/// Why a candidate cannot become a snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The CA bundle.
+    #[error("the CA bundle cannot be used: {0}")]
+    Tls(String),
+    /// A text that must stand in a header.
+    #[error("{0} cannot stand in a header")]
+    Header(&'static str),
+}
+
+/// The snapshot that new requests take; none before the first.
+pub type Current = ArcSwapOption<Snapshot>;
+
+impl Snapshot {
+    /// Resolves a candidate. `roots` are the authorities that the process trusts beside the configuration's own.
+    pub fn build(candidate: Candidate, roots: &TlsRoots) -> Result<Arc<Self>, SnapshotError> {
+        let config = &candidate.config;
+        let needs_tls = config.providers.iter().any(|p| p.base_url.scheme == Scheme::Https);
+        let tls = match needs_tls {
+            true => Some(roots.client_config(config.ca_bundle.as_deref()).map_err(|e| SnapshotError::Tls(e.to_string()))?),
+            false => None,
+        };
+        let upstreams = config
+            .providers
+            .iter()
+            .map(|provider| Upstream::build(provider, &candidate, tls.as_ref()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let by_name = config.providers.iter().enumerate().map(|(index, p)| (p.name.clone(), index)).collect();
+        let own = Front::ALL.map(|front| own_provider(front, &config.providers));
+        let revision = HeaderValue::from_str(&candidate.traffic.revision).map_err(|_| SnapshotError::Header("revision"))?;
+        Ok(Arc::new(Self { upstreams, by_name, own, revision, candidate }))
+    }
+
+    /// The traffic table.
+    pub fn traffic(&self) -> &TrafficTable {
+        &self.candidate.traffic
+    }
+
+    /// Largest request body, in bytes.
+    pub fn max_request_body(&self) -> u64 {
+        self.candidate.config.client.max_request_body
+    }
+
+    /// Generation of each key value in use.
+    pub fn key_generations(&self) -> &BTreeMap<String, u64> {
+        &self.candidate.keys.generations
+    }
+
+    /// The provider that belongs to a front.
+    pub fn own_provider(&self, front: Front) -> OwnProvider {
+        self.own[front as usize]
+    }
+
+    /// Takes `provider/model` apart where the first segment is the name of a configured provider.
+    pub fn split_model<'m>(&self, model: &'m str) -> Option<(usize, &'m str)> {
+        let (name, rest) = model.split_once('/')?;
+        self.by_name.get(name).map(|index| (*index, rest))
+    }
+}
+
+fn own_provider(front: Front, providers: &[Provider]) -> OwnProvider {
+    let mut of_type = providers.iter().enumerate().filter(|(_, p)| p.provider_type == front.provider_type());
+    match (of_type.next(), of_type.next()) {
+        (None, _) => OwnProvider::Missing,
+        (Some((index, _)), None) => OwnProvider::One(index),
+        _ => match providers.iter().position(|p| p.name == front.name() && p.provider_type == front.provider_type()) {
+            Some(index) => OwnProvider::One(index),
+            None => OwnProvider::Ambiguous,
+        },
+    }
+}
+
+impl Upstream {
+    fn build(
+        provider: &Provider,
+        candidate: &Candidate,
+        tls: Option<&Arc<ClientConfig>>,
+    ) -> Result<Self, SnapshotError> {
+        let vendor = provider.provider_type.vendor();
+        let base = &provider.base_url;
+        let version = if base.path.ends_with(vendor.version_prefix) { "" } else { vendor.version_prefix };
+        let tls = tls.filter(|_| base.scheme == Scheme::Https).cloned();
+        let roots = tls.as_ref().map_or(0, |config| Arc::as_ptr(config) as usize);
+        let endpoint = Endpoint {
+            id: format!("{}://{}#{roots:x}", if tls.is_some() { "https" } else { "http" }, base.authority()),
+            authority: HeaderValue::from_str(&base.authority()).map_err(|_| SnapshotError::Header("baseURL"))?,
+            base: base.clone(),
+            tls,
+        };
+        let configured = candidate.config.keys.iter().filter(|key| key.provider == provider.name);
+        let mut keys = Vec::new();
+        let mut rules = Vec::new();
+        let mut keys_without_value = false;
+        for key in configured {
+            // The operator has checked this already; a key must not leave for another host whoever is wrong.
+            let allowed = key.hosts.contains(&base.host);
+            let header = candidate.keys.values.get(&key.name).and_then(|value| auth_header(vendor.auth, value.expose()));
+            match header.filter(|_| allowed) {
+                Some(header) => {
+                    keys.push(PoolKey { name: key.name.as_str().into(), header });
+                    rules.push((key.weight, key.models.as_slice()));
+                }
+                None => keys_without_value = true,
+            }
+        }
+        let listed: BTreeSet<&String> = rules.iter().flat_map(|(_, models)| *models).collect();
+        let by_model = listed
+            .into_iter()
+            .map(|model| (model.clone(), choices(&rules, |models| models.is_empty() || models.contains(model))))
+            .collect();
+        Ok(Self {
+            name: provider.name.as_str().into(),
+            vendor,
+            endpoint: Arc::new(endpoint),
+            path_prefix: format!("{}{version}", base.path),
+            network: provider.network.clone(),
+            by_model,
+            any_model: choices(&rules, <[String]>::is_empty),
+            all_keys: choices(&rules, |_| true),
+            keys,
+            keys_without_value,
+        })
+    }
+
+    /// A key for a model by weighted chance; `chance` is a random number. `None` as model: any of the provider's keys.
+    pub fn choose_key(&self, model: Option<&str>, chance: u64) -> Result<&PoolKey, NoKey> {
+        let choices = match model {
+            None => &self.all_keys,
+            Some(model) => self.by_model.get(model).unwrap_or(&self.any_model),
+        };
+        self.pick(choices, chance)
+    }
+
+    /// A key that serves every model: for bodies whose model cannot be seen.
+    pub fn choose_unrestricted_key(&self, chance: u64) -> Result<&PoolKey, NoKey> {
+        self.pick(&self.any_model, chance)
+    }
+
+    fn pick(&self, choices: &Choices, chance: u64) -> Result<&PoolKey, NoKey> {
+        let Some((total, _)) = choices.last() else {
+            return Err(match (self.keys_without_value, self.keys.is_empty()) {
+                (true, _) => NoKey::ValueMissing,
+                (false, true) => NoKey::NoneConfigured,
+                (false, false) => NoKey::ModelNotListed,
+            });
+        };
+        let point = chance % total;
+        let at = choices.partition_point(|(sum, _)| *sum <= point);
+        Ok(&self.keys[choices[at].1])
+    }
+}
+
+/// Running sums of the weights of the keys that serve a model. Keys of weight 0 are in only when there is no other.
+fn choices(rules: &[(u32, &[String])], serves: impl Fn(&[String]) -> bool) -> Choices {
+    let serving: Vec<_> = rules.iter().enumerate().filter(|(_, (_, models))| serves(models)).collect();
+    let all_zero = serving.iter().all(|(_, (weight, _))| *weight == 0);
+    let mut sum = 0;
+    let mut choices = Vec::new();
+    for (index, (weight, _)) in serving {
+        let weight = if all_zero { 1 } else { u64::from(*weight) };
+        if weight > 0 {
+            sum += weight;
+            choices.push((sum, index));
+        }
+    }
+    choices
+}
+
+fn auth_header(scheme: AuthScheme, value: &str) -> Option<(http::HeaderName, HeaderValue)> {
+    let (name, text) = match scheme {
+        AuthScheme::Bearer => (http::header::AUTHORIZATION, format!("Bearer {value}")),
+        AuthScheme::XApiKey => (http::HeaderName::from_static("x-api-key"), value.to_owned()),
+    };
+    let mut header = HeaderValue::from_str(&text).ok()?;
+    header.set_sensitive(true);
+    Some((name, header))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use bifrost_config::file;
+
+    /// A snapshot of a `config.json`; keys are written into the text.
+    pub(crate) fn snapshot(text: &str) -> Arc<Snapshot> {
+        let loaded = file::load(text, &|_| None).unwrap();
+        let keys = PublishedKeys { values: loaded.values, ..PublishedKeys::default() };
+        let traffic = TrafficTable::new(&loaded.migration, "", 1, "rev");
+        let file = Some("config.json".to_owned());
+        Snapshot::build(Candidate { config: loaded.config, traffic, digest: String::new(), keys, file }, &TlsRoots::with_file(None).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn keys_are_chosen_by_weight_and_model() {
+        let snapshot = snapshot(
+            r#"{"providers":{"openai":{"network_config":{"base_url":"http://127.0.0.1:1"},"keys":[
+            {"name":"a","value":"sk-a","weight":0.8},{"name":"b","value":"sk-b","weight":0.2},
+            {"name":"c","value":"sk-c","models":["gpt-5"],"weight":1.0}]}}}"#,
+        );
+        let upstream = &snapshot.upstreams[0];
+        let count = |model: &str, name: &str| {
+            (0..2000).filter(|chance| &*upstream.choose_key(Some(model), *chance).unwrap().name == name).count()
+        };
+        assert_eq!((count("gpt-4o", "a"), count("gpt-4o", "b"), count("gpt-4o", "c")), (1600, 400, 0));
+        assert_eq!((count("gpt-5", "a"), count("gpt-5", "b"), count("gpt-5", "c")), (800, 200, 1000));
+    }
+
+    #[test]
+    fn a_model_that_no_key_lists_is_told_from_a_missing_key() {
+        let listed = snapshot(r#"{"providers":{"openai":{"network_config":{"base_url":"http://127.0.0.1:1"},"keys":[{"value":"sk-a","models":["x"]}]}}}"#);
+        assert_eq!(listed.upstreams[0].choose_key(Some("y"), 0).unwrap_err(), NoKey::ModelNotListed);
+        assert!(listed.upstreams[0].choose_unrestricted_key(0).is_err());
+        let none = snapshot(r#"{"providers":{"openai":{"network_config":{"base_url":"http://127.0.0.1:1"},"keys":[]}}}"#);
+        assert_eq!(none.upstreams[0].choose_key(Some("y"), 0).unwrap_err(), NoKey::NoneConfigured);
+    }
+
+    #[test]
+    fn of_several_entries_the_one_named_like_the_front_is_its_own() {
+        let custom = |name: &str| {
+            format!(r#""{name}":{{"keys":[],"custom_provider_config":{{"base_provider_type":"openai"}},"network_config":{{"base_url":"http://127.0.0.1:1"}}}}"#)
+        };
+        let one = snapshot(&format!("{{\"providers\":{{{}}}}}", custom("acme")));
+        assert_eq!(one.own_provider(Front::OpenAI), OwnProvider::One(0));
+        assert_eq!(one.own_provider(Front::Anthropic), OwnProvider::Missing);
+        let two = snapshot(&format!("{{\"providers\":{{{},{}}}}}", custom("acme"), custom("openai")));
+        assert_eq!(two.own_provider(Front::OpenAI), OwnProvider::One(1));
+        let two = snapshot(&format!("{{\"providers\":{{{},{}}}}}", custom("acme"), custom("other")));
+        assert_eq!(two.own_provider(Front::OpenAI), OwnProvider::Ambiguous);
+        assert_eq!(two.split_model("other/gpt/x"), Some((1, "gpt/x")));
+        assert_eq!(two.split_model("openai/gpt"), None);
+    }
+
+    #[test]
+    fn a_version_in_the_base_url_is_not_doubled() {
+        let with = snapshot(r#"{"providers":{"openai":{"network_config":{"base_url":"http://127.0.0.1:1/v1"},"keys":[]}}}"#);
+        assert_eq!(with.upstreams[0].path_prefix, "/v1");
+        let without = snapshot(r#"{"providers":{"openai":{"network_config":{"base_url":"http://127.0.0.1:1/x"},"keys":[]}}}"#);
+        assert_eq!(without.upstreams[0].path_prefix, "/x/v1");
+    }
+
+    #[test]
+    fn key_values_do_not_show_in_debug() {
+        let snapshot = snapshot(r#"{"providers":{"openai":{"network_config":{"base_url":"http://127.0.0.1:1"},"keys":[{"value":"sk-hidden"}]}}}"#);
+        assert!(!format!("{snapshot:?}").contains("sk-hidden"));
+    }
+}

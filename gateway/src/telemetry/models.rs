@@ -1,0 +1,101 @@
+//! Which models get a label of their own.
+//!
+//! A client can send any text as a model, so a name becomes a label only when the configuration names it or a provider answered
+//! it with a 2xx, and only up to a limit per pod; every other one is counted as [`OTHER`].
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+
+/// Label of a model that has none of its own.
+pub const OTHER: &str = "other";
+
+/// Most models with a label of their own.
+const MAX_NAMES: usize = 200;
+/// Longest name that becomes a label, in bytes.
+const MAX_LENGTH: usize = 128;
+
+/// The models of one pod that have a label. Reading takes no lock.
+#[derive(Debug)]
+pub struct ModelLabels {
+    names: ArcSwap<HashSet<Arc<str>>>,
+    /// Held while `names` is replaced, which happens at most [`MAX_NAMES`] times.
+    writing: Mutex<()>,
+    other: Arc<str>,
+    none: Arc<str>,
+}
+
+impl Default for ModelLabels {
+    fn default() -> Self {
+        Self {
+            names: ArcSwap::default(),
+            writing: Mutex::new(()),
+            other: Arc::from(OTHER),
+            none: Arc::from(""),
+        }
+    }
+}
+
+impl ModelLabels {
+    /// Lets in the names that the configuration lists, as far as there is room.
+    pub fn configure<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
+        for name in names {
+            self.let_in(name);
+        }
+    }
+
+    /// The label of a model. `confirmed`: a provider has just answered it with a 2xx.
+    pub fn label(&self, model: &str, confirmed: bool) -> Arc<str> {
+        if model.is_empty() {
+            return self.none.clone();
+        }
+        if let Some(name) = self.names.load().get(model) {
+            return name.clone();
+        }
+        if confirmed { self.let_in(model) } else { self.other.clone() }
+    }
+
+    fn let_in(&self, model: &str) -> Arc<str> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = self.names.load();
+        if let Some(name) = names.get(model) {
+            return name.clone();
+        }
+        if names.len() >= MAX_NAMES || model.is_empty() || model.len() > MAX_LENGTH {
+            return self.other.clone();
+        }
+        let name: Arc<str> = Arc::from(model);
+        let mut more = HashSet::clone(&names);
+        more.insert(name.clone());
+        self.names.store(Arc::new(more));
+        name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_configured_and_confirmed_names_get_a_label() {
+        let models = ModelLabels::default();
+        models.configure(["gpt-4o-mini"]);
+        assert_eq!(&*models.label("gpt-4o-mini", false), "gpt-4o-mini");
+        assert_eq!(&*models.label("made-up", false), OTHER);
+        assert_eq!(&*models.label("made-up", true), "made-up");
+        assert_eq!(&*models.label("made-up", false), "made-up");
+        assert_eq!(&*models.label("", true), "");
+    }
+
+    #[test]
+    fn a_pod_has_at_most_200_of_them() {
+        let models = ModelLabels::default();
+        for index in 0..MAX_NAMES {
+            models.label(&format!("model-{index}"), true);
+        }
+        assert_eq!(&*models.label("one-more", true), OTHER);
+        assert_eq!(&*models.label("model-7", false), "model-7");
+        assert_eq!(&*models.label(&"x".repeat(MAX_LENGTH + 1), true), OTHER);
+    }
+}

@@ -1,0 +1,177 @@
+//! Counts within one runtime. Lives on that runtime's thread: no lock, no atomic write.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bifrost_config::report::ArmCounts;
+
+use super::gather::{Gatherer, Requests};
+use super::models::ModelLabels;
+use super::outcome::{Arm, Outcome};
+use super::series::{Labels, Numbers, Table};
+
+/// The counters of one runtime at one moment.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Counted {
+    pub(super) series: Vec<(Labels, Numbers)>,
+    pub(super) eligible: ArmCounts,
+    /// The percent's mark ([`Gatherer::mark_percent`]) that `eligible` belongs to.
+    pub(super) percent_since: u64,
+    pub(super) requests: u64,
+    pub(super) connections: u64,
+}
+
+/// Counts the requests of one runtime.
+pub struct Recorder {
+    table: RefCell<Table>,
+    eligible: Cell<ArmCounts>,
+    eligible_since: Cell<u64>,
+    requests: Cell<u64>,
+    connections: Cell<u64>,
+    models: Arc<ModelLabels>,
+    /// Read by every request, written only when the percent changes.
+    percent_since: Arc<AtomicU64>,
+}
+
+impl Recorder {
+    /// A recorder whose numbers the gatherer will ask for. The future answers it: spawn it on the runtime of the recorder.
+    pub fn register(gatherer: &Gatherer) -> (Rc<Self>, impl Future<Output = ()> + use<>) {
+        let recorder = Rc::new(Self {
+            table: RefCell::default(),
+            eligible: Cell::default(),
+            eligible_since: Cell::default(),
+            requests: Cell::default(),
+            connections: Cell::default(),
+            models: gatherer.models().clone(),
+            percent_since: gatherer.percent_since().clone(),
+        });
+        let answering = answer(recorder.clone(), gatherer.add_runtime());
+        (recorder, answering)
+    }
+
+    /// Counts a finished request.
+    pub fn record(&self, outcome: &Outcome<'_>) {
+        if outcome.eligible {
+            self.count_eligible(outcome);
+        }
+        // Nothing called from here comes back to the recorder, so the table is free; if it were not, a number would be lost, not a request.
+        if let Ok(mut table) = self.table.try_borrow_mut() {
+            table.add(outcome, &self.models);
+        }
+    }
+
+    /// One more request in progress, until the guard is dropped.
+    pub fn track_request(self: &Rc<Self>) -> Tracked {
+        Tracked::new(self, |recorder| &recorder.requests)
+    }
+
+    /// One more open connection of a client, until the guard is dropped.
+    pub fn track_connection(self: &Rc<Self>) -> Tracked {
+        Tracked::new(self, |recorder| &recorder.connections)
+    }
+
+    /// Requests in progress on this runtime.
+    pub fn requests_in_flight(&self) -> u64 {
+        self.requests.get()
+    }
+
+    fn count_eligible(&self, outcome: &Outcome<'_>) {
+        let since = self.since();
+        // A request that an earlier table decided says nothing about the percent of this one.
+        if outcome.epoch < since {
+            return;
+        }
+        let mut counts = self.eligible.get();
+        match outcome.arm {
+            Arm::Baseline => counts.baseline += 1,
+            Arm::Bifrost => counts.bifrost += 1,
+        }
+        self.eligible.set(counts);
+    }
+
+    /// The percent's mark; a new one starts the count of eligible requests anew.
+    fn since(&self) -> u64 {
+        let since = self.percent_since.load(Ordering::Relaxed);
+        if since != self.eligible_since.get() {
+            self.eligible_since.set(since);
+            self.eligible.set(ArmCounts::default());
+        }
+        since
+    }
+
+    fn copy(&self) -> Counted {
+        let percent_since = self.since();
+        Counted {
+            series: self.table.borrow().copy(),
+            eligible: self.eligible.get(),
+            percent_since,
+            requests: self.requests.get(),
+            connections: self.connections.get(),
+        }
+    }
+}
+
+async fn answer(recorder: Rc<Recorder>, mut requests: Requests) {
+    while let Some(reply) = requests.recv().await {
+        // Whoever asked may have given up meanwhile.
+        let _ = reply.send(recorder.copy());
+    }
+}
+
+/// Something in progress; no longer counted once dropped.
+pub struct Tracked {
+    recorder: Rc<Recorder>,
+    level: fn(&Recorder) -> &Cell<u64>,
+}
+
+impl Tracked {
+    fn new(recorder: &Rc<Recorder>, level: fn(&Recorder) -> &Cell<u64>) -> Self {
+        level(recorder).set(level(recorder).get() + 1);
+        Self { recorder: recorder.clone(), level }
+    }
+}
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        let level = (self.level)(&self.recorder);
+        level.set(level.get().saturating_sub(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::outcome::tests::chat;
+    use super::*;
+
+    fn recorder() -> (Arc<Gatherer>, Rc<Recorder>) {
+        let gatherer = Arc::new(Gatherer::new());
+        let (recorder, _) = Recorder::register(&gatherer);
+        (gatherer, recorder)
+    }
+
+    #[test]
+    fn eligible_requests_are_counted_by_arm_since_the_percent_changed() {
+        let (gatherer, recorder) = recorder();
+        recorder.record(&chat());
+        recorder.record(&Outcome { eligible: false, ..chat() });
+        recorder.record(&Outcome { arm: Arm::Baseline, ..chat() });
+        assert_eq!(recorder.copy().eligible, ArmCounts { baseline: 1, bifrost: 1 });
+
+        gatherer.mark_percent(5);
+        recorder.record(&Outcome { epoch: 4, ..chat() });
+        recorder.record(&Outcome { epoch: 6, ..chat() });
+        assert_eq!(recorder.copy().eligible, ArmCounts { baseline: 0, bifrost: 1 });
+    }
+
+    #[test]
+    fn what_is_in_progress_is_counted_until_its_guard_is_dropped() {
+        let (_gatherer, recorder) = recorder();
+        let one = recorder.track_request();
+        let _connection = recorder.track_connection();
+        assert_eq!((recorder.copy().requests, recorder.copy().connections), (1, 1));
+        drop(one);
+        assert_eq!((recorder.requests_in_flight(), recorder.copy().connections), (0, 1));
+    }
+}

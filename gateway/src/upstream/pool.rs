@@ -1,0 +1,126 @@
+//! Connections to the providers, kept by each runtime for itself: no lock, the warmest first.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+
+use super::connect::{ConnectError, Connector, Destination};
+use crate::http::OnwardBody;
+use crate::snapshot::Endpoint;
+
+/// A connection that was not used for this long is closed: vendors' load balancers close theirs after about as much.
+const MAX_IDLE: Duration = Duration::from_secs(60);
+/// A connection is not used again after this long, so that a vendor's new addresses are found.
+const MAX_AGE: Duration = Duration::from_secs(600);
+
+/// The idle connections of one runtime.
+pub struct Pool {
+    idle: RefCell<HashMap<String, Vec<Idle>>>,
+    connector: Connector,
+}
+
+struct Idle {
+    sender: SendRequest<OnwardBody>,
+    born: Instant,
+    since: Instant,
+}
+
+/// A connection in use. Give it back once its answer was read to the end; dropped, it closes.
+pub struct Lease {
+    sender: SendRequest<OnwardBody>,
+    endpoint: Arc<Endpoint>,
+    born: Instant,
+    /// Whether it was made for this request.
+    pub fresh: bool,
+}
+
+/// Why a request got no answer.
+pub enum SendError {
+    /// It was not sent at all and can be sent again.
+    NotSent(Request<OnwardBody>),
+    /// It was sent, perhaps in part, and the answer did not come.
+    Lost(hyper::Error),
+}
+
+impl Pool {
+    /// An empty pool.
+    pub fn new(connector: Connector) -> Rc<Self> {
+        Rc::new(Self { idle: RefCell::default(), connector })
+    }
+
+    /// The connection that was used last, if one is idle and alive.
+    pub fn checkout(&self, endpoint: &Arc<Endpoint>) -> Option<Lease> {
+        let mut idle = self.idle.borrow_mut();
+        let connections = idle.get_mut(&endpoint.id)?;
+        let mut at = connections.len();
+        while at > 0 {
+            at -= 1;
+            let candidate = &connections[at];
+            if candidate.sender.is_closed() || candidate.since.elapsed() > MAX_IDLE || candidate.born.elapsed() > MAX_AGE {
+                connections.remove(at);
+            } else if candidate.sender.is_ready() {
+                let found = connections.remove(at);
+                return Some(Lease { sender: found.sender, endpoint: endpoint.clone(), born: found.born, fresh: false });
+            }
+            // Else its task has not yet seen the end of the last answer: the next one is tried.
+        }
+        None
+    }
+
+    /// Makes a connection.
+    pub async fn connect(&self, endpoint: &Arc<Endpoint>, timeout: Duration) -> Result<Lease, ConnectError> {
+        let base = &endpoint.base;
+        let to = Destination { host: &base.host, port: base.port, tls: endpoint.tls.as_ref() };
+        let stream = self.connector.connect(to, timeout).await?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| ConnectError::Io {
+            host: base.host.as_str().into(),
+            port: base.port,
+            source: std::io::Error::other(error),
+        })?;
+        tokio::task::spawn_local(async move {
+            // Its faults reach the request that is on it; an idle connection's end is no fault.
+            let _ = connection.await;
+        });
+        Ok(Lease { sender, endpoint: endpoint.clone(), born: Instant::now(), fresh: true })
+    }
+
+    /// Takes a connection back for the next request.
+    pub fn give_back(&self, lease: Lease) {
+        if lease.sender.is_closed() {
+            return;
+        }
+        let mut idle = self.idle.borrow_mut();
+        let entry = Idle { sender: lease.sender, born: lease.born, since: Instant::now() };
+        match idle.get_mut(&lease.endpoint.id) {
+            Some(connections) => connections.push(entry),
+            None => {
+                idle.insert(lease.endpoint.id.clone(), vec![entry]);
+            }
+        }
+    }
+
+    /// Closes what is too old, of providers that are gone too. Called now and then.
+    pub fn sweep(&self) {
+        self.idle.borrow_mut().retain(|_, connections| {
+            connections.retain(|c| !c.sender.is_closed() && c.since.elapsed() <= MAX_IDLE && c.born.elapsed() <= MAX_AGE);
+            !connections.is_empty()
+        });
+    }
+}
+
+impl Lease {
+    /// Sends a request and waits for the answer's head. Dropped while waiting, it closes the connection.
+    pub async fn send(&mut self, request: Request<OnwardBody>) -> Result<Response<Incoming>, SendError> {
+        self.sender.try_send_request(request).await.map_err(|mut error| match error.take_message() {
+            Some(request) => SendError::NotSent(request),
+            None => SendError::Lost(error.into_error()),
+        })
+    }
+}
