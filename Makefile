@@ -1,0 +1,53 @@
+# Everything a developer, a user trying it out, and the CI run. `make help` lists the targets.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+# Output of the build itself is shown only where it is slow enough to be missed.
+LOCAL = $(CARGO) run --quiet --package bifrost-e2e --bin bifrost-local --
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: up
+up: ## Start a local cluster with the operator, an example gateway, an app and a fake provider
+	@$(CARGO) build --package bifrost-e2e
+	@$(LOCAL) up
+
+.PHONY: down
+down: ## Remove the local cluster and every trace of it
+	@$(LOCAL) down
+
+.PHONY: env
+env: ## Print the variables of the local cluster, for: eval "$$(make -s env)"
+	@$(LOCAL) env
+
+.PHONY: status
+status: ## Say what of the local cluster runs
+	@$(LOCAL) status
+
+.PHONY: test
+test: test-unit test-e2e ## Run all tests: unit, property, and end to end on a cluster of their own
+
+.PHONY: test-unit
+test-unit: ## Run the tests that need no cluster
+	$(CARGO) test --workspace --quiet
+
+.PHONY: test-e2e
+test-e2e: ## Run the scenarios on a cluster of their own; ONLY=word picks some
+	$(CARGO) build --package bifrost-e2e
+	$(LOCAL) test $(ONLY)
+
+.PHONY: lint
+lint: ## Check formatting, lints, and that generated files are current
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+
+.PHONY: crds
+crds: ## Write the CRDs, and the chart's copy of them, from the Rust types
+	$(CARGO) run --quiet --package bifrost-crds --bin crds-generate
+
+.PHONY: clean
+clean: down ## Remove the local cluster and all that was built
+	$(CARGO) clean
