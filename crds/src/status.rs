@@ -1,0 +1,104 @@
+//! What the operator reports of a gateway. A report only: nothing is read back from it that would be lost with it.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::migration::Strategy;
+use crate::schema;
+
+/// What the gateway is.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct BifrostGatewayStatus {
+    /// Generation of the spec that this status describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub observed_generation: Option<i64>,
+    /// Pods that exist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub replicas: Option<i32>,
+    /// Pods that are ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub ready_replicas: Option<i32>,
+    /// Labels of the pods, as a selector in text form: for autoscalers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub selector: Option<String>,
+    /// Where applications reach the gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoints: Option<Endpoints>,
+    /// How the traffic is split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<TrafficStatus>,
+    /// How traffic moves to the gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migration: Option<MigrationStatus>,
+    /// Provider keys of the gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<KeyCounts>,
+    /// Accepted, ResolvedRefs, Programmed, Available, Ready, and Stalled, Reconciling, Degraded and Paused while they hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+}
+
+/// Where applications reach the gateway.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoints {
+    /// Address inside the cluster, such as http://ai.llm.svc:8080; a front such as /openai is added to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub service: Option<String>,
+}
+
+/// How the traffic is split.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct TrafficStatus {
+    /// Number of the newest traffic table. It only rises.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub epoch: Option<i64>,
+    /// Ready pods that have confirmed this epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub confirmed_replicas: Option<i32>,
+    /// Percent of the eligible requests that the newest traffic table gives to the bifrost arm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub wanted_percent: Option<i32>,
+    /// Percent of the eligible requests that took the baseline arm, as the pods counted lately. Absent while there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub baseline_percent: Option<i32>,
+    /// Percent of the eligible requests that took the bifrost arm, as the pods counted lately. Absent while there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub bifrost_percent: Option<i32>,
+}
+
+/// How traffic moves to the gateway.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct MigrationStatus {
+    /// Strategy in force, also where the spec names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::words::<Strategy>")]
+    pub strategy: Option<Strategy>,
+}
+
+/// Provider keys of the gateway.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyCounts {
+    /// ProviderKeys that the selector chooses.
+    #[schemars(range(min = 0))]
+    pub selected: i32,
+    /// Of these, the ones that are enabled and have a value.
+    #[schemars(range(min = 0))]
+    pub ready: i32,
+}
