@@ -1,0 +1,140 @@
+"""Sends many requests with one SDK client and counts which arm served them.
+
+The client reads address and key from the environment. Retries are off: a failed request is a failure. Prints one JSON
+line: {requests, failures, first_error, arms: {bifrost, baseline, none}, reasons, statuses, seconds}.
+"""
+
+import argparse
+import asyncio
+import collections
+import inspect
+import json
+import time
+import warnings
+
+import anthropic
+import httpx2
+import openai
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--concurrency", type=int, default=32)
+    parser.add_argument("--users", choices=["fixed", "none"], default="none", help="fixed: user-0 to user-(N-1)")
+    parser.add_argument("--first-user", type=int, default=0, help="number of the first user")
+    parser.add_argument("--api", choices=["chat", "responses", "messages"], default="chat")
+    parser.add_argument("--model", help="default: a small model of the API's vendor")
+    parser.add_argument("--stream", action="store_true")
+    parser.add_argument("--prompt", default="Say hello.")
+    parser.add_argument("--duration", type=float, help="seconds; instead of --requests")
+    args = parser.parse_args()
+    args.model = args.model or ("claude-3-haiku-20240307" if args.api == "messages" else "gpt-4o-mini")
+    return args
+
+
+def make_client(args):
+    """One client for all requests, with a connection for each that may be under way."""
+    limits = httpx2.Limits(max_connections=args.concurrency, max_keepalive_connections=args.concurrency)
+    if args.api == "messages":
+        return anthropic.AsyncAnthropic(max_retries=0, http_client=anthropic.DefaultAsyncHttpxClient(limits=limits))
+    return openai.AsyncOpenAI(max_retries=0, http_client=openai.DefaultAsyncHttpxClient(limits=limits))
+
+
+def make_call(client, args):
+    """The SDK's method, and the arguments that are the same for every request."""
+    question = [{"role": "user", "content": args.prompt}]
+    common = {"model": args.model, "stream": args.stream}
+    if args.api == "messages":
+        return client.messages.with_raw_response.create, {**common, "messages": question, "max_tokens": 100}
+    if args.api == "responses":
+        return client.responses.with_raw_response.create, {**common, "input": args.prompt}
+    return client.chat.completions.with_raw_response.create, {**common, "messages": question}
+
+
+def describe(error):
+    """The error with its causes: the SDKs' own text for a broken connection says nothing more."""
+    text = []
+    while error is not None:
+        text.append(f"{type(error).__name__}: {error}")
+        error = error.__cause__
+    return " <- ".join(text)
+
+
+class Tally:
+    def __init__(self):
+        self.requests = self.failures = 0
+        self.first_error = None
+        self.arms = collections.Counter(bifrost=0, baseline=0, none=0)
+        self.reasons = collections.Counter()
+        self.statuses = collections.Counter()
+
+    def served(self, headers, status):
+        self.arms[headers.get("x-bf-arm", "none")] += 1
+        self.statuses[str(status)] += 1
+        if reason := headers.get("x-bf-arm-reason"):
+            self.reasons[reason] += 1
+
+    def failed(self, error):
+        self.failures += 1
+        self.first_error = self.first_error or describe(error)
+        response = getattr(error, "response", None)
+        if response is not None:
+            self.served(response.headers, response.status_code)
+
+
+async def one(call, args, common, number, tally):
+    options = dict(common)
+    if args.users == "fixed":
+        user = f"user-{args.first_user + number}"
+        options.update({"metadata": {"user_id": user}} if args.api == "messages" else {"user": user})
+    try:
+        raw = await call(**options)
+        answer = raw.parse()
+        if inspect.isawaitable(answer):  # in one of the SDKs it is
+            answer = await answer
+        if args.stream:
+            last = None
+            async for last in answer:
+                pass
+            # A stream that was cut may end without an error of its own.
+            if args.api != "chat" and last.type not in ("message_stop", "response.completed"):
+                raise RuntimeError(f"the stream ended with {last.type}")
+            if args.api == "chat" and not (last and last.choices and last.choices[0].finish_reason):
+                raise RuntimeError("the stream ended without a finish_reason")
+        tally.served(raw.headers, raw.status_code)
+    except Exception as error:  # every kind of failure is counted
+        tally.failed(error)
+
+
+async def run(args):
+    client = make_client(args)
+    call, common = make_call(client, args)
+    tally = Tally()
+    start = time.monotonic()
+
+    async def worker():
+        while (time.monotonic() - start < args.duration) if args.duration else (tally.requests < args.requests):
+            number = tally.requests
+            tally.requests += 1
+            await one(call, args, common, number, tally)
+
+    await asyncio.gather(*(worker() for _ in range(args.concurrency)))
+    seconds = time.monotonic() - start
+    await client.close()
+    return {
+        "language": "python",
+        "requests": tally.requests,
+        "failures": tally.failures,
+        "first_error": tally.first_error,
+        "arms": tally.arms,
+        "reasons": tally.reasons,
+        "statuses": tally.statuses,
+        "seconds": round(seconds, 3),
+    }
+
+
+if __name__ == "__main__":
+    # The SDKs warn about old models, which the fake provider still has.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    print(json.dumps(asyncio.run(run(arguments()))))

@@ -1,0 +1,71 @@
+//! Images of this project's own programs: one statically linked binary each.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    images::{Contents, Image, ImageSpec, STATIC_FLAGS, target_triple},
+    paths,
+    progress::Step,
+    run,
+};
+
+/// A program of the workspace that runs in an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Binary {
+    /// The package that it belongs to.
+    pub package: &'static str,
+    /// Its name, and that of its image; in the image it is `/<name>`.
+    pub name: &'static str,
+}
+
+impl Binary {
+    /// The data plane.
+    pub const GATEWAY: Self = Self { package: "bifrost-gateway", name: "bifrost-gateway" };
+    /// The operator.
+    pub const OPERATOR: Self = Self { package: "bifrost-operator", name: "bifrost-operator" };
+    /// The stand-in for the vendors.
+    pub const FAKE_PROVIDER: Self = Self { package: "bifrost-fake-provider", name: "bifrost-fake-provider" };
+}
+
+/// Compiles the programs in one go, statically linked, and returns their paths in the same order.
+pub async fn build_binaries(binaries: &[Binary]) -> Result<Vec<PathBuf>> {
+    let checkout = paths::checkout()?;
+    let log = paths::cache_root()?.join("logs/build-binaries.log");
+    let names: Vec<_> = binaries.iter().map(|binary| binary.name).collect();
+    let step = Step::start(format!("Building {}", names.join(", ")));
+    step.follow(&log);
+    run::logged(&mut cargo_build(&checkout, binaries), &log).await?;
+    step.done();
+    let folder = target_folder(&checkout).join(target_triple()).join("release");
+    binaries
+        .iter()
+        .map(|binary| {
+            let path = folder.join(binary.name);
+            path.is_file().then_some(path).with_context(|| format!("cargo built no program {}", binary.name))
+        })
+        .collect()
+}
+
+/// The image of a program that [`build_binaries`] made.
+pub fn build_binary_image(binary: Binary, path: PathBuf) -> Result<Image> {
+    let place = format!("/{}", binary.name);
+    ImageSpec::of_program(binary.name, Contents::new().program(&place, path), &place).build()
+}
+
+fn cargo_build(checkout: &Path, binaries: &[Binary]) -> tokio::process::Command {
+    let mut cargo = run::command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(checkout).args(["build", "--locked", "--release", "--target", &target_triple()]);
+    for binary in binaries {
+        cargo.args(["--package", binary.package, "--bin", binary.name]);
+    }
+    cargo.env("RUSTFLAGS", STATIC_FLAGS).env("CARGO_TERM_COLOR", "never").env("CARGO_TERM_PROGRESS_WHEN", "never");
+    // Set when this program itself was started by cargo: they describe another package.
+    cargo.env_remove("CARGO_ENCODED_RUSTFLAGS").env_remove("CARGO_BUILD_TARGET");
+    cargo
+}
+
+fn target_folder(checkout: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| checkout.join("target"), |folder| checkout.join(folder))
+}

@@ -1,0 +1,95 @@
+//! The end-to-end scenarios: one behaviour a file, each in a Kubernetes namespace of its own.
+
+mod cluster_api_outage;
+mod cluster_services;
+mod context;
+mod example_app_image;
+mod report;
+pub mod runner;
+
+use std::{fmt, time::Duration};
+
+use anyhow::Result;
+use futures::future::BoxFuture;
+
+pub use self::context::Context;
+
+/// How long a scenario may take unless it says otherwise.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// What a scenario does: an error, or a panic of an assertion, is its failure.
+pub type Run = for<'a> fn(&'a Context) -> BoxFuture<'a, Result<()>>;
+
+/// A behaviour that is tried on a cluster.
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    /// Its name: lower-case words with hyphens, at most 40 characters, as it names a namespace.
+    pub name: &'static str,
+    /// What it shows, in one line.
+    pub description: &'static str,
+    /// Whether it needs what only the embedded cluster has: clients inside the network, an API server that can be stopped.
+    pub embedded_only: bool,
+    /// How long it may take.
+    pub limit: Duration,
+    /// What it does.
+    pub run: Run,
+}
+
+impl Scenario {
+    /// A scenario for any cluster.
+    pub const fn new(name: &'static str, description: &'static str, run: Run) -> Self {
+        Self { name, description, embedded_only: false, limit: LIMIT, run }
+    }
+
+    /// It needs the embedded cluster.
+    pub const fn embedded_only(mut self) -> Self {
+        self.embedded_only = true;
+        self
+    }
+
+    /// It may take this long.
+    pub const fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+}
+
+/// Every scenario, in the order in which they run.
+pub const ALL: &[Scenario] = &[cluster_services::SCENARIO, cluster_api_outage::SCENARIO, example_app_image::SCENARIO];
+
+/// Those whose name contains `filter`.
+pub fn all_matching(filter: Option<&str>) -> Vec<Scenario> {
+    ALL.iter().filter(|scenario| filter.is_none_or(|filter| scenario.name.contains(filter))).copied().collect()
+}
+
+/// How many scenarios passed and failed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Passed.
+    pub passed: usize,
+    /// Failed.
+    pub failed: usize,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed", self.passed, self.failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_make_a_namespace() {
+        let mut names: Vec<_> = ALL.iter().map(|scenario| scenario.name).collect();
+        for name in &names {
+            let valid = name.chars().all(|one| one.is_ascii_lowercase() || one.is_ascii_digit() || one == '-');
+            assert!(valid && name.len() <= 40, "{name}");
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ALL.len());
+    }
+}

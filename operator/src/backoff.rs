@@ -1,0 +1,42 @@
+//! How long to wait after a failure: twice as long after each one in a row.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+const FIRST: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// Failures in a row, by namespace and name.
+#[derive(Debug, Default)]
+pub struct Backoff(Mutex<HashMap<(String, String), u32>>);
+
+impl Backoff {
+    /// Notes a failure; returns how long to wait.
+    pub fn failed(&self, name: &(String, String)) -> Duration {
+        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = failures.entry(name.clone()).or_default();
+        let wait = FIRST.saturating_mul(1 << (*count).min(10)).min(LONGEST);
+        *count += 1;
+        wait
+    }
+
+    /// Notes a success.
+    pub fn succeeded(&self, name: &(String, String)) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_a_minute_and_begin_anew_after_a_success() {
+        let (backoff, name) = (Backoff::default(), ("llm".to_owned(), "ai".to_owned()));
+        let waits: Vec<_> = (0..9).map(|_| backoff.failed(&name).as_millis()).collect();
+        assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000]);
+        backoff.succeeded(&name);
+        assert_eq!(backoff.failed(&name), FIRST);
+    }
+}

@@ -1,0 +1,208 @@
+//! Writes objects. Every write is refused once this process no longer leads, and carries the uid of the object that was read, so
+//! that an object of another owner that took the name in between is never changed.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Api, Client, ResourceExt};
+use serde_json::{Value, json};
+
+use super::object::{Mode, Object, data_patch, differs, foreign_ports};
+use super::{FIELD_MANAGER, brief};
+use crate::leader::Leadership;
+
+/// What a write did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The object was as it should be.
+    Unchanged,
+    /// It was not there.
+    Created,
+    /// It follows what is wanted now.
+    Changed,
+    /// What is wanted is the same as before: somebody else had changed the object.
+    Repaired,
+}
+
+/// Why an object was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// Another process may lead by now.
+    #[error("this process does not lead any more")]
+    NotLeading,
+    /// The API server.
+    #[error("{kind} {name}: {}", brief(source))]
+    Api {
+        /// Kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// The client's error; its text may hold what was sent, so it is not shown.
+        source: Box<kube::Error>,
+    },
+}
+
+impl WriteError {
+    /// Whether reading again and repeating is all that is needed.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Api { source, .. } if super::is_conflict(source))
+    }
+}
+
+/// What was written last, so that what did not change since need not be sent again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Record {
+    uid: Option<String>,
+    version: Option<String>,
+    wanted: u64,
+}
+
+type RecordKey = (String, String, String);
+
+/// Writes objects of one or more gateways.
+pub struct Writer {
+    client: Client,
+    leadership: Arc<Leadership>,
+    records: Mutex<HashMap<RecordKey, Record>>,
+}
+
+impl Writer {
+    /// Writes with this client while this process leads.
+    pub fn new(client: Client, leadership: Arc<Leadership>) -> Self {
+        Self { client, leadership, records: Mutex::default() }
+    }
+
+    /// Makes the object as it shall be. `live` is the object as it was read, which must be ours.
+    pub async fn write(
+        &self,
+        namespace: &str,
+        object: &Object,
+        live: Option<&DynamicObject>,
+    ) -> Result<(Outcome, Option<DynamicObject>), WriteError> {
+        let api = self.api(namespace, &object.resource)?;
+        let key = (namespace.to_owned(), object.resource.kind.clone(), object.name.clone());
+        let wanted = fingerprint(&object.body);
+        let before = self.record(&key);
+        if let (Some(before), Some(live)) = (&before, live)
+            && *before == (Record { uid: live.uid(), version: live.resource_version(), wanted })
+        {
+            return Ok((Outcome::Unchanged, None));
+        }
+        let after = match object.mode {
+            Mode::Data => self.write_data(&api, object, live).await,
+            Mode::Apply | Mode::Ports => self.apply(&api, object, live).await,
+        };
+        let after = after.map_err(|source| error(&object.resource, &object.name, source))?;
+        let outcome = match (live, &after) {
+            (_, None) => Outcome::Unchanged,
+            (Some(live), Some(after)) if !differs(live, after) => Outcome::Unchanged,
+            (None, _) if before.is_some() => Outcome::Repaired,
+            (None, _) => Outcome::Created,
+            _ if before.as_ref().is_some_and(|before| before.wanted == wanted) => Outcome::Repaired,
+            _ => Outcome::Changed,
+        };
+        if let Some(current) = after.as_ref().or(live) {
+            let record = Record { uid: current.uid(), version: current.resource_version(), wanted };
+            self.lock().insert(key, record);
+        }
+        Ok((outcome, after))
+    }
+
+    /// Deletes the object of this uid.
+    pub async fn delete(
+        &self,
+        namespace: &str,
+        resource: &ApiResource,
+        name: &str,
+        uid: Option<String>,
+    ) -> Result<(), WriteError> {
+        let api = self.api(namespace, resource)?;
+        let params = DeleteParams {
+            preconditions: Some(Preconditions { uid, resource_version: None }),
+            ..DeleteParams::background()
+        };
+        match api.delete(name, &params).await {
+            Err(source) if !super::is_not_found(&source) => Err(error(resource, name, source)),
+            _ => {
+                self.lock().remove(&(namespace.to_owned(), resource.kind.clone(), name.to_owned()));
+                Ok(())
+            }
+        }
+    }
+
+    /// Forgets what was written for a gateway's objects.
+    pub fn forget(&self, namespace: &str, names: &[String]) {
+        self.lock().retain(|(ns, _, name), _| ns != namespace || !names.contains(name));
+    }
+
+    async fn apply(
+        &self,
+        api: &Api<DynamicObject>,
+        object: &Object,
+        live: Option<&DynamicObject>,
+    ) -> Result<Option<DynamicObject>, kube::Error> {
+        let mut body = object.body.clone();
+        if let Some(uid) = live.and_then(ResourceExt::uid) {
+            body["metadata"]["uid"] = json!(uid);
+        }
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let after = api.patch(&object.name, &params, &Patch::Apply(&body)).await?;
+        if object.mode == Mode::Ports
+            && let Some(patch) = foreign_ports(&after, &object.body)
+        {
+            return self.merge(api, &object.name, &patch).await.map(Some);
+        }
+        Ok(Some(after))
+    }
+
+    /// Creates, or changes exactly the version that was read. Creating goes by POST, which fails if somebody was quicker.
+    async fn write_data(
+        &self,
+        api: &Api<DynamicObject>,
+        object: &Object,
+        live: Option<&DynamicObject>,
+    ) -> Result<Option<DynamicObject>, kube::Error> {
+        let Some(live) = live else {
+            let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+            let new: DynamicObject = serde_json::from_value(object.body.clone()).map_err(kube::Error::SerdeError)?;
+            return api.create(&params, &new).await.map(Some);
+        };
+        match data_patch(live, &object.body) {
+            None => Ok(None),
+            Some(patch) => self.merge(api, &object.name, &patch).await.map(Some),
+        }
+    }
+
+    async fn merge(&self, api: &Api<DynamicObject>, name: &str, patch: &Value) -> Result<DynamicObject, kube::Error> {
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        api.patch(name, &params, &Patch::Merge(patch)).await
+    }
+
+    fn api(&self, namespace: &str, resource: &ApiResource) -> Result<Api<DynamicObject>, WriteError> {
+        if !self.leadership.holds() {
+            return Err(WriteError::NotLeading);
+        }
+        Ok(Api::namespaced_with(self.client.clone(), namespace, resource))
+    }
+
+    fn record(&self, key: &RecordKey) -> Option<Record> {
+        self.lock().get(key).cloned()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<RecordKey, Record>> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn error(resource: &ApiResource, name: &str, source: kube::Error) -> WriteError {
+    WriteError::Api { kind: resource.kind.clone(), name: name.to_owned(), source: Box::new(source) }
+}
+
+/// Never stored outside this process.
+fn fingerprint(body: &Value) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    body.to_string().hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,99 @@
+//! The requests to a pod's admin port.
+
+use std::future::Future;
+use std::time::Duration;
+
+use bifrost_config::SecretValue;
+use bifrost_config::report::{ADMIN_PORT, PATH, REFRESH_PATH, StateReport};
+
+use super::Pod;
+
+/// A pod in the same cluster answers in milliseconds; one that does not is asked again.
+const TIMEOUT: Duration = Duration::from_secs(1);
+/// A report is small; more than this is none.
+const MAX_REPORT: usize = 1 << 20;
+
+/// Why a pod said nothing. The texts become part of conditions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PodError {
+    /// No connection, or no answer in time.
+    #[error("does not answer on port {ADMIN_PORT}")]
+    Unreachable,
+    /// The token is not known to the pod (yet).
+    #[error("has not loaded this gateway's token yet")]
+    Refused,
+    /// Any other status, or something that is no report.
+    #[error("gives no report of its state")]
+    NoReport,
+}
+
+/// Asks pods. The tests play the pods.
+pub trait PodClient: Clone + Send + Sync + 'static {
+    /// The pod's report.
+    fn state(&self, pod: &Pod, token: &SecretValue) -> impl Future<Output = Result<StateReport, PodError>> + Send;
+    /// Makes the pod read its ConfigMap and Secret anew.
+    fn refresh(&self, pod: &Pod, token: &SecretValue) -> impl Future<Output = Result<(), PodError>> + Send;
+}
+
+/// Pods over HTTP.
+#[derive(Debug, Clone)]
+pub struct HttpPods(reqwest::Client);
+
+impl HttpPods {
+    /// A client that goes straight to the pods, whatever proxies the environment names.
+    pub fn new() -> Result<Self, reqwest::Error> {
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(TIMEOUT)
+            .timeout(TIMEOUT)
+            .pool_idle_timeout(Duration::from_secs(30))
+            .build()?;
+        Ok(Self(client))
+    }
+}
+
+impl PodClient for HttpPods {
+    async fn state(&self, pod: &Pod, token: &SecretValue) -> Result<StateReport, PodError> {
+        let request = self.0.get(url(pod, PATH)).bearer_auth(token.expose());
+        let response = checked(request.send().await)?;
+        let body = response.bytes().await.map_err(|_| PodError::Unreachable)?;
+        if body.len() > MAX_REPORT {
+            return Err(PodError::NoReport);
+        }
+        serde_json::from_slice(&body).map_err(|_| PodError::NoReport)
+    }
+
+    async fn refresh(&self, pod: &Pod, token: &SecretValue) -> Result<(), PodError> {
+        let request = self.0.post(url(pod, REFRESH_PATH)).bearer_auth(token.expose());
+        checked(request.send().await).map(drop)
+    }
+}
+
+fn checked(response: Result<reqwest::Response, reqwest::Error>) -> Result<reqwest::Response, PodError> {
+    let response = response.map_err(|_| PodError::Unreachable)?;
+    match response.status().as_u16() {
+        200..=299 => Ok(response),
+        401 | 403 => Err(PodError::Refused),
+        _ => Err(PodError::NoReport),
+    }
+}
+
+fn url(pod: &Pod, path: &str) -> String {
+    match pod.ip.contains(':') {
+        true => format!("http://[{}]:{ADMIN_PORT}{path}", pod.ip),
+        false => format!("http://{}:{ADMIN_PORT}{path}", pod.ip),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_both_families_make_urls() {
+        let pod = |ip: &str| Pod { uid: "u".into(), name: "p".into(), ip: ip.into(), ready: true };
+        assert_eq!(url(&pod("10.1.2.3"), PATH), "http://10.1.2.3:9090/state");
+        assert_eq!(url(&pod("fd00::1"), PATH), "http://[fd00::1]:9090/state");
+    }
+}

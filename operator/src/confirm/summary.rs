@@ -1,0 +1,188 @@
+//! What the answers of all pods amount to: a pure function.
+
+use std::collections::BTreeMap;
+
+use bifrost_config::report::ArmCounts;
+
+use super::{Answer, Target};
+
+/// From this many requests on the seen percent says something about the wanted one.
+const SKEW_REQUESTS: u64 = 1000;
+/// More points than this between the wanted and the seen percent are worth a word.
+const SKEW_POINTS: i32 = 5;
+
+/// How far the pods of a gateway are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Ready pods.
+    pub ready: usize,
+    /// Ready pods that confirm what is published.
+    pub confirmed: usize,
+    /// At least one pod is ready, and every ready pod confirms.
+    pub programmed: bool,
+    /// Every running pod acts upon the published configuration, those that are about to stop too: no pod uses an older one. So it
+    /// is with no pod at all.
+    pub released: bool,
+    /// Greatest epoch that a pod of this gateway reports.
+    pub greatest_epoch: u64,
+    /// Seen percent of the baseline and the bifrost arm over all ready pods; none without eligible requests.
+    pub percents: Option<(u8, u8)>,
+    /// The seen percent is far from the wanted one, on many requests.
+    pub skewed: bool,
+    /// Ready pods that do not confirm, and why not.
+    pub waiting: Vec<String>,
+    /// Pods that report that they cannot use what is published.
+    pub faults: Vec<String>,
+}
+
+impl Summary {
+    /// Of the answers to this target, by the pods' UIDs.
+    pub(super) fn of(target: &Target, answers: &BTreeMap<String, Answer>) -> Self {
+        let mut summary = Self { released: true, ..Self::default() };
+        let mut eligible = ArmCounts::default();
+        for pod in &target.pods {
+            let report = match answers.get(&pod.uid) {
+                Some(Ok(report)) => Ok(report),
+                Some(Err(error)) => Err(error.to_string()),
+                None => Err("was not asked yet".to_owned()),
+            };
+            summary.ready += usize::from(pod.ready);
+            let waits = match report {
+                Err(why) => Some(why),
+                Ok(report) => {
+                    if report.gateway_uid == target.gateway_uid {
+                        summary.greatest_epoch = summary.greatest_epoch.max(report.epoch);
+                    }
+                    if let (Some(problem), true) = (&report.problem, pod.ready) {
+                        summary.faults.push(format!("{}: {problem}", pod.name));
+                    }
+                    if pod.ready {
+                        eligible.baseline = eligible.baseline.saturating_add(report.eligible.baseline);
+                        eligible.bifrost = eligible.bifrost.saturating_add(report.eligible.bifrost);
+                    }
+                    summary.released &= report.gateway_uid == target.gateway_uid
+                        && report.epoch == target.epoch
+                        && report.digest == target.digest;
+                    let confirms = report.confirms(&target.gateway_uid, target.epoch, &target.digest, &target.keys);
+                    (!confirms).then(|| match &report.problem {
+                        Some(problem) => problem.clone(),
+                        None if report.epoch != target.epoch => format!("is at epoch {}", report.epoch),
+                        None => "has not loaded the newest keys yet".to_owned(),
+                    })
+                }
+            };
+            summary.released &= answers.get(&pod.uid).is_some_and(Result::is_ok);
+            match waits {
+                None => summary.confirmed += usize::from(pod.ready),
+                Some(why) if pod.ready => summary.waiting.push(format!("{}: {why}", pod.name)),
+                Some(_) => {}
+            }
+        }
+        summary.programmed = summary.ready > 0 && summary.confirmed == summary.ready;
+        summary.percents = percents(eligible);
+        summary.skewed = skewed(eligible, target.wanted_percent);
+        summary
+    }
+}
+
+/// Both percents, rounded so that they add up to 100.
+fn percents(seen: ArmCounts) -> Option<(u8, u8)> {
+    let total = seen.baseline.checked_add(seen.bifrost).filter(|total| *total > 0)?;
+    let bifrost = (u128::from(seen.bifrost) * 200 + u128::from(total)) / (u128::from(total) * 2);
+    let bifrost = u8::try_from(bifrost).ok()?;
+    Some((100 - bifrost, bifrost))
+}
+
+fn skewed(seen: ArmCounts, wanted: u8) -> bool {
+    let enough = seen.baseline.saturating_add(seen.bifrost) >= SKEW_REQUESTS;
+    enough && percents(seen).is_some_and(|(_, bifrost)| (i32::from(bifrost) - i32::from(wanted)).abs() > SKEW_POINTS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Pod, PodError};
+    use super::*;
+    use bifrost_config::SecretValue;
+    use bifrost_config::report::StateReport;
+
+    fn target(pods: &[(&str, bool)]) -> Target {
+        let pod = |(uid, ready): &(&str, bool)| Pod {
+            uid: (*uid).into(),
+            name: format!("ai-{uid}"),
+            ip: "::1".into(),
+            ready: *ready,
+        };
+        Target {
+            gateway_uid: "g".into(),
+            epoch: 7,
+            digest: "d".into(),
+            keys: BTreeMap::from([("main".into(), 2)]),
+            wanted_percent: 10,
+            token: SecretValue::new("t"),
+            pods: pods.iter().map(pod).collect(),
+        }
+    }
+
+    fn report() -> StateReport {
+        StateReport {
+            gateway_uid: "g".into(),
+            epoch: 7,
+            digest: "d".into(),
+            keys: BTreeMap::from([("main".into(), 2)]),
+            ..StateReport::default()
+        }
+    }
+
+    fn summary(pods: &[(&str, bool)], answers: Vec<(&str, Answer)>) -> Summary {
+        Summary::of(&target(pods), &answers.into_iter().map(|(uid, answer)| (uid.to_owned(), answer)).collect())
+    }
+
+    #[test]
+    fn every_ready_pod_has_to_confirm_and_there_must_be_one() {
+        let both = summary(&[("a", true), ("b", true)], vec![("a", Ok(report())), ("b", Ok(report()))]);
+        assert!(both.programmed && both.released);
+        let one = summary(&[("a", true), ("b", true)], vec![("a", Ok(report())), ("b", Err(PodError::Unreachable))]);
+        assert!(!one.programmed && !one.released);
+        assert_eq!((one.ready, one.confirmed), (2, 1));
+        assert_eq!(one.waiting, ["ai-b: does not answer on port 9090"]);
+        assert!(!summary(&[], vec![]).programmed);
+        assert!(summary(&[], vec![]).released);
+        assert!(!summary(&[("a", true)], vec![]).programmed);
+    }
+
+    #[test]
+    fn a_stopping_pod_counts_for_the_removal_of_keys_only() {
+        let old = StateReport { epoch: 6, digest: "c".into(), ..report() };
+        let seen = summary(&[("a", true), ("z", false)], vec![("a", Ok(report())), ("z", Ok(old))]);
+        assert!(seen.programmed);
+        assert!(!seen.released);
+    }
+
+    #[test]
+    fn older_keys_are_not_confirmed_but_hold_no_removal_up() {
+        let old = StateReport { keys: BTreeMap::from([("main".into(), 1)]), ..report() };
+        let seen = summary(&[("a", true)], vec![("a", Ok(old))]);
+        assert!(!seen.programmed && seen.released);
+        assert_eq!(seen.waiting, ["ai-a: has not loaded the newest keys yet"]);
+    }
+
+    #[test]
+    fn a_pod_of_another_gateway_confirms_nothing_and_raises_no_epoch() {
+        let other = StateReport { gateway_uid: "x".into(), epoch: 99, ..report() };
+        let seen = summary(&[("a", true)], vec![("a", Ok(other))]);
+        assert_eq!((seen.programmed, seen.greatest_epoch), (false, 0));
+    }
+
+    #[test]
+    fn percents_add_up_and_skew_needs_many_requests() {
+        let counted = |baseline, bifrost| {
+            let seen = StateReport { eligible: ArmCounts { baseline, bifrost }, ..report() };
+            summary(&[("a", true)], vec![("a", Ok(seen))])
+        };
+        assert_eq!(counted(0, 0).percents, None);
+        assert_eq!(counted(2, 1).percents, Some((67, 33)));
+        assert!(!counted(600, 399).skewed);
+        assert!(counted(600, 400).skewed);
+        assert!(!counted(850, 150).skewed);
+    }
+}

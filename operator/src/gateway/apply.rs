@@ -1,0 +1,211 @@
+//! Writes what was built, and deletes what is not wanted any more.
+//!
+//! The Secret goes before the ConfigMap that names its keys, and both before everything else. A part that cannot be written does
+//! not stop the later ones, save that no ConfigMap may name a key whose value is not there.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{DynamicObject, ListParams};
+use kube::{Api, ResourceExt};
+
+use super::Context;
+use super::build::Plan;
+use super::observe::Observed;
+use super::part::Part;
+use super::publish::Publication;
+use crate::cluster::writer::WriteError;
+use crate::cluster::{Object, Outcome, Ownership, ownership};
+use crate::events::{Event, Reason};
+use crate::names;
+
+/// What was written.
+#[derive(Default)]
+pub struct Applied {
+    /// What is worth an event.
+    pub events: Vec<Event>,
+    /// The Deployment as it is now, if it was written.
+    pub deployment: Option<DynamicObject>,
+    /// Whether the pods can know the table that was built: the published ConfigMap is as it shall be.
+    pub published: bool,
+    /// The first thing that could not be written.
+    pub error: Option<WriteError>,
+}
+
+/// Writes a plan.
+pub async fn apply(context: &Context, observed: &Observed, plan: &Plan, whole: bool) -> Applied {
+    let mut applied = Applied::default();
+    let (first, others): (Vec<_>, Vec<_>) =
+        plan.objects.iter().partition(|(part, _)| matches!(part, Part::Keys | Part::Published));
+    for (part, object) in first {
+        applied.write(context, observed, plan, *part, object).await;
+        if applied.error.is_some() {
+            return applied;
+        }
+    }
+    applied.published = true;
+    let (pods, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|(part, _)| *part == Part::Deployment);
+    let writes = others.iter().map(|(part, object)| async move {
+        let mut one = Applied::default();
+        one.write(context, observed, plan, *part, object).await;
+        one
+    });
+    for one in futures::future::join_all(writes).await {
+        applied.absorb(one);
+    }
+    for (part, object) in pods {
+        let mut one = Applied::default();
+        one.write(context, observed, plan, *part, object).await;
+        applied.absorb(one);
+    }
+    if whole && let Err(error) = prune(context, observed, plan).await {
+        applied.error.get_or_insert(error);
+    }
+    applied
+}
+
+impl Applied {
+    async fn write(&mut self, context: &Context, observed: &Observed, plan: &Plan, part: Part, object: &Object) {
+        match context.writer.write(observed.namespace(), object, observed.own(part)).await {
+            Ok((outcome, after)) => {
+                let word = match outcome {
+                    Outcome::Unchanged => None,
+                    Outcome::Created => Some("created"),
+                    Outcome::Changed => Some("changed"),
+                    Outcome::Repaired => Some("repaired"),
+                };
+                if let Some(word) = word {
+                    context.metrics.writes.with_label_values(&[object.resource.kind.as_str(), word]).inc();
+                    tracing::info!(
+                        namespace = observed.namespace(),
+                        gateway = observed.name(),
+                        kind = object.resource.kind,
+                        name = object.name,
+                        "{word}"
+                    );
+                }
+                self.events.extend(events(context, observed, plan, part, outcome));
+                if part == Part::Deployment {
+                    self.deployment = after;
+                }
+            }
+            Err(error) => {
+                self.error.get_or_insert(error);
+            }
+        }
+    }
+
+    fn absorb(&mut self, other: Self) {
+        self.events.extend(other.events);
+        self.deployment = self.deployment.take().or(other.deployment);
+        if let Some(error) = other.error {
+            self.error.get_or_insert(error);
+        }
+    }
+}
+
+fn events(context: &Context, observed: &Observed, plan: &Plan, part: Part, outcome: Outcome) -> Vec<Event> {
+    let mut events = Vec::new();
+    if outcome == Outcome::Unchanged {
+        return events;
+    }
+    let mut drift = outcome == Outcome::Repaired;
+    match part {
+        Part::Keys => {
+            events.extend(plan.secret.rotated.iter().map(|key| {
+                let generation = plan.secret.generations.get(key).copied().unwrap_or(0);
+                Event::new(
+                    Reason::KeyRotated,
+                    format!("ProviderKey {key}: a new value was published, generation {generation}"),
+                )
+            }));
+            events.extend(
+                plan.secret.released.iter().map(|key| {
+                    Event::new(Reason::KeyRevoked, format!("ProviderKey {key}: no pod uses the key any more"))
+                }),
+            );
+        }
+        Part::Published => {
+            let repaired = context.memory.repeats(observed, &plan.publication);
+            drift |= repaired;
+            if !repaired {
+                events.extend(publication_events(&plan.publication));
+            }
+        }
+        _ => {}
+    }
+    if drift {
+        let what = part.describe(observed.name());
+        events.push(Event::new(
+            Reason::DriftCorrected,
+            format!("{what} was changed or deleted by another hand and is as it was"),
+        ));
+    }
+    events
+}
+
+fn publication_events(publication: &Publication) -> Vec<Event> {
+    let traffic = &publication.traffic;
+    let mut events = Vec::new();
+    if publication.config_changed {
+        let note = format!("configuration {} is published, epoch {}", traffic.revision, traffic.epoch);
+        events.push(Event::new(Reason::ConfigApplied, note));
+    }
+    if let Some(before) = &publication.traffic_before {
+        let note = format!(
+            "{} {} % → {} {} % of the eligible requests take the bifrost arm, epoch {}",
+            before.strategy.as_str(),
+            before.percent,
+            traffic.strategy.as_str(),
+            traffic.percent,
+            traffic.epoch
+        );
+        events.push(Event::new(Reason::TrafficChanged, note));
+    }
+    events
+}
+
+/// Deletes objects of this gateway that are not wanted any more. Those of today's names were read anyway; those that an earlier
+/// release named otherwise are looked for once.
+async fn prune(context: &Context, observed: &Observed, plan: &Plan) -> Result<(), WriteError> {
+    for part in Part::ALL {
+        let wanted = plan.objects.iter().any(|(wanted, _)| *wanted == part);
+        if let (false, Some(object)) = (wanted, observed.own(part)) {
+            delete(context, observed, part, &object.metadata).await?;
+        }
+    }
+    if !context.memory.begin_prune(observed) {
+        return Ok(());
+    }
+    let mut done = Vec::new();
+    for part in Part::ALL {
+        let resource = part.resource();
+        if done.contains(&resource.kind) {
+            continue;
+        }
+        done.push(resource.kind.clone());
+        let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), observed.namespace(), &resource);
+        let labels =
+            format!("{},{}={}", names::selector_text(observed.name()), names::LABEL_MANAGED_BY, names::OPERATOR);
+        let list = api.list_metadata(&ListParams::default().labels(&labels)).await.map_err(|source| {
+            WriteError::Api { kind: resource.kind.clone(), name: String::new(), source: Box::new(source) }
+        })?;
+        let kept: Vec<_> =
+            Part::ALL.iter().filter(|p| p.resource().kind == resource.kind).map(|p| p.name(observed.name())).collect();
+        for object in list.items {
+            let ours = ownership(Some(&object.metadata), &observed.owner) == Ownership::Ours;
+            if ours && !kept.contains(&object.name_any()) {
+                delete(context, observed, part, &object.metadata).await?;
+            }
+        }
+    }
+    context.memory.end_prune(observed);
+    Ok(())
+}
+
+async fn delete(context: &Context, observed: &Observed, part: Part, meta: &ObjectMeta) -> Result<(), WriteError> {
+    let resource = part.resource();
+    let name = meta.name.as_deref().unwrap_or_default();
+    context.writer.delete(observed.namespace(), &resource, name, meta.uid.clone()).await?;
+    context.metrics.writes.with_label_values(&[resource.kind.as_str(), "deleted"]).inc();
+    tracing::info!(namespace = observed.namespace(), gateway = observed.name(), kind = resource.kind, name, "deleted");
+    Ok(())
+}

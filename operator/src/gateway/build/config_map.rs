@@ -1,0 +1,111 @@
+//! The published ConfigMap, and the two for `envFrom`.
+
+use std::collections::BTreeMap;
+
+use bifrost_config::catalog::Front;
+use bifrost_config::{Config, Provider};
+use k8s_openapi::api::core::v1::ConfigMap;
+
+use super::{Observed, Part, Publication, meta, service_url};
+
+/// What the pods act upon.
+pub(super) fn build_published(observed: &Observed, publication: &Publication) -> ConfigMap {
+    ConfigMap {
+        metadata: meta(observed, Part::Published),
+        data: Some(publication.data.clone()),
+        ..ConfigMap::default()
+    }
+}
+
+/// Points an application at the gateway.
+pub(super) fn build_env(observed: &Observed, config: &Config) -> ConfigMap {
+    let service = service_url(observed);
+    let variables = Front::ALL.into_iter().filter(|front| of_type(config, *front).next().is_some()).map(|front| {
+        let vendor = front.provider_type().vendor();
+        (vendor.base_url_env.to_owned(), format!("{service}/{}{}", front.name(), vendor.base_url_env_path))
+    });
+    env(observed, Part::Env, variables.collect())
+}
+
+/// Points an application straight at the vendors.
+pub(super) fn build_env_direct(observed: &Observed, config: &Config) -> ConfigMap {
+    let variables = Front::ALL.into_iter().filter_map(|front| {
+        let vendor = front.provider_type().vendor();
+        let provider = own_provider(config, front)?;
+        // The base URL may or may not end with the version; the SDKs want it their own way.
+        let base = provider.base_url.to_string();
+        let base = base.strip_suffix(vendor.version_prefix).unwrap_or(&base);
+        Some((vendor.base_url_env.to_owned(), format!("{base}{}", vendor.base_url_env_path)))
+    });
+    env(observed, Part::EnvDirect, variables.collect())
+}
+
+fn env(observed: &Observed, part: Part, data: BTreeMap<String, String>) -> ConfigMap {
+    ConfigMap { metadata: meta(observed, part), data: Some(data), ..ConfigMap::default() }
+}
+
+fn of_type(config: &Config, front: Front) -> impl Iterator<Item = &Provider> {
+    config.providers.iter().filter(move |provider| provider.provider_type == front.provider_type())
+}
+
+/// The provider that belongs to a front: the only one of its type, or the one named like the front.
+fn own_provider(config: &Config, front: Front) -> Option<&Provider> {
+    let mut all = of_type(config, front);
+    match (all.next(), all.next()) {
+        (Some(only), None) => Some(only),
+        _ => of_type(config, front).find(|provider| provider.name == front.name()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::tests::{observed, policy};
+    use crate::gateway::validate::validate;
+
+    fn data(map: ConfigMap) -> Vec<String> {
+        map.data.unwrap_or_default().into_iter().map(|(key, value)| format!("{key}={value}")).collect()
+    }
+
+    fn both(edit: impl FnOnce(&mut Observed)) -> (Vec<String>, Vec<String>) {
+        let mut observed = observed();
+        edit(&mut observed);
+        let config = validate(&observed, &policy()).wanted.unwrap().config;
+        (data(build_env(&observed, &config)), data(build_env_direct(&observed, &config)))
+    }
+
+    #[test]
+    fn one_line_points_an_application_either_way() {
+        let (env, direct) = both(|_| {});
+        assert_eq!(
+            env,
+            ["ANTHROPIC_BASE_URL=http://ai.llm.svc:8080/anthropic", "OPENAI_BASE_URL=http://ai.llm.svc:8080/openai/v1"]
+        );
+        assert_eq!(
+            direct,
+            ["ANTHROPIC_BASE_URL=https://api.anthropic.com", "OPENAI_BASE_URL=https://api.openai.com/v1"]
+        );
+    }
+
+    #[test]
+    fn a_version_in_the_base_url_is_not_doubled() {
+        let (_, direct) = both(|observed| {
+            observed.gateway.spec.config.providers[0].base_url = Some("http://llm.example:81/x/v1".into());
+            observed.gateway.spec.config.providers[1].base_url = Some("http://claude.example/v1".into());
+        });
+        assert_eq!(direct, ["ANTHROPIC_BASE_URL=http://claude.example", "OPENAI_BASE_URL=http://llm.example:81/x/v1"]);
+    }
+
+    #[test]
+    fn a_front_without_a_provider_has_no_variable_and_an_ambiguous_one_no_direct_way() {
+        let (env, direct) = both(|observed| {
+            observed.gateway.spec.config.providers.truncate(1);
+            let mut second = observed.gateway.spec.config.providers[0].clone();
+            second.name = "second".into();
+            observed.gateway.spec.config.providers[0].name = "first".into();
+            observed.gateway.spec.config.providers.push(second);
+        });
+        assert_eq!(env, ["OPENAI_BASE_URL=http://ai.llm.svc:8080/openai/v1"]);
+        assert!(direct.is_empty());
+    }
+}

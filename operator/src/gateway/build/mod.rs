@@ -1,0 +1,134 @@
+//! The objects of a gateway as they shall be. Pure; one file a Kubernetes kind.
+
+mod config_map;
+mod deployment;
+mod network_policy;
+mod pod_disruption_budget;
+mod role;
+mod role_binding;
+mod secret;
+mod service;
+mod service_account;
+
+use std::collections::BTreeMap;
+
+use bifrost_config::SecretValue;
+use bifrost_config::published::ADMIN_TOKEN;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+pub use deployment::{ADMIN_PORT_NAME, APP_PORT, PREVIEW_PORT};
+
+use super::observe::Observed;
+use super::part::Part;
+use super::publish::{self, Publication, Request, TooLarge};
+use super::secret::{SecretPlan, plan};
+use super::validate::{Decision, Wanted};
+use crate::cluster::Object;
+use crate::cluster::object::Mode;
+use crate::names;
+
+/// Everything that is to be written. Not `Debug`: it holds key values.
+pub struct Plan {
+    /// The Secret, and what changes in it.
+    pub secret: SecretPlan,
+    /// What the pods want to see on their admin port.
+    pub token: SecretValue,
+    /// The published ConfigMap, and what changes in it.
+    pub publication: Publication,
+    /// Objects in the order of writing; the Secret and the published ConfigMap come first.
+    pub objects: Vec<(Part, Object)>,
+}
+
+/// What the decision does not know. Not `Debug`: it holds a token.
+pub struct Circumstances {
+    /// Greatest epoch that status and pods know of.
+    pub known_epoch: u64,
+    /// Whether every running pod acts upon the ConfigMap as it was read.
+    pub released: bool,
+    /// An admin token, for a Secret that has none.
+    pub new_token: String,
+}
+
+/// Builds what the decision asks for.
+pub fn build(
+    observed: &Observed,
+    decision: &Decision,
+    wanted: &Wanted,
+    circumstances: &Circumstances,
+) -> Result<Plan, TooLarge> {
+    let publication = publish::publish(
+        &observed.live,
+        &Request {
+            gateway_uid: observed.uid(),
+            config: &wanted.config,
+            migration: &wanted.migration,
+            image: &wanted.image,
+            known_epoch: circumstances.known_epoch,
+        },
+    )?;
+    // A key leaves the ConfigMap first, and the Secret when no pod holds an older ConfigMap.
+    let may_go = |name: &str| circumstances.released && !observed.live.names_key(name);
+    let secret = plan(&observed.secret, &wanted.values, may_go, || circumstances.new_token.clone());
+    let token = SecretValue::new(secret.data.get(ADMIN_TOKEN).map_or("", String::as_str));
+    let mut objects = vec![
+        (Part::Keys, Object::new(Mode::Data, &secret::build_keys(observed, &secret))),
+        (Part::Published, Object::new(Mode::Data, &config_map::build_published(observed, &publication))),
+    ];
+    if decision.whole {
+        objects.extend(others(observed, wanted));
+    }
+    Ok(Plan { secret, token, publication, objects })
+}
+
+fn others(observed: &Observed, wanted: &Wanted) -> Vec<(Part, Object)> {
+    let apply = |part, object| (part, object);
+    let mut objects = vec![
+        apply(Part::ServiceAccount, Object::new(Mode::Apply, &service_account::build_service_account(observed))),
+        apply(Part::Role, Object::new(Mode::Apply, &role::build_role(observed))),
+        apply(Part::RoleBinding, Object::new(Mode::Apply, &role_binding::build_role_binding(observed))),
+        apply(Part::Service, Object::new(Mode::Ports, &service::build_service(observed))),
+        apply(Part::Env, Object::new(Mode::Data, &config_map::build_env(observed, &wanted.config))),
+        apply(Part::EnvDirect, Object::new(Mode::Data, &config_map::build_env_direct(observed, &wanted.config))),
+        apply(
+            Part::PodDisruptionBudget,
+            Object::new(Mode::Apply, &pod_disruption_budget::build_pod_disruption_budget(observed)),
+        ),
+    ];
+    if observed.gateway.spec.network_policy.enabled {
+        let policy = network_policy::build_network_policy(observed);
+        objects.push(apply(Part::NetworkPolicy, Object::new(Mode::Apply, &policy)));
+    }
+    let deployment = deployment::build_deployment(observed, &wanted.image);
+    objects.push(apply(Part::Deployment, Object::new(Mode::Apply, &deployment)));
+    objects
+}
+
+/// Address of the Service inside the cluster.
+pub fn service_url(observed: &Observed) -> String {
+    let (name, namespace) = (observed.name(), observed.namespace());
+    match observed.gateway.spec.service.port {
+        80 => format!("http://{name}.{namespace}.svc"),
+        port => format!("http://{name}.{namespace}.svc:{port}"),
+    }
+}
+
+fn meta(observed: &Observed, part: Part) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(part.name(observed.name())),
+        namespace: Some(observed.namespace().to_owned()),
+        labels: Some(names::labels(observed.name())),
+        owner_references: Some(vec![observed.owner.clone()]),
+        ..ObjectMeta::default()
+    }
+}
+
+/// Ours over the user's.
+fn merged(user: &BTreeMap<String, String>, ours: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut all = user.clone();
+    all.extend(ours);
+    all
+}
+
+fn non_empty(map: &BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
+    (!map.is_empty()).then(|| map.clone())
+}

@@ -1,0 +1,113 @@
+//! Who may connect to the pods.
+
+use bifrost_config::report::ADMIN_PORT;
+use k8s_openapi::api::networking::v1::{
+    NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::deployment::{APP_PORT, PREVIEW_PORT};
+use super::{Observed, Part, meta};
+use crate::names;
+
+/// Until callers have credentials of their own, who reaches the applications' ports spends the key pool: they are open to the own
+/// namespace and to the peers of the spec. The admin port is open to every pod of the cluster, where the operator and Prometheus
+/// live; what is not for everybody wants a token there.
+pub(super) fn build_network_policy(observed: &Observed) -> NetworkPolicy {
+    let own_namespace =
+        NetworkPolicyPeer { pod_selector: Some(LabelSelector::default()), ..NetworkPolicyPeer::default() };
+    let every_pod =
+        NetworkPolicyPeer { namespace_selector: Some(LabelSelector::default()), ..NetworkPolicyPeer::default() };
+    let mut applications = vec![own_namespace];
+    applications.extend(observed.gateway.spec.network_policy.from.iter().cloned());
+    NetworkPolicy {
+        metadata: meta(observed, Part::NetworkPolicy),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(LabelSelector {
+                match_labels: Some(names::selector(observed.name())),
+                ..LabelSelector::default()
+            }),
+            policy_types: Some(vec!["Ingress".to_owned()]),
+            ingress: Some(vec![
+                rule(applications, &[APP_PORT, PREVIEW_PORT]),
+                rule(vec![every_pod], &[i32::from(ADMIN_PORT)]),
+            ]),
+            ..NetworkPolicySpec::default()
+        }),
+    }
+}
+
+fn rule(from: Vec<NetworkPolicyPeer>, ports: &[i32]) -> NetworkPolicyIngressRule {
+    let port = |port: &i32| NetworkPolicyPort {
+        protocol: Some("TCP".to_owned()),
+        port: Some(IntOrString::Int(*port)),
+        ..NetworkPolicyPort::default()
+    };
+    NetworkPolicyIngressRule { from: Some(from), ports: Some(ports.iter().map(port).collect()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::tests::observed;
+    use k8s_openapi::api::networking::v1::IPBlock;
+
+    /// Where a connection comes from.
+    enum Source {
+        OwnNamespace,
+        OtherNamespace,
+        Outside([u8; 4]),
+    }
+
+    /// Whether the policy admits a connection, by the rules of Kubernetes for the peers that occur here.
+    fn admits(policy: &NetworkPolicy, source: &Source, port: i32) -> bool {
+        let spec = policy.spec.as_ref().unwrap();
+        assert_eq!(spec.policy_types.as_deref(), Some(&["Ingress".to_owned()][..]));
+        spec.ingress.iter().flatten().any(|rule| {
+            let ports = rule.ports.as_ref().unwrap();
+            ports.iter().any(|p| p.port == Some(IntOrString::Int(port)) && p.protocol.as_deref() == Some("TCP"))
+                && rule.from.as_ref().unwrap().iter().any(|peer| peer_admits(peer, source))
+        })
+    }
+
+    fn peer_admits(peer: &NetworkPolicyPeer, source: &Source) -> bool {
+        let everything = LabelSelector::default();
+        match (source, &peer.ip_block, &peer.namespace_selector, &peer.pod_selector) {
+            (Source::Outside(address), Some(block), ..) => {
+                let network = block.cidr.strip_suffix(".0/24").unwrap();
+                address[..3].iter().map(ToString::to_string).collect::<Vec<_>>().join(".") == network
+            }
+            (Source::Outside(_), ..) => false,
+            (Source::OwnNamespace, None, None, Some(pods)) => *pods == everything,
+            (_, None, Some(namespaces), None) => *namespaces == everything,
+            _ => false,
+        }
+    }
+
+    #[test]
+    fn each_port_is_open_to_whom_it_is_meant_for() {
+        let mut observed = observed();
+        observed.gateway.spec.network_policy.from = vec![NetworkPolicyPeer {
+            ip_block: Some(IPBlock { cidr: "203.0.113.0/24".into(), except: None }),
+            ..NetworkPolicyPeer::default()
+        }];
+        let policy = build_network_policy(&observed);
+        for port in [APP_PORT, PREVIEW_PORT] {
+            assert!(admits(&policy, &Source::OwnNamespace, port));
+            assert!(!admits(&policy, &Source::OtherNamespace, port));
+            assert!(admits(&policy, &Source::Outside([203, 0, 113, 9]), port));
+            assert!(!admits(&policy, &Source::Outside([198, 51, 100, 9]), port));
+        }
+        assert!(admits(&policy, &Source::OwnNamespace, 9090));
+        assert!(admits(&policy, &Source::OtherNamespace, 9090));
+        assert!(!admits(&policy, &Source::Outside([203, 0, 113, 9]), 9090));
+        assert!(!admits(&policy, &Source::OwnNamespace, 22));
+    }
+
+    #[test]
+    fn it_is_about_this_gateways_pods_only() {
+        let policy = build_network_policy(&observed()).spec.unwrap();
+        assert_eq!(policy.pod_selector.unwrap().match_labels, Some(names::selector("ai")));
+    }
+}

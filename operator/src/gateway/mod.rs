@@ -1,0 +1,203 @@
+//! The BifrostGateway controller: observe → validate → build → apply → status.
+//!
+//! Only `observe`, `apply` and this file hold a client; what is decided between them is pure.
+
+pub mod apply;
+pub mod build;
+pub mod context;
+pub mod controller;
+pub mod draft;
+pub mod images;
+pub mod keys;
+mod memory;
+pub mod observe;
+pub mod part;
+pub mod publish;
+pub mod secret;
+pub mod status;
+pub mod target;
+#[cfg(test)]
+pub(crate) mod tests;
+pub mod validate;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bifrost_crds::BifrostGateway;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::controller::Action;
+use kube::{Api, Resource, ResourceExt};
+
+use self::apply::{Applied, apply};
+use self::build::{Circumstances, Plan, build};
+use self::context::{Context, Error};
+use self::observe::{Observed, observe};
+use self::part::Part;
+use self::status::{Facts, status};
+use self::target::InForce;
+use self::validate::{Decision, validate};
+use crate::cluster::STATUS_MANAGER;
+use crate::cluster::writer::WriteError;
+use crate::confirm::{GatewayName, Summary};
+use crate::events::{Event, Reason};
+use crate::names;
+
+/// How long a reconciliation waits for the pods to confirm before it reports that they did not: most confirm in less, and then the
+/// conditions do not flap.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// When to look again while objects of an earlier gateway are collected.
+const COLLECTION: Duration = Duration::from_secs(1);
+/// When to look whether a foreign object of a name that is needed is gone.
+const CONFLICT: Duration = Duration::from_secs(5);
+/// When to look again although nothing happened: a guard against a watch that fails silently.
+const RESYNC: Duration = Duration::from_mins(10);
+
+/// Brings one gateway closer to its spec.
+pub async fn reconcile(gateway: Arc<BifrostGateway>, context: Arc<Context>) -> Result<Action, Error> {
+    let name: GatewayName = (gateway.namespace().unwrap_or_default(), gateway.name_any());
+    let Some(observed) = observe(&context.client, &name.0, &name.1).await? else {
+        forget(&context, &name);
+        return Ok(Action::await_change());
+    };
+    let decision = validate(&observed, &context.policy);
+    let plan = plan(&context, &name, &observed, &decision).await?;
+    let mut applied = match &plan {
+        Some(plan) => apply(&context, &observed, plan, decision.whole).await,
+        None => Applied::default(),
+    };
+    publish_events(&context, &observed, &applied.events);
+    if let Some(conflict) = applied.error.take_if(|error| error.is_conflict()) {
+        return Err(conflict.into());
+    }
+    let written = plan.as_ref().filter(|_| applied.published);
+    if let Some(plan) = written {
+        context.memory.published(&observed, &plan.publication);
+    }
+    let in_force = InForce::of(&observed, written);
+    let summary = match &in_force {
+        Some(in_force) => context.confirmations.settle(&name, in_force.target.clone(), PATIENCE).await,
+        None => Summary::default(),
+    };
+    report(&context, &observed, &decision, in_force.as_ref(), &summary, &applied).await?;
+    match applied.error {
+        Some(error) => Err(error.into()),
+        None => Ok(Action::requeue(next_look(&decision))),
+    }
+}
+
+/// Foreign objects are not watched, so their going is looked for.
+fn next_look(decision: &Decision) -> Duration {
+    let conflict = decision.rejection.as_ref().is_some_and(|rejection| rejection.reason == Reason::NameConflict);
+    match (decision.waits_for.is_empty(), conflict) {
+        (false, _) => COLLECTION,
+        (true, true) => CONFLICT,
+        (true, false) => RESYNC,
+    }
+}
+
+/// Builds what was decided, with what the pods are known to be at.
+async fn plan(
+    context: &Context,
+    name: &GatewayName,
+    observed: &Observed,
+    decision: &Decision,
+) -> Result<Option<Plan>, Error> {
+    let Some(wanted) = &decision.wanted else { return Ok(None) };
+    let before = match InForce::of(observed, None) {
+        Some(in_force) => context.confirmations.peek(name, &in_force.target),
+        None => Summary::default(),
+    };
+    let circumstances = Circumstances {
+        known_epoch: target::known_epoch(context, observed).await.max(before.greatest_epoch),
+        released: before.released,
+        new_token: match &observed.secret.admin_token {
+            Some(_) => String::new(),
+            None => target::new_token()?,
+        },
+    };
+    Ok(Some(build(observed, decision, wanted, &circumstances)?))
+}
+
+/// Writes the status if it is another than before, and publishes what changed.
+async fn report(
+    context: &Context,
+    observed: &Observed,
+    decision: &Decision,
+    in_force: Option<&InForce>,
+    summary: &Summary,
+    applied: &Applied,
+) -> Result<(), Error> {
+    let error = applied.error.as_ref().map(WriteError::to_string);
+    let facts = Facts {
+        observed,
+        decision,
+        table: in_force.map(|in_force| &in_force.table),
+        summary,
+        deployment: applied.deployment.as_ref().or_else(|| observed.own(Part::Deployment)),
+        error: error.as_deref(),
+    };
+    let after = status(&facts, Timestamp::now());
+    let before = observed.gateway.status.clone().unwrap_or_default();
+    measure(context, observed, in_force, summary, &after);
+    if after == before {
+        return Ok(());
+    }
+    let api: Api<BifrostGateway> = Api::namespaced(context.client.clone(), observed.namespace());
+    let patch = serde_json::json!({
+        "apiVersion": bifrost_crds::API_VERSION,
+        "kind": "BifrostGateway",
+        "metadata": {"name": observed.name(), "uid": observed.uid()},
+        "status": after,
+    });
+    let params = PatchParams::apply(STATUS_MANAGER).force();
+    api.patch_status(observed.name(), &params, &Patch::Apply(&patch)).await?;
+    publish_events(context, observed, &status::transitions(&before.conditions, &after.conditions, decision));
+    Ok(())
+}
+
+fn measure(
+    context: &Context,
+    observed: &Observed,
+    in_force: Option<&InForce>,
+    summary: &Summary,
+    status: &bifrost_crds::BifrostGatewayStatus,
+) {
+    let labels = &[observed.namespace(), observed.name()];
+    let ready = crate::conditions::find(&status.conditions, bifrost_crds::conditions::READY);
+    let ready = ready.is_some_and(|condition| condition.status == "True");
+    context.metrics.ready.with_label_values(labels).set(i64::from(ready));
+    let Some(InForce { table, .. }) = in_force else { return };
+    context.metrics.wanted_percent.with_label_values(labels).set(i64::from(table.percent));
+    if let Some(took) = context.memory.confirmed(observed, summary) {
+        context.metrics.confirm_seconds.with_label_values(labels).observe(took.as_secs_f64());
+    }
+    if let (true, Some((_, seen))) = (summary.skewed, summary.percents)
+        && context.memory.report_skew(observed, table.epoch)
+    {
+        let note = format!("{} % of the users were asked for, and {seen} % of the requests are theirs", table.percent);
+        publish_events(context, observed, &[Event::new(Reason::SkewedCohort, note)]);
+    }
+}
+
+fn publish_events(context: &Context, observed: &Observed, events: &[Event]) {
+    let regarding = observed.gateway.object_ref(&());
+    for event in events {
+        context.recorder.publish(&regarding, event.clone());
+    }
+}
+
+/// The gateway is gone; the garbage collector takes its objects.
+fn forget(context: &Context, name: &GatewayName) {
+    context.confirmations.forget(name);
+    context.memory.forget(name);
+    context.metrics.forget(&name.0, &name.1);
+    let owned: Vec<_> = Part::ALL.iter().map(|part| part.name(&name.1)).collect();
+    context.writer.forget(&name.0, &owned);
+    tracing::info!(
+        namespace = name.0,
+        gateway = name.1,
+        selector = names::selector_text(&name.1),
+        "the gateway is gone"
+    );
+}

@@ -1,0 +1,228 @@
+//! Reads everything a decision needs, fresh: the cached copies only say which gateway to look at.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bifrost_config::SecretValue;
+use bifrost_config::published::PublishedKeys;
+use bifrost_crds::{BifrostGateway, CaBundleRef, ProviderKey};
+use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{DynamicObject, ListParams};
+use kube::core::{Selector, SelectorExt};
+use kube::{Api, Client, Resource, ResourceExt};
+
+use super::part::Part;
+use super::publish::Live;
+use crate::cluster::{Ownership, brief, ownership};
+use crate::names;
+use crate::secrets::{self, NoValue};
+
+/// Reads that run at the same time for one gateway.
+const PARALLEL: usize = 16;
+
+/// A selected provider key.
+#[derive(Clone)]
+pub struct ObservedKey {
+    /// The resource.
+    pub key: ProviderKey,
+    /// What its Secret gives. A disabled key's Secret is not read.
+    pub value: Option<Result<SecretValue, NoValue>>,
+}
+
+/// What `caBundleRef` leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CaBundle {
+    /// The spec names none.
+    NotAsked,
+    /// The certificates.
+    Found(String),
+    /// Why there are none.
+    Missing(String),
+}
+
+/// Everything that was read. Not `Debug`: it holds key values.
+#[derive(Clone)]
+pub struct Observed {
+    /// The resource.
+    pub gateway: BifrostGateway,
+    /// The owner of everything that is made for it.
+    pub owner: OwnerReference,
+    /// The objects under the names that it needs, whosever they are.
+    pub objects: BTreeMap<Part, DynamicObject>,
+    /// Its published ConfigMap.
+    pub live: Live,
+    /// Its Secret.
+    pub secret: PublishedKeys,
+    /// Its selected provider keys, by name.
+    pub keys: Vec<ObservedKey>,
+    /// The CA bundle.
+    pub ca_bundle: CaBundle,
+    /// Its pods, by name.
+    pub pods: Vec<Pod>,
+}
+
+impl Observed {
+    /// Namespace of the gateway.
+    pub fn namespace(&self) -> &str {
+        self.gateway.metadata.namespace.as_deref().unwrap_or_default()
+    }
+
+    /// Name of the gateway.
+    pub fn name(&self) -> &str {
+        self.gateway.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// UID of the gateway.
+    pub fn uid(&self) -> &str {
+        &self.owner.uid
+    }
+
+    /// Whose the object of a part is.
+    pub fn ownership(&self, part: Part) -> Ownership {
+        ownership(self.objects.get(&part).map(|object| &object.metadata), &self.owner)
+    }
+
+    /// The object of a part, if it is the gateway's own.
+    pub fn own(&self, part: Part) -> Option<&DynamicObject> {
+        self.objects.get(&part).filter(|_| self.ownership(part) == Ownership::Ours)
+    }
+}
+
+/// Reads. `None`: the gateway is gone, or on its way.
+pub async fn observe(client: &Client, namespace: &str, name: &str) -> Result<Option<Observed>, kube::Error> {
+    let gateways: Api<BifrostGateway> = Api::namespaced(client.clone(), namespace);
+    let Some(gateway) = gateways.get_opt(name).await? else { return Ok(None) };
+    if gateway.metadata.deletion_timestamp.is_some() {
+        return Ok(None);
+    }
+    let Some(mut owner) = gateway.controller_owner_ref(&()) else { return Ok(None) };
+    owner.block_owner_deletion = Some(true);
+    let (objects, keys, ca_bundle, pods) = futures::try_join!(
+        objects(client, namespace, name),
+        keys(client, &gateway, namespace),
+        ca_bundle(client, gateway.spec.config.ca_bundle_ref.as_ref(), namespace),
+        pods(client, namespace, name),
+    )?;
+    let mut observed = Observed {
+        gateway,
+        owner,
+        objects,
+        live: Live::default(),
+        secret: PublishedKeys::default(),
+        keys,
+        ca_bundle,
+        pods,
+    };
+    observed.live = observed.own(Part::Published).map(|object| live(object, observed.uid())).unwrap_or_default();
+    observed.secret = observed.own(Part::Keys).map(published_keys).unwrap_or_default();
+    Ok(Some(observed))
+}
+
+async fn objects(client: &Client, namespace: &str, name: &str) -> Result<BTreeMap<Part, DynamicObject>, kube::Error> {
+    let reads = stream::iter(Part::ALL).map(|part| async move {
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &part.resource());
+        api.get_opt(&part.name(name)).await.map(|object| (part, object))
+    });
+    let read: Vec<_> = reads.buffer_unordered(PARALLEL).try_collect().await?;
+    Ok(read.into_iter().filter_map(|(part, object)| Some((part, object?))).collect())
+}
+
+/// The selected keys and the values that their Secrets give. A Secret that cannot be read is a fault of its keys, not of the gateway.
+async fn keys(client: &Client, gateway: &BifrostGateway, namespace: &str) -> Result<Vec<ObservedKey>, kube::Error> {
+    let api: Api<ProviderKey> = Api::namespaced(client.clone(), namespace);
+    let mut keys: Vec<ProviderKey> = list_readable(&api).await?;
+    keys.retain(|key| key.metadata.deletion_timestamp.is_none() && selects(gateway, key));
+    keys.sort_by_key(ResourceExt::name_any);
+
+    let named: BTreeSet<_> =
+        keys.iter().filter(|key| key.spec.enabled).map(|key| key.spec.secret_ref.name.clone()).collect();
+    let read: BTreeMap<_, _> = stream::iter(named)
+        .map(|name| async move {
+            let secret = read_secret(client, namespace, &name).await;
+            (name, secret)
+        })
+        .buffer_unordered(PARALLEL)
+        .collect()
+        .await;
+    let value = |key: &ProviderKey| {
+        let secret = read.get(&key.spec.secret_ref.name)?;
+        key.spec.enabled.then(|| secrets::value(&key.spec.secret_ref, secret))
+    };
+    Ok(keys.into_iter().map(|key| ObservedKey { value: value(&key), key }).collect())
+}
+
+/// Reads a Secret on demand; only its metadata is watched.
+pub async fn read_secret(client: &Client, namespace: &str, name: &str) -> Result<Option<Secret>, String> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    api.get_opt(name).await.map_err(|error| brief(&error))
+}
+
+/// Whether a gateway's selector chooses a key. A selector that cannot be read chooses nothing.
+pub fn selects(gateway: &BifrostGateway, key: &ProviderKey) -> bool {
+    let selector = Selector::try_from(gateway.spec.provider_key_selector.clone());
+    selector.is_ok_and(|selector| selector.matches(key.labels()))
+}
+
+/// All objects of a kind that can be read: one that cannot must not stop the others.
+pub async fn list_readable<K>(api: &Api<K>) -> Result<Vec<K>, kube::Error>
+where
+    K: Resource<DynamicType = ()> + serde::de::DeserializeOwned + Clone + std::fmt::Debug,
+{
+    match api.list(&ListParams::default()).await {
+        Ok(list) => Ok(list.items),
+        Err(kube::Error::SerdeError(_)) => read_one_by_one(api).await,
+        Err(error) => Err(error),
+    }
+}
+
+async fn read_one_by_one<K>(api: &Api<K>) -> Result<Vec<K>, kube::Error>
+where
+    K: Resource<DynamicType = ()> + serde::de::DeserializeOwned + Clone + std::fmt::Debug,
+{
+    let mut objects = Vec::new();
+    for meta in api.list_metadata(&ListParams::default()).await?.items {
+        match api.get_opt(&meta.name_any()).await {
+            Ok(object) => objects.extend(object),
+            Err(kube::Error::SerdeError(_)) => {
+                tracing::warn!(kind = %K::kind(&()), name = meta.name_any(), "an object cannot be read and is left out");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(objects)
+}
+
+async fn ca_bundle(client: &Client, reference: Option<&CaBundleRef>, namespace: &str) -> Result<CaBundle, kube::Error> {
+    let Some(CaBundleRef { name, key }) = reference else { return Ok(CaBundle::NotAsked) };
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    Ok(match api.get_opt(name).await? {
+        None => CaBundle::Missing(format!("ConfigMap {name} does not exist")),
+        Some(map) => match map.data.unwrap_or_default().remove(key) {
+            None => CaBundle::Missing(format!("ConfigMap {name} has no member {key}")),
+            Some(pem) if !pem.contains("-----BEGIN CERTIFICATE-----") => {
+                CaBundle::Missing(format!("member {key} of ConfigMap {name} holds no PEM certificate"))
+            }
+            Some(pem) => CaBundle::Found(pem),
+        },
+    })
+}
+
+async fn pods(client: &Client, namespace: &str, name: &str) -> Result<Vec<Pod>, kube::Error> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let mut pods = api.list(&ListParams::default().labels(&names::selector_text(name))).await?.items;
+    pods.sort_by_key(ResourceExt::name_any);
+    Ok(pods)
+}
+
+fn live(object: &DynamicObject, gateway_uid: &str) -> Live {
+    let data = object.data.get("data").cloned().unwrap_or_default();
+    Live::parse(serde_json::from_value(data).unwrap_or_default(), gateway_uid)
+}
+
+fn published_keys(object: &DynamicObject) -> PublishedKeys {
+    let data = object.data.get("data").cloned().unwrap_or_default();
+    let data: BTreeMap<String, ByteString> = serde_json::from_value(data).unwrap_or_default();
+    PublishedKeys::parse(data.iter().map(|(member, bytes)| (member.as_str(), bytes.0.as_slice())))
+}

@@ -1,0 +1,90 @@
+//! The objects that a gateway owns: which kinds, under which names.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::api::ApiResource;
+
+use crate::names;
+
+/// One owned object. The order is the order of writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// Secret with the key values.
+    Keys,
+    /// The published ConfigMap.
+    Published,
+    /// Identity of the pods.
+    ServiceAccount,
+    /// What the pods may read.
+    Role,
+    /// Gives the one the other.
+    RoleBinding,
+    /// The Service that applications call.
+    Service,
+    /// ConfigMap for `envFrom`: to the gateway.
+    Env,
+    /// ConfigMap for `envFrom`: straight to the vendors.
+    EnvDirect,
+    /// How many pods may be evicted.
+    PodDisruptionBudget,
+    /// Who may connect.
+    NetworkPolicy,
+    /// The pods.
+    Deployment,
+}
+
+impl Part {
+    /// Every part.
+    pub const ALL: [Self; 11] = [
+        Self::Keys,
+        Self::Published,
+        Self::ServiceAccount,
+        Self::Role,
+        Self::RoleBinding,
+        Self::Service,
+        Self::Env,
+        Self::EnvDirect,
+        Self::PodDisruptionBudget,
+        Self::NetworkPolicy,
+        Self::Deployment,
+    ];
+
+    /// Its kind.
+    pub fn resource(self) -> ApiResource {
+        match self {
+            Self::Keys => ApiResource::erase::<Secret>(&()),
+            Self::Published | Self::Env | Self::EnvDirect => ApiResource::erase::<ConfigMap>(&()),
+            Self::ServiceAccount => ApiResource::erase::<ServiceAccount>(&()),
+            Self::Role => ApiResource::erase::<Role>(&()),
+            Self::RoleBinding => ApiResource::erase::<RoleBinding>(&()),
+            Self::Service => ApiResource::erase::<Service>(&()),
+            Self::PodDisruptionBudget => ApiResource::erase::<PodDisruptionBudget>(&()),
+            Self::NetworkPolicy => ApiResource::erase::<NetworkPolicy>(&()),
+            Self::Deployment => ApiResource::erase::<Deployment>(&()),
+        }
+    }
+
+    /// Its name for a gateway.
+    pub fn name(self, gateway: &str) -> String {
+        match self {
+            Self::Keys => names::keys(gateway),
+            Self::Env => names::env(gateway),
+            Self::EnvDirect => names::env_direct(gateway),
+            Self::Service | Self::Deployment => names::workload(gateway),
+            Self::Published
+            | Self::ServiceAccount
+            | Self::Role
+            | Self::RoleBinding
+            | Self::PodDisruptionBudget
+            | Self::NetworkPolicy => names::published(gateway),
+        }
+    }
+
+    /// Kind and name for people.
+    pub fn describe(self, gateway: &str) -> String {
+        format!("{} {}", self.resource().kind, self.name(gateway))
+    }
+}

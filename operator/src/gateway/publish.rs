@@ -1,0 +1,247 @@
+//! The members of the published ConfigMap: what changes, and under which epoch. Pure.
+//!
+//! A member whose meaning is the same keeps its text, so that a newer operator changes nothing by itself.
+
+use std::collections::BTreeMap;
+
+use bifrost_config::published::{
+    CONFIG_VERSION, MAX_STABLE_BYTES, Published, STABLE, STATE, Stable, TRAFFIC, TrafficTable, digest, revision,
+};
+use bifrost_config::{Config, Migration};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The form of `state.json` that this code writes.
+const STATE_VERSION: u32 = 1;
+
+/// `state.json`: what the operator must remember and cannot see elsewhere.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct State {
+    /// Version of this form.
+    pub state_version: u32,
+    /// UID of the gateway.
+    pub gateway_uid: String,
+    /// The newest epoch that was given out.
+    pub epoch: u64,
+    /// Image that the Deployment was last given.
+    pub image: String,
+    /// Members of a later operator: kept.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+/// The ConfigMap as it was read, as far as it is usable and this gateway's.
+#[derive(Debug, Clone, Default)]
+pub struct Live {
+    data: BTreeMap<String, String>,
+    /// What pods read of it.
+    pub published: Option<Published>,
+    /// The notebook.
+    pub state: State,
+}
+
+impl Live {
+    /// Reads the members of the ConfigMap.
+    pub fn parse(data: BTreeMap<String, String>, gateway_uid: &str) -> Self {
+        let published = Published::parse(&data).ok().filter(|published| published.traffic.gateway_uid == gateway_uid);
+        let state = data.get(STATE).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let state = Some(state).filter(|state: &State| state.gateway_uid == gateway_uid).unwrap_or_default();
+        Self { data, published, state }
+    }
+
+    /// The greatest epoch it knows of.
+    pub fn epoch(&self) -> u64 {
+        self.state.epoch.max(self.published.as_ref().map_or(0, |published| published.traffic.epoch))
+    }
+
+    /// Whether the published configuration names this key.
+    pub fn names_key(&self, name: &str) -> bool {
+        self.published.as_ref().is_some_and(|published| published.config.keys.iter().any(|key| key.name == name))
+    }
+
+    /// The migration that the published table carries out.
+    pub fn migration(&self) -> Option<Migration> {
+        let TrafficTable { strategy, percent, sticky_key, salt, .. } = self.published.as_ref()?.traffic.clone();
+        Some(Migration { strategy, percent, sticky_key, salt })
+    }
+
+    fn text(&self, member: &str) -> String {
+        self.data.get(member).cloned().unwrap_or_default()
+    }
+}
+
+/// What is to be published.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// UID of the gateway.
+    pub gateway_uid: &'a str,
+    /// The configuration.
+    pub config: &'a Config,
+    /// The split.
+    pub migration: &'a Migration,
+    /// The image of the Deployment.
+    pub image: &'a str,
+    /// Greatest epoch that is known from elsewhere: status and pods.
+    pub known_epoch: u64,
+}
+
+/// The members as they shall be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Publication {
+    /// `data` of the ConfigMap.
+    pub data: BTreeMap<String, String>,
+    /// The table in it.
+    pub traffic: TrafficTable,
+    /// Digest that pods shall report.
+    pub digest: String,
+    /// Whether the configuration differs from the published one.
+    pub config_changed: bool,
+    /// The split that was published before, if the new one differs.
+    pub traffic_before: Option<Migration>,
+}
+
+/// The configuration does not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the configuration has {bytes} bytes, and at most {MAX_STABLE_BYTES} can be published")]
+pub struct TooLarge {
+    /// Bytes of `stable.json`.
+    pub bytes: usize,
+}
+
+/// The text of `stable.json`.
+pub fn stable_text(config: &Config) -> Result<String, TooLarge> {
+    // A Config has string keys only and always serialises.
+    let stable = Stable { config_version: CONFIG_VERSION, config: config.clone() };
+    let text = serde_json::to_string(&stable).unwrap_or_default();
+    if text.len() > MAX_STABLE_BYTES { Err(TooLarge { bytes: text.len() }) } else { Ok(text) }
+}
+
+/// Decides what the ConfigMap shall hold.
+pub fn publish(live: &Live, request: &Request<'_>) -> Result<Publication, TooLarge> {
+    let intact = live.published.as_ref().filter(|published| published.unknown.is_empty());
+    let same_config = intact.is_some_and(|published| published.config == *request.config);
+    let stable = if same_config { live.text(STABLE) } else { stable_text(request.config)? };
+    let revision = revision(&stable);
+    let table = |epoch| TrafficTable::new(request.migration, request.gateway_uid, epoch, &revision);
+
+    let same_table = intact.is_some_and(|published| published.traffic == table(published.traffic.epoch));
+    let same_state = live.state.state_version == STATE_VERSION && live.state.image == request.image;
+    let epochs_agree = intact.is_some_and(|published| published.traffic.epoch == live.state.epoch);
+    let newest = live.epoch() >= request.known_epoch;
+    if same_config && same_table && same_state && epochs_agree && newest {
+        let data = [STABLE, TRAFFIC, STATE].map(|member| (member.to_owned(), live.text(member))).into();
+        let (traffic, digest) = (table(live.epoch()), digest(&stable, &live.text(TRAFFIC)));
+        return Ok(Publication { data, traffic, digest, config_changed: false, traffic_before: None });
+    }
+    let epoch = live.epoch().max(request.known_epoch).saturating_add(1);
+    let traffic = table(epoch);
+    let state = State {
+        state_version: STATE_VERSION,
+        gateway_uid: request.gateway_uid.to_owned(),
+        epoch,
+        image: request.image.to_owned(),
+        rest: live.state.rest.clone(),
+    };
+    let traffic_text = serde_json::to_string(&traffic).unwrap_or_default();
+    let state_text = serde_json::to_string(&state).unwrap_or_default();
+    Ok(Publication {
+        digest: digest(&stable, &traffic_text),
+        traffic,
+        config_changed: !same_config,
+        traffic_before: live.migration().filter(|before| before != request.migration),
+        data: [(STABLE, stable), (TRAFFIC, traffic_text), (STATE, state_text)]
+            .map(|(member, text)| (member.to_owned(), text))
+            .into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::tests::{config, migration};
+
+    fn request<'a>(config: &'a Config, migration: &'a Migration) -> Request<'a> {
+        Request { gateway_uid: "g", config, migration, image: "r/g:1", known_epoch: 0 }
+    }
+
+    fn first() -> Publication {
+        publish(&Live::default(), &request(&config(), &migration(10))).unwrap()
+    }
+
+    fn live() -> Live {
+        Live::parse(first().data, "g")
+    }
+
+    #[test]
+    fn the_first_table_has_epoch_one_and_pods_can_read_it() {
+        let first = first();
+        let read = Published::parse(&first.data).unwrap();
+        assert_eq!((read.traffic.epoch, read.traffic.percent), (1, 10));
+        assert_eq!(read.digest, first.digest);
+        assert!(first.config_changed);
+    }
+
+    #[test]
+    fn nothing_new_changes_no_byte() {
+        let again = publish(&live(), &request(&config(), &migration(10))).unwrap();
+        assert_eq!((again.data, again.digest), (first().data, first().digest));
+        assert!(!again.config_changed && again.traffic_before.is_none());
+    }
+
+    #[test]
+    fn a_new_percent_rises_the_epoch_and_keeps_the_configuration() {
+        let next = publish(&live(), &request(&config(), &migration(25))).unwrap();
+        assert_eq!((next.traffic.epoch, next.traffic.percent), (2, 25));
+        assert_eq!(next.data[STABLE], first().data[STABLE]);
+        assert!(!next.config_changed);
+        assert_eq!(next.traffic_before.map(|before| before.percent), Some(10));
+    }
+
+    #[test]
+    fn a_text_of_the_same_meaning_is_kept() {
+        let mut data = first().data;
+        let spaced = data[STABLE].replacen(":{", ": {", 1);
+        data.insert(STABLE.into(), spaced.clone());
+        // The revision in the table belongs to the text, so another table follows once.
+        let kept = publish(&Live::parse(data, "g"), &request(&config(), &migration(10))).unwrap();
+        assert_eq!(kept.data[STABLE], spaced);
+        assert!(!kept.config_changed);
+    }
+
+    #[test]
+    fn a_table_that_somebody_changed_or_rolled_back_is_replaced_under_a_higher_epoch() {
+        let mut edited = first().data;
+        let hundred = edited[TRAFFIC].replace("\"percent\":10", "\"percent\":100");
+        edited.insert(TRAFFIC.into(), hundred);
+        let repaired = publish(&Live::parse(edited, "g"), &request(&config(), &migration(10))).unwrap();
+        assert_eq!((repaired.traffic.epoch, repaired.traffic.percent), (2, 10));
+
+        let (config, migration) = (config(), migration(10));
+        let known = Request { known_epoch: 40, ..request(&config, &migration) };
+        assert_eq!(publish(&live(), &known).unwrap().traffic.epoch, 41);
+        assert_eq!(publish(&Live::default(), &known).unwrap().traffic.epoch, 41);
+    }
+
+    #[test]
+    fn the_table_of_an_earlier_gateway_of_the_same_name_counts_for_nothing() {
+        let other = Live::parse(first().data, "h");
+        assert!(other.published.is_none());
+        assert_eq!(other.epoch(), 0);
+    }
+
+    #[test]
+    fn the_notebook_keeps_what_a_later_operator_wrote() {
+        let mut data = first().data;
+        let later = data[STATE].replacen('{', "{\"later\":5,", 1);
+        data.insert(STATE.into(), later);
+        let next = publish(&Live::parse(data, "g"), &request(&config(), &migration(11))).unwrap();
+        assert!(next.data[STATE].contains("\"later\":5"), "{}", next.data[STATE]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let large = Config { ca_bundle: Some("x".repeat(MAX_STABLE_BYTES)), ..config() };
+        assert!(publish(&live(), &request(&large, &migration(10))).is_err());
+    }
+}

@@ -1,0 +1,267 @@
+//! What is reported of a gateway: a pure function of what was read, decided, written and confirmed.
+
+use bifrost_config::published::TrafficTable;
+use bifrost_crds::conditions::{
+    ACCEPTED, AVAILABLE, DEGRADED, PAUSED, PROGRAMMED, READY, RECONCILING, RESOLVED_REFS, STALLED,
+};
+use bifrost_crds::{BifrostGatewayStatus, Endpoints, KeyCounts, MigrationStatus, Strategy, TrafficStatus};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::DynamicObject;
+
+use super::build::service_url;
+use super::observe::Observed;
+use super::validate::Decision;
+use crate::conditions::{Finding, conditions, find};
+use crate::confirm::Summary;
+use crate::events::{Event, Reason};
+use crate::names;
+
+/// Pods named in a message; there may be a thousand.
+const NAMED_PODS: usize = 3;
+
+/// What a report is made of.
+pub struct Facts<'a> {
+    /// What was read.
+    pub observed: &'a Observed,
+    /// What was decided.
+    pub decision: &'a Decision,
+    /// The table that is published.
+    pub table: Option<&'a TrafficTable>,
+    /// How far the pods are with it.
+    pub summary: &'a Summary,
+    /// The Deployment as it is now.
+    pub deployment: Option<&'a DynamicObject>,
+    /// Why something could not be written.
+    pub error: Option<&'a str>,
+}
+
+/// The whole status.
+pub fn status(facts: &Facts<'_>, now: Timestamp) -> BifrostGatewayStatus {
+    let gateway = &facts.observed.gateway;
+    let before = gateway.status.clone().unwrap_or_default();
+    let generation = gateway.metadata.generation.unwrap_or(0);
+    let existing: Vec<_> = facts.observed.pods.iter().filter(|pod| counts(pod)).collect();
+    let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
+    BifrostGatewayStatus {
+        // A generation is observed when everything that it asks for was written.
+        observed_generation: if facts.error.is_none() { Some(generation) } else { before.observed_generation },
+        replicas: Some(count(existing.len())),
+        ready_replicas: Some(count(existing.iter().filter(|pod| is_ready(pod)).count())),
+        selector: Some(names::selector_text(facts.observed.name())),
+        endpoints: Some(Endpoints { service: Some(service_url(facts.observed)) }),
+        traffic: facts.table.map(|table| traffic(table, facts.summary)),
+        migration: facts.table.map(|table| MigrationStatus {
+            strategy: Some(match table.strategy {
+                bifrost_config::Strategy::DropIn => Strategy::DropIn,
+                bifrost_config::Strategy::Canary => Strategy::Canary,
+            }),
+        }),
+        keys: Some(KeyCounts {
+            selected: count(facts.decision.selected),
+            ready: count(facts.decision.wanted.as_ref().map_or(0, |wanted| wanted.values.len())),
+        }),
+        conditions: conditions(&before.conditions, &findings(facts), generation, now),
+    }
+}
+
+fn traffic(table: &TrafficTable, summary: &Summary) -> TrafficStatus {
+    TrafficStatus {
+        epoch: i64::try_from(table.epoch).ok(),
+        confirmed_replicas: i32::try_from(summary.confirmed).ok(),
+        wanted_percent: Some(i32::from(table.percent)),
+        baseline_percent: summary.percents.map(|(baseline, _)| i32::from(baseline)),
+        bifrost_percent: summary.percents.map(|(_, bifrost)| i32::from(bifrost)),
+    }
+}
+
+fn findings(facts: &Facts<'_>) -> Vec<Finding> {
+    let accepted = accepted(facts.decision);
+    let programmed = programmed(facts);
+    let available = available(facts);
+    let ready = ready(&[&accepted, &available, &programmed]);
+    let mut findings = vec![accepted, resolved_refs(facts.decision), programmed, available, ready];
+    findings.extend(stalled(facts.decision));
+    findings.extend(reconciling(facts));
+    findings.extend(degraded(facts));
+    if facts.decision.paused {
+        findings.push(Finding::new(
+            PAUSED,
+            true,
+            "Paused",
+            "spec.paused holds back what adds or changes; what takes away goes on",
+        ));
+    }
+    findings
+}
+
+fn accepted(decision: &Decision) -> Finding {
+    match &decision.rejection {
+        None => Finding::new(ACCEPTED, true, "Accepted", "the spec is valid"),
+        Some(rejection) => {
+            let reason = match rejection.reason {
+                Reason::ConfigRejected => "Invalid".to_owned(),
+                other => other.to_string(),
+            };
+            Finding::new(ACCEPTED, false, reason, &rejection.message)
+        }
+    }
+}
+
+fn resolved_refs(decision: &Decision) -> Finding {
+    match decision.unresolved.as_slice() {
+        [] => Finding::new(RESOLVED_REFS, true, "ResolvedRefs", "every reference leads to a value"),
+        all => Finding::new(RESOLVED_REFS, false, "NotResolved", all.join("; ")),
+    }
+}
+
+fn programmed(facts: &Facts<'_>) -> Finding {
+    let summary = facts.summary;
+    let not = |reason, message: String| Finding::new(PROGRAMMED, false, reason, message);
+    match (facts.table, facts.error) {
+        (_, Some(error)) => not("WriteFailed", error.to_owned()),
+        (None, _) => not("NotPublished", "nothing is published yet".to_owned()),
+        (Some(_), _) if summary.ready == 0 => {
+            not("NoReadyPods", "no pod is ready to confirm the configuration".to_owned())
+        }
+        (Some(table), _) if summary.programmed => {
+            let message =
+                format!("{} of {} ready pods confirm epoch {}", summary.confirmed, summary.ready, table.epoch);
+            Finding::new(PROGRAMMED, true, "Confirmed", message)
+        }
+        (Some(table), _) => not(
+            "WaitingForPods",
+            format!(
+                "{} of {} ready pods confirm epoch {}: {}",
+                summary.confirmed,
+                summary.ready,
+                table.epoch,
+                some_of(&summary.waiting)
+            ),
+        ),
+    }
+}
+
+fn available(facts: &Facts<'_>) -> Finding {
+    let (ready, wanted) = (facts.summary.ready, facts.observed.gateway.spec.replicas);
+    match (ready, wanted) {
+        (0, 0) => Finding::new(AVAILABLE, false, "ScaledToZero", "spec.replicas is 0"),
+        (0, wanted) => Finding::new(AVAILABLE, false, "NoReadyPods", format!("0 of {wanted} pods are ready")),
+        (ready, wanted) => Finding::new(AVAILABLE, true, "PodsReady", format!("{ready} of {wanted} pods are ready")),
+    }
+}
+
+/// The first that does not hold says why.
+fn ready(parts: &[&Finding]) -> Finding {
+    match parts.iter().find(|part| !part.is_true()) {
+        Some(part) => Finding::new(READY, false, part.reason.clone(), part.message.clone()),
+        None => Finding::new(READY, true, "Ready", "accepted, programmed and available"),
+    }
+}
+
+fn stalled(decision: &Decision) -> Option<Finding> {
+    let rejection = decision.rejection.as_ref()?;
+    Some(Finding::new(STALLED, true, rejection.reason.to_string(), &rejection.message))
+}
+
+fn reconciling(facts: &Facts<'_>) -> Option<Finding> {
+    let finding = |reason, message: String| Some(Finding::new(RECONCILING, true, reason, message));
+    if let Some(error) = facts.error {
+        return finding("WriteFailed", error.to_owned());
+    }
+    if !facts.decision.waits_for.is_empty() {
+        let what = facts.decision.waits_for.join(", ");
+        return finding(
+            "WaitingForCollection",
+            format!("{what} of an earlier gateway of this name must be collected first"),
+        );
+    }
+    if facts.decision.whole
+        && let Some(why) = facts.deployment.and_then(rolls_out)
+    {
+        return finding("RollingOut", why);
+    }
+    let waits = facts.table.is_some() && facts.summary.ready > 0 && !facts.summary.programmed;
+    if waits { finding("WaitingForPods", some_of(&facts.summary.waiting)) } else { None }
+}
+
+/// What the Deployment is still about, as `kubectl rollout status` says it.
+fn rolls_out(deployment: &DynamicObject) -> Option<String> {
+    let typed: Deployment = deployment.clone().try_parse().ok()?;
+    let status = typed.status.unwrap_or_default();
+    if status.observed_generation < typed.metadata.generation {
+        return Some("the Deployment has a new spec".to_owned());
+    }
+    let wanted = typed.spec.and_then(|spec| spec.replicas).unwrap_or(1);
+    let DeploymentStatus { replicas, updated_replicas, available_replicas, .. } = status;
+    let (all, updated, available) =
+        (replicas.unwrap_or(0), updated_replicas.unwrap_or(0), available_replicas.unwrap_or(0));
+    if updated < wanted {
+        return Some(format!("{updated} of {wanted} pods are up to date"));
+    }
+    if all > updated {
+        return Some(format!("{} old pods are still ending", all - updated));
+    }
+    (available < updated).then(|| format!("{available} of {updated} updated pods are available"))
+}
+
+fn degraded(facts: &Facts<'_>) -> Option<Finding> {
+    if !facts.summary.faults.is_empty() {
+        return Some(Finding::new(DEGRADED, true, "PodFault", some_of(&facts.summary.faults)));
+    }
+    if facts.table.is_some()
+        && let Some(error) = facts.error
+    {
+        return Some(Finding::new(DEGRADED, true, "WriteFailed", error));
+    }
+    let typed: Deployment = facts.deployment?.clone().try_parse().ok()?;
+    let progressing = typed.status?.conditions?.into_iter().find(|condition| condition.type_ == "Progressing")?;
+    (progressing.status == "False").then(|| {
+        let reason = progressing.reason.unwrap_or_else(|| "RolloutFailed".to_owned());
+        Finding::new(DEGRADED, true, reason, progressing.message.unwrap_or_default())
+    })
+}
+
+fn some_of(list: &[String]) -> String {
+    let named = list.iter().take(NAMED_PODS).cloned().collect::<Vec<_>>().join("; ");
+    match list.len().checked_sub(NAMED_PODS) {
+        None | Some(0) => named,
+        Some(more) => format!("{named}; and {more} more"),
+    }
+}
+
+/// Whether a pod is one of the replicas: it has not ended and is not about to.
+fn counts(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    pod.metadata.deletion_timestamp.is_none() && !matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// Whether a pod is ready and not about to stop.
+pub fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    counts(pod) && conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// Events for conditions that changed.
+pub fn transitions(before: &[Condition], after: &[Condition], decision: &Decision) -> Vec<Event> {
+    let mut events = Vec::new();
+    let news = |kind: &str| {
+        let now = find(after, kind)?;
+        let same = find(before, kind).is_some_and(|old| old.status == now.status && old.message == now.message);
+        (!same).then_some(now)
+    };
+    if let (Some(rejection), Some(_)) = (&decision.rejection, news(ACCEPTED)) {
+        events.push(Event::new(rejection.reason, &rejection.message));
+    }
+    if let Some(now) = news(RESOLVED_REFS).filter(|now| now.status == "False") {
+        events.push(Event::new(Reason::SecretMissing, &now.message));
+    }
+    match (find(before, DEGRADED), find(after, DEGRADED)) {
+        (None, Some(now)) => events.push(Event::new(Reason::Degraded, &now.message)),
+        (Some(_), None) => events.push(Event::new(Reason::Recovered, "the gateway works as the spec asks for again")),
+        _ => {}
+    }
+    events
+}

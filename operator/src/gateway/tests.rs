@@ -1,0 +1,191 @@
+//! A typical gateway for the tests of the pure steps, and golden files of everything that is built for it.
+
+use std::collections::BTreeMap;
+
+use bifrost_config::published::PublishedKeys;
+use bifrost_config::{AddressRule, Config, Migration, SecretValue, StickyKey, Strategy};
+use bifrost_crds::{BifrostGateway, ProviderKey};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Resource;
+use kube::api::DynamicObject;
+use serde_json::{Value, json};
+
+use super::build::{Circumstances, Plan, build};
+use super::images::ImagePolicy;
+use super::observe::{CaBundle, Observed, ObservedKey};
+use super::part::Part;
+use super::publish::Live;
+use super::validate::{Policy, validate};
+use crate::secrets::NoValue;
+
+pub(crate) fn policy() -> Policy {
+    Policy {
+        images: ImagePolicy::new("ghcr.io/example/bifrost-gateway:0.1.0", Vec::new()),
+        addresses: AddressRule::NoLocal,
+    }
+}
+
+pub(crate) fn gateway() -> BifrostGateway {
+    serde_json::from_value(json!({
+        "apiVersion": "bifrost.dev/v1alpha1",
+        "kind": "BifrostGateway",
+        "metadata": {"name": "ai", "namespace": "llm", "uid": "g", "generation": 1},
+        "spec": {
+            "config": {"providers": [{"name": "openai", "type": "OpenAI"}, {"name": "anthropic", "type": "Anthropic"}]},
+            "migration": {"canaryPercent": 10},
+        },
+    }))
+    .unwrap()
+}
+
+pub(crate) fn observed_key(name: &str, provider: &str, value: Result<&str, NoValue>) -> ObservedKey {
+    let key: ProviderKey = serde_json::from_value(json!({
+        "apiVersion": "bifrost.dev/v1alpha1",
+        "kind": "ProviderKey",
+        "metadata": {"name": name, "namespace": "llm", "uid": name, "generation": 1},
+        "spec": {"provider": provider, "secretRef": {"name": "openai", "key": "api-key"}},
+    }))
+    .unwrap();
+    ObservedKey { key, value: Some(value.map(SecretValue::new)) }
+}
+
+/// A new gateway with one key, before anything was made.
+pub(crate) fn observed() -> Observed {
+    let gateway = gateway();
+    let mut owner = gateway.controller_owner_ref(&()).unwrap();
+    owner.block_owner_deletion = Some(true);
+    Observed {
+        gateway,
+        owner,
+        objects: BTreeMap::new(),
+        live: Live::default(),
+        secret: PublishedKeys::default(),
+        keys: vec![observed_key("main", "openai", Ok("sk-main"))],
+        ca_bundle: CaBundle::NotAsked,
+        pods: Vec::new(),
+    }
+}
+
+pub(crate) fn pod(suffix: &str, ready: bool) -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {"name": format!("ai-{suffix}"), "namespace": "llm", "uid": suffix},
+        "status": {
+            "phase": "Running",
+            "podIP": "10.0.0.1",
+            "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}],
+            "containerStatuses": [{
+                "name": "gateway", "image": "", "imageID": "", "ready": ready, "restartCount": 0,
+                "state": {"running": {}},
+            }],
+        },
+    }))
+    .unwrap()
+}
+
+pub(crate) fn config() -> Config {
+    validate(&observed(), &policy()).wanted.unwrap().config
+}
+
+pub(crate) fn migration(percent: u8) -> Migration {
+    Migration { strategy: Strategy::Canary, percent, sticky_key: StickyKey::Auto, salt: "llm/ai".into() }
+}
+
+pub(crate) fn plan(observed: &Observed, released: bool) -> Plan {
+    let decision = validate(observed, &policy());
+    let wanted = decision.wanted.clone().unwrap();
+    let circumstances = Circumstances { known_epoch: 0, released, new_token: "token".into() };
+    build(observed, &decision, &wanted, &circumstances).unwrap()
+}
+
+/// The same gateway after everything was made.
+pub(crate) fn publish_all(mut observed: Observed) -> Observed {
+    for (part, object) in plan(&observed, true).objects {
+        let mut live: DynamicObject = serde_json::from_value(object.body).unwrap();
+        live.metadata.uid = Some(format!("{part:?}"));
+        live.metadata.resource_version = Some("1".into());
+        observed.objects.insert(part, live);
+    }
+    read_back(observed)
+}
+
+fn read_back(mut observed: Observed) -> Observed {
+    let data = |part: Part| observed.objects[&part].data["data"].clone();
+    observed.live = Live::parse(serde_json::from_value(data(Part::Published)).unwrap(), "g");
+    let secret: BTreeMap<String, ByteString> = serde_json::from_value(data(Part::Keys)).unwrap();
+    observed.secret = PublishedKeys::parse(secret.iter().map(|(key, value)| (key.as_str(), value.0.as_slice())));
+    observed
+}
+
+/// Members that hold JSON, as JSON, so that a golden file can be read.
+fn readable(mut body: Value) -> Value {
+    if body["kind"] == "ConfigMap" {
+        for (name, value) in body["data"].as_object_mut().unwrap() {
+            if name.ends_with(".json") {
+                *value = serde_json::from_str(value.as_str().unwrap()).unwrap();
+            }
+        }
+    }
+    body
+}
+
+#[test]
+fn everything_that_is_built_for_a_typical_gateway() {
+    for (part, object) in plan(&observed(), true).objects {
+        insta::assert_yaml_snapshot!(format!("{part:?}"), readable(object.body));
+    }
+}
+
+#[test]
+fn a_second_look_changes_nothing() {
+    let seen = publish_all(observed());
+    for (part, object) in plan(&seen, true).objects {
+        let live = serde_json::to_value(&seen.objects[&part].data).unwrap();
+        for member in ["data", "spec", "rules", "subjects"] {
+            assert_eq!(object.body.get(member), live.get(member), "{part:?}");
+        }
+    }
+}
+
+#[test]
+fn a_configuration_never_reaches_the_pod_template() {
+    let before = plan(&observed(), true);
+    let mut changed = observed();
+    changed.gateway.spec.migration.canary_percent = Some(90);
+    changed.gateway.spec.config.client.max_request_body = "1Mi".into();
+    changed.keys.push(observed_key("second", "openai", Ok("sk-second")));
+    let deployment = |plan: &Plan| {
+        plan.objects.iter().find(|(part, _)| *part == Part::Deployment).map(|(_, object)| object.body.clone())
+    };
+    assert_eq!(deployment(&before), deployment(&plan(&changed, true)));
+}
+
+#[test]
+fn a_key_leaves_the_configmap_first_and_the_secret_when_no_pod_uses_it() {
+    let mut seen = publish_all(observed());
+    seen.keys.clear();
+    // The ConfigMap as it was read still names the key, so even pods that confirm it hold the key.
+    let first = plan(&seen, true);
+    assert_eq!(first.secret.retained, ["main"]);
+    assert!(!first.publication.data["stable.json"].contains("main"));
+
+    seen.live = Live::parse(first.publication.data, "g");
+    assert_eq!(plan(&seen, false).secret.retained, ["main"]);
+    let last = plan(&seen, true);
+    assert_eq!(last.secret.released, ["main"]);
+    assert_eq!(last.publication.traffic.epoch, 2);
+}
+
+#[test]
+fn a_network_policy_that_is_switched_off_is_not_built() {
+    let mut seen = observed();
+    seen.gateway.spec.network_policy.enabled = false;
+    assert!(plan(&seen, true).objects.iter().all(|(part, _)| *part != Part::NetworkPolicy));
+}
+
+#[test]
+fn no_configmap_holds_a_key_value() {
+    for (part, object) in plan(&observed(), true).objects {
+        assert_eq!(object.body.to_string().contains("sk-main"), false, "{part:?}");
+    }
+}

@@ -1,0 +1,110 @@
+//! What the operator counts, in Prometheus' text form.
+
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+/// The operator's metrics.
+pub struct Metrics {
+    registry: Registry,
+    /// Reconciliations by controller and result (`ok`, `conflict`, `error`).
+    pub reconciles: IntCounterVec,
+    /// Time of a reconciliation by controller, in seconds.
+    pub reconcile_seconds: HistogramVec,
+    /// Writes of owned objects by kind and outcome (`created`, `changed`, `repaired`, `deleted`).
+    pub writes: IntCounterVec,
+    /// Time from publishing a table until every ready pod confirmed it, by gateway, in seconds.
+    pub confirm_seconds: HistogramVec,
+    /// Wanted share of the bifrost arm, by gateway, in percent.
+    pub wanted_percent: IntGaugeVec,
+    /// Whether the gateway is ready, by gateway.
+    pub ready: IntGaugeVec,
+    /// Whether this process leads.
+    pub leader: IntGauge,
+}
+
+const GATEWAY: &[&str] = &["namespace", "gateway"];
+
+impl Metrics {
+    /// Registers all metrics.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let histogram = |name: &str, help: &str, labels: &[&str], buckets: &[f64]| {
+            HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)
+        };
+        let quick = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+        let slow = [0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0];
+        let metrics = Self {
+            registry: Registry::new(),
+            reconciles: IntCounterVec::new(
+                Opts::new("bifrost_operator_reconciles_total", "Reconciliations by controller and result."),
+                &["controller", "result"],
+            )?,
+            reconcile_seconds: histogram(
+                "bifrost_operator_reconcile_duration_seconds",
+                "Time of a reconciliation.",
+                &["controller"],
+                &quick,
+            )?,
+            writes: IntCounterVec::new(
+                Opts::new("bifrost_operator_object_writes_total", "Writes of owned objects by kind and outcome."),
+                &["kind", "outcome"],
+            )?,
+            confirm_seconds: histogram(
+                "bifrost_operator_confirm_duration_seconds",
+                "Time until every ready pod confirmed what was published.",
+                GATEWAY,
+                &slow,
+            )?,
+            wanted_percent: IntGaugeVec::new(
+                Opts::new("bifrost_operator_gateway_wanted_percent", "Wanted share of the bifrost arm in percent."),
+                GATEWAY,
+            )?,
+            ready: IntGaugeVec::new(
+                Opts::new("bifrost_operator_gateway_ready", "Whether the gateway is ready: 1 or 0."),
+                GATEWAY,
+            )?,
+            leader: IntGauge::new("bifrost_operator_leader", "Whether this process leads: 1 or 0.")?,
+        };
+        let registry = &metrics.registry;
+        registry.register(Box::new(metrics.reconciles.clone()))?;
+        registry.register(Box::new(metrics.reconcile_seconds.clone()))?;
+        registry.register(Box::new(metrics.writes.clone()))?;
+        registry.register(Box::new(metrics.confirm_seconds.clone()))?;
+        registry.register(Box::new(metrics.wanted_percent.clone()))?;
+        registry.register(Box::new(metrics.ready.clone()))?;
+        registry.register(Box::new(metrics.leader.clone()))?;
+        Ok(metrics)
+    }
+
+    /// Forgets a gateway that is gone.
+    pub fn forget(&self, namespace: &str, gateway: &str) {
+        let labels = &[namespace, gateway];
+        // Not there: there was nothing to report of it.
+        let _ = self.wanted_percent.remove_label_values(labels);
+        let _ = self.ready.remove_label_values(labels);
+        let _ = self.confirm_seconds.remove_label_values(labels);
+    }
+
+    /// Everything in Prometheus' text form.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_registered_and_a_gateway_can_be_forgotten() {
+        let metrics = Metrics::new().unwrap();
+        metrics.ready.with_label_values(&["llm", "ai"]).set(1);
+        assert!(
+            metrics.render().unwrap().contains(r#"bifrost_operator_gateway_ready{gateway="ai",namespace="llm"} 1"#)
+        );
+        metrics.forget("llm", "ai");
+        assert!(!metrics.render().unwrap().contains("gateway_ready{"));
+    }
+}
