@@ -185,8 +185,13 @@ fn authorize(admin: &Admin, headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 fn is_authorized(headers: &HeaderMap, token: &SecretValue) -> bool {
-    let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| value.split_once(' '));
-    shown.is_some_and(|(scheme, shown)| scheme.eq_ignore_ascii_case("bearer") && equal(shown.trim().as_bytes(), token.expose().as_bytes()))
+    let shown = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split_once(' '));
+    shown.is_some_and(|(scheme, shown)| {
+        scheme.eq_ignore_ascii_case("bearer") && equal(shown.trim().as_bytes(), token.expose().as_bytes())
+    })
 }
 
 /// Compares in a time that depends on the lengths only.
@@ -194,7 +199,6 @@ fn equal(one: &[u8], other: &[u8]) -> bool {
     let difference = one.iter().zip(other).fold(0, |difference, (a, b)| black_box(difference | (a ^ b)));
     one.len() == other.len() && difference == 0
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
 """Sends many requests with one SDK client and counts which arm served them.
 
 The client reads address and key from the environment. Retries are off: a failed request is a failure. Prints one JSON
-line: {requests, failures, first_error, arms: {bifrost, baseline, none}, reasons, statuses, seconds}.
+line: {requests, failures, first_error, arms: {bifrost, baseline, none}, reasons, statuses, seconds}; arms, reasons and
+statuses count every answer whose head came, also one that failed later.
 """
 
 import argparse
@@ -78,9 +79,6 @@ class Tally:
     def failed(self, error):
         self.failures += 1
         self.first_error = self.first_error or describe(error)
-        response = getattr(error, "response", None)
-        if response is not None:
-            self.served(response.headers, response.status_code)
 
 
 async def one(call, args, common, number, tally):
@@ -90,21 +88,33 @@ async def one(call, args, common, number, tally):
         options.update({"metadata": {"user_id": user}} if args.api == "messages" else {"user": user})
     try:
         raw = await call(**options)
+    except Exception as error:  # every kind of failure is counted
+        tally.failed(error)
+        response = getattr(error, "response", None)
+        if response is not None:
+            tally.served(response.headers, response.status_code)
+        return
+    tally.served(raw.headers, raw.status_code)
+    try:
         answer = raw.parse()
         if inspect.isawaitable(answer):  # in one of the SDKs it is
             answer = await answer
         if args.stream:
-            last = None
-            async for last in answer:
-                pass
-            # A stream that was cut may end without an error of its own.
-            if args.api != "chat" and last.type not in ("message_stop", "response.completed"):
-                raise RuntimeError(f"the stream ended with {last.type}")
-            if args.api == "chat" and not (last and last.choices and last.choices[0].finish_reason):
-                raise RuntimeError("the stream ended without a finish_reason")
-        tally.served(raw.headers, raw.status_code)
-    except Exception as error:  # every kind of failure is counted
+            await read_to_end(answer, args.api)
+    except Exception as error:
         tally.failed(error)
+
+
+async def read_to_end(stream, api):
+    """Reads a stream; one that was cut may end without an error of its own."""
+    ended = False
+    async for event in stream:
+        if api == "chat":
+            ended |= bool(event.choices and event.choices[0].finish_reason)
+        else:
+            ended |= event.type in ("message_stop", "response.completed")
+    if not ended:
+        raise RuntimeError("the stream did not come to its end")
 
 
 async def run(args):

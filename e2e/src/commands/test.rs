@@ -9,7 +9,7 @@ use crate::{
     cluster::{Cluster, Options},
     commands::TargetArgs,
     progress,
-    scenarios::{self, Scenario, Summary, runner},
+    scenarios::{self, Scenario, Stage, Summary, runner},
 };
 
 /// Arguments of `test`.
@@ -57,7 +57,8 @@ pub async fn run(args: Args) -> Result<ExitCode> {
 async fn run_on_cluster(args: &Args, scenarios: &[Scenario]) -> Result<Summary> {
     let options = Options { name: args.name.clone(), api_port: 0, forwards: Vec::new() };
     let target = args.target.open(&options).await?;
-    let summary = runner::run(&target, scenarios, args.keep).await?;
+    let stage = Stage::prepare(&target).await?;
+    let summary = runner::run(&target, &stage, scenarios, args.keep).await?;
     if args.keep {
         progress::line(&format!("Kept: KUBECONFIG={}", target.access()?.kubeconfig.display()));
     }

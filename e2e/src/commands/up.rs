@@ -58,7 +58,8 @@ pub async fn run(args: Args) -> Result<()> {
     Operator::install(&target, &images, Watch::Namespaces(&[EXAMPLE_NAMESPACE])).await?;
     Example::install(&target, &images, &vendors).await?;
     let sent = Example::send(&target, REQUESTS).await?;
-    let gateways = target.access()?.kubectl(["--namespace", EXAMPLE_NAMESPACE, "get", "bifrostgateways,providerkeys"]).await?;
+    let gateways =
+        target.access()?.kubectl(["--namespace", EXAMPLE_NAMESPACE, "get", "bifrostgateways,providerkeys"]).await?;
     println!("\n{}\n{}\n{NEXT}", gateways.trim_end(), sent.trim_end());
     Ok(())
 }

@@ -11,6 +11,8 @@ use kube::{
 
 use crate::{
     cluster::Cluster,
+    deploy::{Operator, Vendors, Watch},
+    images::Images,
     kubernetes::Access,
     target::{ServicePort, Target},
     wait,
@@ -26,6 +28,30 @@ pub struct Context {
     pub client: kube::Client,
     /// The scenario's own namespace.
     pub namespace: String,
+    /// What runs in the cluster already.
+    pub stage: Stage,
+}
+
+/// What every scenario finds in the cluster: the operator, which serves all namespaces, and the fake vendors.
+#[derive(Debug, Clone)]
+pub struct Stage {
+    /// This project's images, loaded.
+    pub images: Images,
+    /// The vendors.
+    pub vendors: Vendors,
+}
+
+impl Stage {
+    /// Builds, loads and installs what is missing.
+    pub async fn prepare(target: &Target) -> Result<Self> {
+        let images = Images::build().await?;
+        for image in images.all() {
+            target.load_image(image).await?;
+        }
+        let vendors = Vendors::install(target, &images).await?;
+        Operator::install(target, &images, Watch::Cluster).await?;
+        Ok(Self { images, vendors })
+    }
 }
 
 impl Context {

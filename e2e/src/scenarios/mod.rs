@@ -1,18 +1,25 @@
 //! The end-to-end scenarios: one behaviour a file, each in a Kubernetes namespace of its own.
 
+mod canary_percent;
+mod canary_split;
+mod chart;
 mod cluster_api_outage;
 mod cluster_services;
 mod context;
+mod crd_rules;
+mod drop_in;
 mod example_app_image;
+mod gateway;
 mod report;
 pub mod runner;
+mod standalone;
 
 use std::{fmt, time::Duration};
 
 use anyhow::Result;
 use futures::future::BoxFuture;
 
-pub use self::context::Context;
+pub use self::context::{Context, Stage};
 
 /// How long a scenario may take unless it says otherwise.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -55,7 +62,17 @@ impl Scenario {
 }
 
 /// Every scenario, in the order in which they run.
-pub const ALL: &[Scenario] = &[cluster_services::SCENARIO, cluster_api_outage::SCENARIO, example_app_image::SCENARIO];
+pub const ALL: &[Scenario] = &[
+    cluster_services::SCENARIO,
+    cluster_api_outage::SCENARIO,
+    example_app_image::SCENARIO,
+    crd_rules::SCENARIO,
+    chart::SCENARIO,
+    standalone::SCENARIO,
+    drop_in::SCENARIO,
+    canary_split::SCENARIO,
+    canary_percent::SCENARIO,
+];
 
 /// Those whose name contains `filter`.
 pub fn all_matching(filter: Option<&str>) -> Vec<Scenario> {

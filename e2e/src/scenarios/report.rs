@@ -1,9 +1,7 @@
 //! What a failed scenario prints: the objects, events and logs that say why.
 
-use crate::kubernetes::Access;
+use crate::{deploy::OPERATOR_NAMESPACE, kubernetes::Access};
 
-/// The namespace that the chart is installed in.
-pub(super) const OPERATOR_NAMESPACE: &str = "bifrost-system";
 /// Lines of each container's log.
 const LOG_LINES: &str = "--tail=40";
 

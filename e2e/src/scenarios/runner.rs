@@ -7,12 +7,12 @@ use futures::FutureExt;
 
 use crate::{
     progress::{self, Step},
-    scenarios::{Context, Scenario, Summary, report},
+    scenarios::{Context, Scenario, Stage, Summary, report},
     target::Target,
 };
 
 /// Runs them all; `keep` leaves their namespaces.
-pub async fn run(target: &Target, scenarios: &[Scenario], keep: bool) -> Result<Summary> {
+pub async fn run(target: &Target, stage: &Stage, scenarios: &[Scenario], keep: bool) -> Result<Summary> {
     let mut summary = Summary::default();
     for scenario in scenarios {
         if scenario.embedded_only && target.embedded().is_none() {
@@ -20,7 +20,7 @@ pub async fn run(target: &Target, scenarios: &[Scenario], keep: bool) -> Result<
             continue;
         }
         let step = Step::start(scenario.name);
-        let context = open(target, scenario).await?;
+        let context = open(target, stage, scenario).await?;
         let started = Instant::now();
         let outcome = run_one(scenario, &context).await;
         let took = progress::seconds(started.elapsed());
@@ -44,13 +44,13 @@ pub async fn run(target: &Target, scenarios: &[Scenario], keep: bool) -> Result<
     Ok(summary)
 }
 
-async fn open(target: &Target, scenario: &Scenario) -> Result<Context> {
+async fn open(target: &Target, stage: &Stage, scenario: &Scenario) -> Result<Context> {
     let access = target.access()?;
     let namespace = format!("e2e-{}", scenario.name);
     // One that an earlier run left may hold anything.
     access.kubectl(["delete", "namespace", &namespace, "--ignore-not-found"]).await?;
     access.kubectl(["create", "namespace", &namespace]).await?;
-    Ok(Context { target: target.clone(), client: access.client().await?, access, namespace })
+    Ok(Context { target: target.clone(), client: access.client().await?, access, namespace, stage: stage.clone() })
 }
 
 /// A scenario that failed while the API server was stopped must not take the following ones with it.

@@ -82,19 +82,19 @@ struct ClusterArgs {
     #[arg(long)]
     cluster: bool,
     /// Namespace of the BifrostGateway
-    #[arg(long, requires = "cluster", required_if_eq("cluster", "true"))]
+    #[arg(long, requires = "cluster", conflicts_with = "config", required_if_eq("cluster", "true"))]
     namespace: Option<String>,
     /// Name of the BifrostGateway
-    #[arg(long, requires = "cluster", required_if_eq("cluster", "true"))]
+    #[arg(long, requires = "cluster", conflicts_with = "config", required_if_eq("cluster", "true"))]
     name: Option<String>,
     /// Directory for what must outlive the container: an emptyDir
-    #[arg(long, value_name = "DIR", requires = "cluster")]
+    #[arg(long, value_name = "DIR", requires = "cluster", conflicts_with = "config")]
     state_dir: Option<PathBuf>,
     /// Where the ConfigMap is mounted
-    #[arg(long, value_name = "DIR", requires = "cluster")]
+    #[arg(long, value_name = "DIR", requires = "cluster", conflicts_with = "config")]
     mounted_config: Option<PathBuf>,
     /// Where the Secret is mounted
-    #[arg(long, value_name = "DIR", requires = "cluster")]
+    #[arg(long, value_name = "DIR", requires = "cluster", conflicts_with = "config")]
     mounted_keys: Option<PathBuf>,
 }
 
@@ -160,7 +160,11 @@ impl ServeArgs {
             admin: SocketAddr::new(host, self.admin_port),
             threads: self.threads.map_or_else(threads::default_count, usize::from),
             drain_timeout: self.drain_timeout,
-            readiness_delay: self.readiness_delay.unwrap_or(if standalone { Duration::ZERO } else { CLUSTER_READINESS_DELAY }),
+            readiness_delay: self.readiness_delay.unwrap_or(if standalone {
+                Duration::ZERO
+            } else {
+                CLUSTER_READINESS_DELAY
+            }),
             metrics_on_app_port: self.metrics_on_app_port || standalone,
         })
     }
@@ -168,7 +172,14 @@ impl ServeArgs {
 
 impl ClusterArgs {
     fn options(self) -> Option<ClusterOptions> {
-        let Self { cluster: true, namespace: Some(namespace), name: Some(name), state_dir, mounted_config, mounted_keys } = self
+        let Self {
+            cluster: true,
+            namespace: Some(namespace),
+            name: Some(name),
+            state_dir,
+            mounted_config,
+            mounted_keys,
+        } = self
         else {
             return None;
         };
@@ -227,13 +238,21 @@ mod tests {
             mounted_keys: Some("/k".into()),
         };
         assert_eq!(options.source, SourceOptions::Cluster(cluster));
-        assert_eq!((options.drain_timeout, options.readiness_delay), (Duration::from_secs(120), Duration::from_secs(5)));
+        assert_eq!(
+            (options.drain_timeout, options.readiness_delay),
+            (Duration::from_secs(120), Duration::from_secs(5))
+        );
         assert!(!options.metrics_on_app_port);
     }
 
     #[test]
     fn what_does_not_fit_together_is_refused() {
-        for line in ["--cluster", "--cluster --namespace a", "--name ai --config x", "--cluster --namespace a --name b --config x"] {
+        for line in [
+            "--cluster",
+            "--cluster --namespace a",
+            "--name ai --config x",
+            "--cluster --namespace a --name b --config x",
+        ] {
             assert!(options(line).is_err(), "{line}");
         }
         assert!(options("--config x --drain-timeout 5").unwrap_err().contains("is no duration"));

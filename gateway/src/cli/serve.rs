@@ -101,7 +101,9 @@ fn share(options: &Options, current: Arc<Current>, gatherer: Arc<Gatherer>, metr
         "Bytes that collected, queued and teed bodies may take together.",
         move || budget.total() as f64,
     );
-    gatherer.show_level("bifrost_memory_budget_used_bytes", "Bytes of the memory budget in use.", move || budget.used() as f64);
+    gatherer.show_level("bifrost_memory_budget_used_bytes", "Bytes of the memory budget in use.", move || {
+        budget.used() as f64
+    });
     // A standalone file may name any address; a resource may not reach into the pod and its node.
     let addresses = match options.source {
         SourceOptions::File(_) => AddressRule::Any,

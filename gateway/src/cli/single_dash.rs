@@ -45,7 +45,10 @@ mod tests {
 
     #[test]
     fn known_options_get_their_second_dash() {
-        assert_eq!(rewritten("x -config a.json -port=80 -log-level debug"), "x --config a.json --port=80 --log-level debug");
+        assert_eq!(
+            rewritten("x -config a.json -port=80 -log-level debug"),
+            "x --config a.json --port=80 --log-level debug"
+        );
         assert_eq!(rewritten("x validate -config a"), "x validate --config a");
         assert_eq!(rewritten("x -help"), "x --help");
     }

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bifrost_config::Problem;
 use bifrost_config::file::{Loaded, load};
 use bifrost_config::published::{CONFIG_VERSION, PublishedKeys, Stable, TrafficTable, revision};
-use bifrost_config::Problem;
 
 use super::store::{Offered, Origin, Store};
 use crate::snapshot::Candidate;
@@ -138,7 +138,8 @@ impl FileSource {
 fn candidate(loaded: Loaded, epoch: u64, path: &Path) -> Candidate {
     let Loaded { config, migration, values, .. } = loaded;
     // Named after the configuration without its values: a digest of the file would be one of the keys in it.
-    let stable = serde_json::to_string(&Stable { config_version: CONFIG_VERSION, config: config.clone() }).unwrap_or_default();
+    let stable =
+        serde_json::to_string(&Stable { config_version: CONFIG_VERSION, config: config.clone() }).unwrap_or_default();
     Candidate {
         traffic: TrafficTable::new(&migration, "", epoch, &revision(&stable)),
         config,
@@ -187,7 +188,10 @@ mod tests {
     fn every_problem_of_a_file_is_named_at_the_start() {
         let (_dir, store, source) = started(r#"{"providers":{"acme":{}},"plugin":1}"#);
         let message = source.map(drop).unwrap_err().to_string();
-        assert!(message.contains("2 problem(s)") && message.contains("providers.acme") && message.contains("plugin:"), "{message}");
+        assert!(
+            message.contains("2 problem(s)") && message.contains("providers.acme") && message.contains("plugin:"),
+            "{message}"
+        );
         assert!(!store.is_ready());
     }
 
@@ -209,7 +213,8 @@ mod tests {
     fn a_swapped_link_is_a_change() {
         let (dir, store, source) = started(FILE);
         drop(source);
-        let (old, new, link) = (dir.path().join("config.json"), dir.path().join("new.json"), dir.path().join("link.json"));
+        let (old, new, link) =
+            (dir.path().join("config.json"), dir.path().join("new.json"), dir.path().join("link.json"));
         fs::write(&new, FILE.replacen('{', r#"{"migration":{"canaryPercent":25},"#, 1)).unwrap();
         std::os::unix::fs::symlink(&old, &link).unwrap();
         let mut source = FileSource::start(link.clone(), env, store.clone()).unwrap();

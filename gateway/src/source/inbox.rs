@@ -75,7 +75,8 @@ impl Inbox {
         let seen = Seen::of(&object.metadata);
         if news == News::Asked || !self.keys_seen.is_after(&seen) {
             let data = object.data.unwrap_or_default();
-            self.keys = Some(PublishedKeys::parse(data.iter().map(|(name, value)| (name.as_str(), value.0.as_slice()))));
+            self.keys =
+                Some(PublishedKeys::parse(data.iter().map(|(name, value)| (name.as_str(), value.0.as_slice()))));
             self.keys_seen = seen;
         }
     }

@@ -247,13 +247,14 @@ impl Source {
     /// Offers what is known now, and says so if it cannot be offered.
     fn offer(&mut self) {
         match self.inbox.candidate() {
-            Some(Ok(read)) => {
-                if self.store.offer(read.candidate, Origin::Api) == Offered::Taken {
-                    self.taken(&read.unknown);
+            None => {}
+            Some(Err(error)) => self.store.report_problem(format!("ConfigMap {}: {error}", self.asker.config_map)),
+            Some(Ok(Read { candidate, unknown })) => {
+                let offered = self.store.offer(candidate, Origin::Api);
+                if offered == Offered::Taken {
+                    self.taken(&unknown);
                 }
             }
-            Some(Err(error)) => self.store.report_problem(format!("ConfigMap {}: {error}", self.asker.config_map)),
-            None => {}
         }
         if self.inbox.config_is_missing() {
             self.store.report_problem(format!("there is no ConfigMap {}", self.asker.config_map));

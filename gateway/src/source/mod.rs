@@ -11,6 +11,6 @@ mod saved;
 mod store;
 mod watch;
 
-pub use store::{Offered, Origin, Store};
 #[cfg(test)]
 pub(crate) use store::tests::store as test_store;
+pub use store::{Offered, Origin, Store};

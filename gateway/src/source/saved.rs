@@ -67,10 +67,8 @@ impl Saver {
 /// Reads a mounted ConfigMap; `None` where nothing is mounted.
 pub(super) fn read_mounted_config(dir: &Path) -> io::Result<Option<Members>> {
     let files = read_volume(dir)?;
-    let members: Members = files
-        .into_iter()
-        .filter_map(|(name, bytes)| Some((name, String::from_utf8(bytes).ok()?)))
-        .collect();
+    let members: Members =
+        files.into_iter().filter_map(|(name, bytes)| Some((name, String::from_utf8(bytes).ok()?))).collect();
     Ok((!members.is_empty()).then_some(members))
 }
 

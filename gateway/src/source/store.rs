@@ -278,7 +278,8 @@ pub(crate) mod tests {
             base_url: None,
             network: Default::default(),
         };
-        let (config, migration) = validate(&Draft { providers: vec![provider], ..Draft::default() }, AddressRule::NoLocal).unwrap();
+        let (config, migration) =
+            validate(&Draft { providers: vec![provider], ..Draft::default() }, AddressRule::NoLocal).unwrap();
         let stable = serde_json::to_string(&Stable { config_version: CONFIG_VERSION, config }).unwrap();
         let table = TrafficTable::new(&Migration { percent, ..migration }, uid, epoch, &revision(&stable));
         let traffic = serde_json::to_string(&table).unwrap();

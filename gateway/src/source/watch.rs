@@ -21,7 +21,10 @@ const HELD: Duration = Duration::from_secs(20);
 const WATCH_SECONDS: u32 = 60;
 
 /// The object called `name`, whenever it changes; `None`: there is none. Goes on after errors, and never ends.
-pub(super) fn watch_one<K>(api: Api<K>, name: &str) -> impl Stream<Item = Result<(News, Option<K>), watcher::Error>> + Send + use<K>
+pub(super) fn watch_one<K>(
+    api: Api<K>,
+    name: &str,
+) -> impl Stream<Item = Result<(News, Option<K>), watcher::Error>> + Send + use<K>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {

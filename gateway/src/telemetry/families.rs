@@ -48,15 +48,28 @@ pub(super) fn of_requests(totals: &Totals) -> Vec<MetricFamily> {
             CALL,
             inference().map(|(l, n)| (call(l), n.client_gone)),
         ),
-        counter("http_requests_total", "HTTP requests by path template, method and status.", HTTP, every().map(|(l, n)| (http(l), n.requests))),
+        counter(
+            "http_requests_total",
+            "HTTP requests by path template, method and status.",
+            HTTP,
+            every().map(|(l, n)| (http(l), n.requests)),
+        ),
         times(
             "http_request_duration_seconds",
             "Time from a request's head to its answer's last byte, in seconds.",
             HTTP,
             every().map(|(l, n)| (http(l), &n.total)),
         ),
-        sizes("http_request_size_bytes", "Size of requests' bodies in bytes.", every().map(|(l, n)| (http(l), &n.request_bytes))),
-        sizes("http_response_size_bytes", "Size of answers' bodies in bytes.", every().map(|(l, n)| (http(l), &n.response_bytes))),
+        sizes(
+            "http_request_size_bytes",
+            "Size of requests' bodies in bytes.",
+            every().map(|(l, n)| (http(l), &n.request_bytes)),
+        ),
+        sizes(
+            "http_response_size_bytes",
+            "Size of answers' bodies in bytes.",
+            every().map(|(l, n)| (http(l), &n.response_bytes)),
+        ),
         counter(
             "bifrost_upstream_requests_total",
             "Requests for which a provider was called.",
@@ -153,20 +166,37 @@ fn call_and<'a>(labels: &'a Labels, last: Cow<'a, str>) -> Values<'a> {
     values
 }
 
-fn counter<'a>(name: &str, help: &str, names: &[&str], series: impl Iterator<Item = (Values<'a>, u64)>) -> MetricFamily {
+fn counter<'a>(
+    name: &str,
+    help: &str,
+    names: &[&str],
+    series: impl Iterator<Item = (Values<'a>, u64)>,
+) -> MetricFamily {
     let mut sums = BTreeMap::<Values<'a>, u64>::new();
     for (values, count) in series {
         *sums.entry(values).or_default() += count;
     }
-    let metrics = sums.into_iter().filter(|(_, sum)| *sum > 0).map(|(values, sum)| labelled(count_of(sum as f64), names, &values));
+    let metrics = sums
+        .into_iter()
+        .filter(|(_, sum)| *sum > 0)
+        .map(|(values, sum)| labelled(count_of(sum as f64), names, &values));
     family(name, help, MetricType::COUNTER, metrics)
 }
 
-fn times<'a>(name: &str, help: &str, names: &[&str], series: impl Iterator<Item = (Values<'a>, &'a histogram::Histogram<21>)>) -> MetricFamily {
+fn times<'a>(
+    name: &str,
+    help: &str,
+    names: &[&str],
+    series: impl Iterator<Item = (Values<'a>, &'a histogram::Histogram<21>)>,
+) -> MetricFamily {
     histogram(name, help, names, (&DURATION, NANOS), series)
 }
 
-fn sizes<'a>(name: &str, help: &str, series: impl Iterator<Item = (Values<'a>, &'a histogram::Histogram<8>)>) -> MetricFamily {
+fn sizes<'a>(
+    name: &str,
+    help: &str,
+    series: impl Iterator<Item = (Values<'a>, &'a histogram::Histogram<8>)>,
+) -> MetricFamily {
     histogram(name, help, HTTP, (&BYTES, 1.0), series)
 }
 

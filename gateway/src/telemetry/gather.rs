@@ -41,11 +41,17 @@ pub struct Gatherer {
     percent_since: Arc<AtomicU64>,
 }
 
+/// Every runtime's counters, as each last told them.
+#[derive(Debug)]
+pub(super) struct Gathered {
+    copies: Vec<Arc<Counted>>,
+    percent_since: u64,
+}
+
 /// The counters of all runtimes, added up.
 #[derive(Debug, Default)]
 pub(super) struct Totals {
     pub(super) series: HashMap<Labels, Numbers>,
-    pub(super) eligible: ArmCounts,
     pub(super) requests: u64,
     pub(super) connections: u64,
 }
@@ -79,7 +85,7 @@ impl Gatherer {
 
     /// Eligible requests by arm since the split last changed.
     pub async fn eligible(&self) -> ArmCounts {
-        self.gather().await.eligible
+        self.gather().await.eligible()
     }
 
     pub(super) fn percent_since(&self) -> &Arc<AtomicU64> {
@@ -96,20 +102,16 @@ impl Gatherer {
         lock(&self.levels).clone()
     }
 
-    /// Asks every runtime and adds the answers up.
-    pub(super) async fn gather(&self) -> Totals {
+    /// Asks every runtime.
+    pub(super) async fn gather(&self) -> Gathered {
         let asked: Vec<_> = lock(&self.runtimes).iter().map(|runtime| ask(&runtime.ask)).collect();
         let answers = futures::future::join_all(asked).await;
-        let since = self.percent_since.load(Ordering::Relaxed);
-        let mut totals = Totals::default();
         let mut runtimes = lock(&self.runtimes);
-        for (index, runtime) in runtimes.iter_mut().enumerate() {
-            if let Some(Some(answer)) = answers.get(index) {
-                runtime.last = answer.clone();
-            }
-            totals.add(&runtime.last, since);
+        for (runtime, answer) in runtimes.iter_mut().zip(answers) {
+            runtime.last = answer.unwrap_or_else(|| runtime.last.clone());
         }
-        totals
+        let copies = runtimes.iter().map(|runtime| runtime.last.clone()).collect();
+        Gathered { copies, percent_since: self.percent_since.load(Ordering::Relaxed) }
     }
 }
 
@@ -125,22 +127,32 @@ impl fmt::Debug for Gatherer {
     }
 }
 
-impl Totals {
-    fn add(&mut self, counted: &Counted, percent_since: u64) {
-        for (labels, numbers) in &counted.series {
-            match self.series.get_mut(labels) {
-                Some(sum) => sum.merge(numbers),
-                None => {
-                    self.series.insert(labels.clone(), numbers.clone());
+impl Gathered {
+    /// Adds the counters up. With many series this takes milliseconds: not for a thread that serves requests.
+    pub(super) fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for copy in &self.copies {
+            for (labels, numbers) in &copy.series {
+                match totals.series.get_mut(labels) {
+                    Some(sum) => sum.merge(numbers),
+                    None => {
+                        totals.series.insert(labels.clone(), numbers.clone());
+                    }
                 }
             }
+            totals.requests += copy.requests;
+            totals.connections += copy.connections;
         }
-        if counted.percent_since == percent_since {
-            self.eligible.baseline += counted.eligible.baseline;
-            self.eligible.bifrost += counted.eligible.bifrost;
-        }
-        self.requests += counted.requests;
-        self.connections += counted.connections;
+        totals
+    }
+
+    /// Eligible requests by arm; a runtime that has not seen the last change of the split yet has none.
+    fn eligible(&self) -> ArmCounts {
+        let current = self.copies.iter().filter(|copy| copy.percent_since == self.percent_since);
+        current.fold(ArmCounts::default(), |sum, copy| ArmCounts {
+            baseline: sum.baseline + copy.eligible.baseline,
+            bifrost: sum.bifrost + copy.eligible.bifrost,
+        })
     }
 }
 
@@ -178,11 +190,12 @@ mod tests {
         other.record(&chat());
         other.record(&super::super::Outcome { status: 500, ..chat() });
         let _request = other.track_request();
-        let totals = local.run_until(gatherer.gather()).await;
+        let gathered = local.run_until(gatherer.gather()).await;
+        let totals = gathered.totals();
         let mut counts: Vec<_> = totals.series.values().map(|numbers| numbers.requests).collect();
         counts.sort();
         assert_eq!(counts, [1, 2]);
-        assert_eq!((totals.requests, totals.eligible.bifrost), (1, 3));
+        assert_eq!((totals.requests, gathered.eligible().bifrost), (1, 3));
     }
 
     #[tokio::test(start_paused = true)]
@@ -192,13 +205,13 @@ mod tests {
         recorder.record(&chat());
         let mut answering = Box::pin(answering);
         let first = tokio::select! {
-            totals = gatherer.gather() => totals,
+            gathered = gatherer.gather() => gathered,
             () = &mut answering => unreachable!("the recorder answers for as long as there is a gatherer"),
         };
-        assert_eq!(first.series.len(), 1);
+        assert_eq!(first.totals().series.len(), 1);
         // Nothing polls the runtime from here on.
         recorder.record(&chat());
-        let later = gatherer.gather().await;
+        let later = gatherer.gather().await.totals();
         assert_eq!(later.series.values().map(|numbers| numbers.requests).sum::<u64>(), 1);
     }
 }

@@ -52,7 +52,8 @@ impl Heartbeats {
     }
 
     fn silent_at(&self, now: Duration) -> Option<(usize, Duration)> {
-        let silences = self.beats.iter().map(|beat| now.saturating_sub(Duration::from_secs(beat.0.load(Ordering::Relaxed))));
+        let silences =
+            self.beats.iter().map(|beat| now.saturating_sub(Duration::from_secs(beat.0.load(Ordering::Relaxed))));
         silences.enumerate().find(|(_, silence)| *silence > SILENCE_LIMIT)
     }
 }

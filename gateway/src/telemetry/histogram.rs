@@ -53,8 +53,7 @@ pub(super) static FIRST_OUTPUT: [u64; 16] = [
 ];
 
 /// Bounds of body sizes, in bytes.
-pub(super) static BYTES: [u64; 8] =
-    [100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
+pub(super) static BYTES: [u64; 8] = [100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
 
 /// Nanoseconds in a second, the divisor of the two time histograms.
 pub(super) const NANOS: f64 = 1e9;

@@ -7,7 +7,7 @@ use prometheus::TextEncoder;
 use prometheus::proto::MetricFamily;
 
 use super::families::{gauge, of_requests, single_counter};
-use super::gather::Gatherer;
+use super::gather::{Gathered, Gatherer, Level};
 use super::process;
 
 /// Content type of the text form.
@@ -43,25 +43,30 @@ impl Metrics {
 
     /// Gathers and renders; takes at most a second, even with a runtime that does not answer.
     pub async fn render(&self) -> String {
-        let totals = self.gatherer.gather().await;
-        let mut families = of_requests(&totals);
-        families.extend(config((self.config)()));
-        families.extend(process::read().into_iter().map(|number| {
-            if number.is_counter {
-                single_counter(number.name, number.help, number.value)
-            } else {
-                gauge(number.name, number.help, &[], Vec::new(), number.value)
-            }
-        }));
-        let levels = self.gatherer.levels();
-        families.extend(levels.iter().map(|level| gauge(level.name, level.help, &[], Vec::new(), (level.read)())));
-        families.sort_by(|one, other| one.name().cmp(other.name()));
-        let mut text = String::new();
-        if let Err(error) = TextEncoder::new().encode_utf8(&families, &mut text) {
-            tracing::error!(%error, "metrics cannot be rendered");
-        }
-        text
+        let gathered = self.gatherer.gather().await;
+        let (levels, status) = (self.gatherer.levels(), (self.config)());
+        // Elsewhere: with many series this takes longer than a thread that serves requests may be held up.
+        tokio::task::spawn_blocking(move || render(&gathered, &levels, status)).await.unwrap_or_default()
     }
+}
+
+fn render(gathered: &Gathered, levels: &[Arc<Level>], status: ConfigStatus) -> String {
+    let mut families = of_requests(&gathered.totals());
+    families.extend(config(status));
+    families.extend(process::read().into_iter().map(|number| {
+        if number.is_counter {
+            single_counter(number.name, number.help, number.value)
+        } else {
+            gauge(number.name, number.help, &[], Vec::new(), number.value)
+        }
+    }));
+    families.extend(levels.iter().map(|level| gauge(level.name, level.help, &[], Vec::new(), (level.read)())));
+    families.sort_by(|one, other| one.name().cmp(other.name()));
+    let mut text = String::new();
+    if let Err(error) = TextEncoder::new().encode_utf8(&families, &mut text) {
+        tracing::error!(%error, "metrics cannot be rendered");
+    }
+    text
 }
 
 impl fmt::Debug for Metrics {
@@ -73,7 +78,13 @@ impl fmt::Debug for Metrics {
 fn config(status: ConfigStatus) -> Vec<MetricFamily> {
     let plain = |name, help, value| gauge(name, help, &[], Vec::new(), value);
     let mut families = vec![
-        gauge("bifrost_build_info", "Version of the gateway.", &["version"], vec![env!("CARGO_PKG_VERSION").into()], 1.0),
+        gauge(
+            "bifrost_build_info",
+            "Version of the gateway.",
+            &["version"],
+            vec![env!("CARGO_PKG_VERSION").into()],
+            1.0,
+        ),
         plain("bifrost_config_epoch", "Epoch of the traffic table in use.", status.epoch as f64),
         plain(
             "bifrost_config_generation",
@@ -120,7 +131,13 @@ mod tests {
         for outcome in outcomes {
             recorder.record(outcome);
         }
-        let status = ConfigStatus { epoch: 7, revision: "0123456789".into(), percent: Some(25), generation: 2, last_load_succeeded: true };
+        let status = ConfigStatus {
+            epoch: 7,
+            revision: "0123456789".into(),
+            percent: Some(25),
+            generation: 2,
+            last_load_succeeded: true,
+        };
         local.run_until(Metrics::new(gatherer, move || status.clone()).render()).await
     }
 
@@ -128,7 +145,13 @@ mod tests {
     async fn the_guides_metrics_have_its_labels_and_the_arm() {
         let baseline = Outcome { arm: Arm::Baseline, key_name: "", ..chat() };
         let failed = Outcome { status: 502, error_code: Some("upstream_unreachable"), ..chat() };
-        let text = rendered(&[chat(), Outcome { stream: true, first_output: Some(Duration::from_millis(30)), ..chat() }, baseline, failed]).await;
+        let text = rendered(&[
+            chat(),
+            Outcome { stream: true, first_output: Some(Duration::from_millis(30)), ..chat() },
+            baseline,
+            failed,
+        ])
+        .await;
         for line in [
             r#"bifrost_requests_total{provider="openai",model="gpt-4o-mini",status="200",arm="bifrost"} 2"#,
             r#"bifrost_requests_total{provider="openai",model="gpt-4o-mini",status="200",arm="baseline"} 1"#,
@@ -154,7 +177,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_no_inference_counts_in_the_http_metrics_only() {
-        let health = Outcome { endpoint: "", path: "/health", http_method: "GET", provider: "", model: "", upstream_latency: None, ..chat() };
+        let health = Outcome {
+            endpoint: "",
+            path: "/health",
+            http_method: "GET",
+            provider: "",
+            model: "",
+            upstream_latency: None,
+            ..chat()
+        };
         let text = rendered(&[health]).await;
         assert!(text.contains(r#"http_requests_total{path="/health",method="GET",status="200"} 1"#), "{text}");
         assert!(!text.contains("bifrost_requests_total") && !text.contains("bifrost_arm_requests_total"), "{text}");

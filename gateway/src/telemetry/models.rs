@@ -28,12 +28,7 @@ pub struct ModelLabels {
 
 impl Default for ModelLabels {
     fn default() -> Self {
-        Self {
-            names: ArcSwap::default(),
-            writing: Mutex::new(()),
-            other: Arc::from(OTHER),
-            none: Arc::from(""),
-        }
+        Self { names: ArcSwap::default(), writing: Mutex::new(()), other: Arc::from(OTHER), none: Arc::from("") }
     }
 }
 

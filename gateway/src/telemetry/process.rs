@@ -29,7 +29,11 @@ pub(super) fn read() -> Vec<ProcessNumber> {
         }),
         gauge("process_resident_memory_bytes", "Resident memory size in bytes.", kilobytes(&status, "VmRSS:")),
         gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", kilobytes(&status, "VmSize:")),
-        gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds.", start_time(&stat, &system)),
+        gauge(
+            "process_start_time_seconds",
+            "Start time of the process since unix epoch in seconds.",
+            start_time(&stat, &system),
+        ),
         gauge("process_threads", "Number of OS threads in the process.", stat_field(&stat, 20)),
         gauge("process_open_fds", "Number of open file descriptors.", open_files()),
         gauge("process_max_fds", "Maximum number of open file descriptors.", max_files(&limits)),

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::api::ListParams;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -25,8 +26,20 @@ use crate::cli::Scope;
 use crate::confirm::GatewayName;
 use crate::names;
 
+/// When to try again to list gateways.
+const LIST_RETRY: Duration = Duration::from_secs(1);
 /// Reconciliations at the same time.
 const CONCURRENCY: u16 = 8;
+
+/// Returns once the gateways of a scope can be listed: the API server is there, knows the kind and lets this process read it.
+/// The controller's own store cannot be asked: it wakes only one of those who wait for it.
+pub async fn listable(client: &Client, scope: &Scope) {
+    let api = scope.api::<BifrostGateway>(client);
+    while let Err(error) = api.list_metadata(&ListParams::default().limit(1)).await {
+        warn!(?scope, %error, "BifrostGateways cannot be listed");
+        tokio::time::sleep(LIST_RETRY).await;
+    }
+}
 
 /// Runs until it is dropped. `woken` names gateways whose pods have news.
 pub async fn run(
@@ -34,7 +47,6 @@ pub async fn run(
     scope: Scope,
     keys: Store<ProviderKey>,
     woken: impl Stream<Item = GatewayName> + Send + 'static,
-    ready: impl Fn() + Send + 'static,
 ) {
     let client = &context.client;
     let controller = Controller::new(scope.api::<BifrostGateway>(client), watcher::Config::default());
@@ -44,11 +56,6 @@ pub async fn run(
         .with_config(kube::runtime::controller::Config::default().concurrency(CONCURRENCY))
         .reconcile_on(woken.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace)));
 
-    tokio::spawn(async move {
-        if gateways.wait_until_ready().await.is_ok() {
-            ready();
-        }
-    });
     let backoff = Arc::new(Backoff::default());
     let (outcomes, metrics) = (backoff.clone(), context.metrics.clone());
     let work = move |gateway: Arc<BifrostGateway>, context: Arc<Context>| {

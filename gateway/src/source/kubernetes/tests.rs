@@ -32,7 +32,12 @@ struct Objects {
 
 impl FakeApi {
     pub(crate) fn new(is_silent: bool) -> Self {
-        Self(Arc::new(Objects { objects: Mutex::default(), writes: watch::Sender::new(1), refusal: Mutex::default(), is_silent }))
+        Self(Arc::new(Objects {
+            objects: Mutex::default(),
+            writes: watch::Sender::new(1),
+            refusal: Mutex::default(),
+            is_silent,
+        }))
     }
 
     pub(crate) fn write(&self, kind: &str, data: Value) {
@@ -42,7 +47,8 @@ impl FakeApi {
                 "configmaps" => ("ConfigMap", "ai-bifrost"),
                 _ => ("Secret", "ai-bifrost-keys"),
             };
-            let metadata = json!({"name": name, "namespace": "llm", "uid": kind, "resourceVersion": version.to_string()});
+            let metadata =
+                json!({"name": name, "namespace": "llm", "uid": kind, "resourceVersion": version.to_string()});
             let object = json!({"apiVersion": "v1", "kind": api, "metadata": metadata, "data": data});
             self.0.objects.lock().unwrap().insert(kind.to_owned(), object);
         });
@@ -101,8 +107,10 @@ async fn list_or_watch(
     if query.get("watch").map(String::as_str) != Some("true") {
         let version = api.0.writes.borrow().to_string();
         let items: Vec<_> = api.0.objects.lock().unwrap().get(&kind).cloned().into_iter().collect();
-        return Json(json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": version}, "items": items}))
-            .into_response();
+        return Json(
+            json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": version}, "items": items}),
+        )
+        .into_response();
     }
     let seen: u64 = query["resourceVersion"].parse().unwrap();
     let events = futures::stream::unfold((api, kind, seen), |(api, kind, seen)| async move {

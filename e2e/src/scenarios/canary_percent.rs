@@ -1,0 +1,69 @@
+//! Changing `canaryPercent`: confirmed by every replica at once, no pod restarts, no request fails, no user moves back.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use bifrost_fake_provider::Vendor;
+use futures::FutureExt;
+use serde_json::json;
+
+use super::gateway::{self, POOL_OPENAI};
+use crate::{
+    deploy::Vendors,
+    scenarios::{Context, Scenario},
+};
+
+/// The scenario.
+pub(super) const SCENARIO: Scenario = Scenario::new(
+    "canary-percent",
+    "10 → 25 → 0 → 100: each confirmed by all replicas in 2 s under load, without a restart or a failed request",
+    |context| run(context).boxed(),
+)
+.embedded_only()
+.limit(Duration::from_secs(600));
+
+const REPLICAS: u64 = 3;
+/// What every change must keep to.
+const CONFIRMED: Duration = Duration::from_secs(2);
+
+async fn run(context: &Context) -> Result<()> {
+    gateway::create(context, 3, json!({"strategy": "Canary", "canaryPercent": 10})).await?;
+    let before = gateway::pods(context).await?;
+    let steady = gateway::load(context, &["--duration", "30", "--concurrency", "4"]);
+    let (steady, changed) = tokio::join!(steady, changes(context));
+    changed?;
+    let steady = steady?;
+    steady.all_served()?;
+    println!("  {} requests during the changes, none failed", steady.requests);
+    ensure!(gateway::pods(context).await? == before, "pods were replaced or restarted");
+    Ok(())
+}
+
+async fn changes(context: &Context) -> Result<()> {
+    let (_port, control) = Vendors::control(&context.target).await?;
+    let mut earlier = BTreeSet::new();
+    for (from, percent) in [(10, 10), (10, 25), (25, 0), (0, 100)] {
+        if from != percent {
+            let took = gateway::set_percent(context, percent, REPLICAS).await?;
+            println!("  {from} → {percent}: confirmed by {REPLICAS} replicas after {:.2} s", took.as_secs_f64());
+            ensure!(took <= CONFIRMED, "{from} → {percent} took {:.2} s", took.as_secs_f64());
+        }
+        control.reset().await?;
+        let load = gateway::load(context, &["--requests", "1000", "--users", "fixed", "--concurrency", "8"]).await?;
+        load.all_served()?;
+        let users = control.users(Some(Vendor::OpenAi)).await?;
+        let now: BTreeSet<String> =
+            users.into_iter().filter(|(_, keys)| keys.contains_key(POOL_OPENAI)).map(|(user, _)| user).collect();
+        match percent {
+            0 => ensure!(load.arms.bifrost == 0, "{} requests took the bifrost arm at 0", load.arms.bifrost),
+            100 => ensure!(load.arms.baseline == 0, "{} requests took the baseline arm at 100", load.arms.baseline),
+            _ => ensure!(earlier.is_subset(&now), "users moved back when the share rose"),
+        }
+        println!("  at {percent}: {} of 1000 users on the bifrost arm", now.len());
+        if percent != 0 {
+            earlier = now;
+        }
+    }
+    Ok(())
+}
