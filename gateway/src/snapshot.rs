@@ -135,7 +135,9 @@ impl Snapshot {
         let config = &candidate.config;
         let needs_tls = config.providers.iter().any(|p| p.base_url.scheme == Scheme::Https);
         let tls = match needs_tls {
-            true => Some(roots.client_config(config.ca_bundle.as_deref()).map_err(|e| SnapshotError::Tls(e.to_string()))?),
+            true => {
+                Some(roots.client_config(config.ca_bundle.as_deref()).map_err(|e| SnapshotError::Tls(e.to_string()))?)
+            }
             false => None,
         };
         let upstreams = config
@@ -145,7 +147,8 @@ impl Snapshot {
             .collect::<Result<Vec<_>, _>>()?;
         let by_name = config.providers.iter().enumerate().map(|(index, p)| (p.name.clone(), index)).collect();
         let own = Front::ALL.map(|front| own_provider(front, &config.providers));
-        let revision = HeaderValue::from_str(&candidate.traffic.revision).map_err(|_| SnapshotError::Header("revision"))?;
+        let revision =
+            HeaderValue::from_str(&candidate.traffic.revision).map_err(|_| SnapshotError::Header("revision"))?;
         Ok(Arc::new(Self { upstreams, by_name, own, revision, candidate }))
     }
 
@@ -212,7 +215,8 @@ impl Upstream {
         for key in configured {
             // The operator has checked this already; a key must not leave for another host whoever is wrong.
             let allowed = key.hosts.contains(&base.host);
-            let header = candidate.keys.values.get(&key.name).and_then(|value| auth_header(vendor.auth, value.expose()));
+            let header =
+                candidate.keys.values.get(&key.name).and_then(|value| auth_header(vendor.auth, value.expose()));
             match header.filter(|_| allowed) {
                 Some(header) => {
                     keys.push(PoolKey { name: key.name.as_str().into(), header });
@@ -305,7 +309,11 @@ pub(crate) mod tests {
         let keys = PublishedKeys { values: loaded.values, ..PublishedKeys::default() };
         let traffic = TrafficTable::new(&loaded.migration, "", 1, "rev");
         let file = Some("config.json".to_owned());
-        Snapshot::build(Candidate { config: loaded.config, traffic, digest: String::new(), keys, file }, &TlsRoots::with_file(None).unwrap()).unwrap()
+        Snapshot::build(
+            Candidate { config: loaded.config, traffic, digest: String::new(), keys, file },
+            &TlsRoots::with_file(None).unwrap(),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -325,17 +333,22 @@ pub(crate) mod tests {
 
     #[test]
     fn a_model_that_no_key_lists_is_told_from_a_missing_key() {
-        let listed = snapshot(r#"{"providers":{"openai":{"network_config":{"base_url":"http://127.0.0.1:1"},"keys":[{"value":"sk-a","models":["x"]}]}}}"#);
+        let listed = snapshot(
+            r#"{"providers":{"openai":{"network_config":{"base_url":"http://127.0.0.1:1"},"keys":[{"value":"sk-a","models":["x"]}]}}}"#,
+        );
         assert_eq!(listed.upstreams[0].choose_key(Some("y"), 0).unwrap_err(), NoKey::ModelNotListed);
         assert!(listed.upstreams[0].choose_unrestricted_key(0).is_err());
-        let none = snapshot(r#"{"providers":{"openai":{"network_config":{"base_url":"http://127.0.0.1:1"},"keys":[]}}}"#);
+        let none =
+            snapshot(r#"{"providers":{"openai":{"network_config":{"base_url":"http://127.0.0.1:1"},"keys":[]}}}"#);
         assert_eq!(none.upstreams[0].choose_key(Some("y"), 0).unwrap_err(), NoKey::NoneConfigured);
     }
 
     #[test]
     fn of_several_entries_the_one_named_like_the_front_is_its_own() {
         let custom = |name: &str| {
-            format!(r#""{name}":{{"keys":[],"custom_provider_config":{{"base_provider_type":"openai"}},"network_config":{{"base_url":"http://127.0.0.1:1"}}}}"#)
+            format!(
+                r#""{name}":{{"keys":[],"custom_provider_config":{{"base_provider_type":"openai"}},"network_config":{{"base_url":"http://127.0.0.1:1"}}}}"#
+            )
         };
         let one = snapshot(&format!("{{\"providers\":{{{}}}}}", custom("acme")));
         assert_eq!(one.own_provider(Front::OpenAI), OwnProvider::One(0));
@@ -350,15 +363,19 @@ pub(crate) mod tests {
 
     #[test]
     fn a_version_in_the_base_url_is_not_doubled() {
-        let with = snapshot(r#"{"providers":{"openai":{"network_config":{"base_url":"http://127.0.0.1:1/v1"},"keys":[]}}}"#);
+        let with =
+            snapshot(r#"{"providers":{"openai":{"network_config":{"base_url":"http://127.0.0.1:1/v1"},"keys":[]}}}"#);
         assert_eq!(with.upstreams[0].path_prefix, "/v1");
-        let without = snapshot(r#"{"providers":{"openai":{"network_config":{"base_url":"http://127.0.0.1:1/x"},"keys":[]}}}"#);
+        let without =
+            snapshot(r#"{"providers":{"openai":{"network_config":{"base_url":"http://127.0.0.1:1/x"},"keys":[]}}}"#);
         assert_eq!(without.upstreams[0].path_prefix, "/x/v1");
     }
 
     #[test]
     fn key_values_do_not_show_in_debug() {
-        let snapshot = snapshot(r#"{"providers":{"openai":{"network_config":{"base_url":"http://127.0.0.1:1"},"keys":[{"value":"sk-hidden"}]}}}"#);
+        let snapshot = snapshot(
+            r#"{"providers":{"openai":{"network_config":{"base_url":"http://127.0.0.1:1"},"keys":[{"value":"sk-hidden"}]}}}"#,
+        );
         assert!(!format!("{snapshot:?}").contains("sk-hidden"));
     }
 }

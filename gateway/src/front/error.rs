@@ -88,7 +88,9 @@ impl Fault {
             Self::ModelMissing => row(StatusCode::BAD_REQUEST, "model_missing", BAD, BAD),
             Self::ModelNotFound => row(StatusCode::NOT_FOUND, "model_not_found", BAD, "not_found_error"),
             Self::AmbiguousProvider => row(StatusCode::BAD_REQUEST, "ambiguous_provider", BAD, BAD),
-            Self::ProviderNotConfigured => row(StatusCode::NOT_FOUND, "provider_not_configured", BAD, "not_found_error"),
+            Self::ProviderNotConfigured => {
+                row(StatusCode::NOT_FOUND, "provider_not_configured", BAD, "not_found_error")
+            }
             Self::FormatNotServed => row(StatusCode::NOT_IMPLEMENTED, "format_not_served", BAD, BAD),
             Self::UpgradeNotServed => row(StatusCode::NOT_IMPLEMENTED, "upgrade_not_served", BAD, BAD),
             Self::UnknownPath => row(StatusCode::NOT_FOUND, "unknown_path", BAD, "not_found_error"),
@@ -124,7 +126,11 @@ impl Fault {
     /// Whether the SDKs' own retry makes sense. What the gateway tried in full must not be multiplied by them.
     pub const fn should_retry(self) -> Option<bool> {
         match self {
-            Self::UpstreamTimeout | Self::NoKey | Self::CredentialsRejected | Self::UpstreamUnreachable | Self::UpstreamBroken => Some(false),
+            Self::UpstreamTimeout
+            | Self::NoKey
+            | Self::CredentialsRejected
+            | Self::UpstreamUnreachable
+            | Self::UpstreamBroken => Some(false),
             Self::Overloaded | Self::NotReady | Self::ShuttingDown => Some(true),
             _ => None,
         }
@@ -151,7 +157,8 @@ impl GatewayError {
 
     /// How long a client should wait before it tries again.
     pub fn retry_after(&self) -> Option<HeaderValue> {
-        matches!(self.fault, Fault::Overloaded | Fault::NotReady | Fault::ShuttingDown).then(|| HeaderValue::from_static("1"))
+        matches!(self.fault, Fault::Overloaded | Fault::NotReady | Fault::ShuttingDown)
+            .then(|| HeaderValue::from_static("1"))
     }
 }
 

@@ -97,8 +97,11 @@ const ANTHROPIC: &[Row] = &[
 
 /// Finds the place of a path; `/v1` may be there or not.
 pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, NoRoute> {
-    let after = |front: Front| path.strip_prefix('/')?.strip_prefix(front.name()).filter(|rest| rest.starts_with('/') || rest.is_empty());
-    let (front, rest) = Front::ALL.into_iter().find_map(|f| after(f).map(|rest| (f, rest))).ok_or(NoRoute::UnknownFront)?;
+    let after = |front: Front| {
+        path.strip_prefix('/')?.strip_prefix(front.name()).filter(|rest| rest.starts_with('/') || rest.is_empty())
+    };
+    let (front, rest) =
+        Front::ALL.into_iter().find_map(|f| after(f).map(|rest| (f, rest))).ok_or(NoRoute::UnknownFront)?;
     let rest = match rest.strip_prefix("/v1") {
         Some(versioned) if versioned.starts_with('/') || versioned.is_empty() => versioned,
         _ => rest,
@@ -127,7 +130,10 @@ pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, NoRoute> {
 fn is_safe(rest: &str) -> bool {
     let lower = rest.to_ascii_lowercase();
     let decoded = lower.replace("%2e", ".");
-    !lower.contains("%2f") && !lower.contains("%5c") && !lower.contains('\\') && !lower.contains("//")
+    !lower.contains("%2f")
+        && !lower.contains("%5c")
+        && !lower.contains('\\')
+        && !lower.contains("//")
         && !decoded.split('/').any(|segment| segment == "." || segment == "..")
 }
 
@@ -143,7 +149,10 @@ mod tests {
     fn paths_work_with_and_without_the_version() {
         for path in ["/openai/v1/chat/completions", "/openai/chat/completions"] {
             let route = route(&Method::POST, path).unwrap();
-            assert_eq!((route.front, route.kind, route.rest), (Front::OpenAI, Kind::Json(Endpoint::ChatCompletions), "/chat/completions"));
+            assert_eq!(
+                (route.front, route.kind, route.rest),
+                (Front::OpenAI, Kind::Json(Endpoint::ChatCompletions), "/chat/completions")
+            );
         }
         assert_eq!(kind(Method::POST, "/anthropic/v1/messages"), Kind::Json(Endpoint::Messages));
         assert_eq!(kind(Method::POST, "/anthropic/v1/messages/count_tokens"), Kind::Json(Endpoint::CountTokens));

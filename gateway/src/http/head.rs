@@ -29,12 +29,28 @@ enum Kind {
 
 fn kind(name: &str) -> Kind {
     match name {
-        "connection" | "keep-alive" | "proxy-authenticate" | "proxy-authorization" | "proxy-connection" | "te" | "trailer"
-        | "transfer-encoding" | "upgrade" | "content-length" | "expect" | "host" | "forwarded" | "via" => Kind::Hop,
+        "connection"
+        | "keep-alive"
+        | "proxy-authenticate"
+        | "proxy-authorization"
+        | "proxy-connection"
+        | "te"
+        | "trailer"
+        | "transfer-encoding"
+        | "upgrade"
+        | "content-length"
+        | "expect"
+        | "host"
+        | "forwarded"
+        | "via" => Kind::Hop,
         "authorization" | "x-api-key" | "api-key" | "x-goog-api-key" => Kind::Credential,
-        "cookie" | "set-cookie" | "openai-organization" | "openai-project" | "anthropic-organization-id" => Kind::Account,
+        "cookie" | "set-cookie" | "openai-organization" | "openai-project" | "anthropic-organization-id" => {
+            Kind::Account
+        }
         "accept-encoding" => Kind::AcceptEncoding,
-        name if name.starts_with("x-bf-") || name.starts_with("x-forwarded-") || name.starts_with("x-envoy-") => Kind::Hop,
+        name if name.starts_with("x-bf-") || name.starts_with("x-forwarded-") || name.starts_with("x-envoy-") => {
+            Kind::Hop
+        }
         _ => Kind::Plain,
     }
 }
@@ -72,7 +88,8 @@ impl Head {
 
     /// Whether the body is a stream of events.
     pub fn is_event_stream(&self) -> bool {
-        self.get("content-type").is_some_and(|value| value.len() >= 17 && value[..17].eq_ignore_ascii_case(b"text/event-stream"))
+        self.get("content-type")
+            .is_some_and(|value| value.len() >= 17 && value[..17].eq_ignore_ascii_case(b"text/event-stream"))
     }
 
     /// The body's length as declared.
@@ -134,7 +151,8 @@ impl Head {
         // `Connection` may name further headers that belong to the connection; it comes first, as it is itself dropped.
         let mut names: SmallVec<[HeaderName; 12]> = SmallVec::new();
         for value in self.map.get_all(header::CONNECTION) {
-            let listed = value.to_str().unwrap_or("").split(',').filter_map(|name| HeaderName::try_from(name.trim()).ok());
+            let listed =
+                value.to_str().unwrap_or("").split(',').filter_map(|name| HeaderName::try_from(name.trim()).ok());
             names.extend(listed.filter(|name| self.map.contains_key(name)));
         }
         names.extend(self.map.keys().filter(|name| drop(kind(name.as_str()))).cloned());
@@ -151,7 +169,12 @@ pub(crate) fn without_key(query: &str) -> String {
 
 /// The credential in a query, if there is one.
 pub(crate) fn key_in_query(query: &str) -> Option<&str> {
-    query.split('&').find(|pair| is_key(pair)).and_then(|pair| pair.split_once('=')).map(|(_, value)| value).filter(|v| !v.is_empty())
+    query
+        .split('&')
+        .find(|pair| is_key(pair))
+        .and_then(|pair| pair.split_once('='))
+        .map(|(_, value)| value)
+        .filter(|v| !v.is_empty())
 }
 
 fn is_key(pair: &str) -> bool {
@@ -203,7 +226,16 @@ mod tests {
         assert_eq!(head.text("accept-encoding"), Some("gzip, br"));
         assert_eq!(
             names(head),
-            ["accept-encoding", "anthropic-beta", "authorization", "content-type", "cookie", "openai-organization", "x-api-key", "x-stainless-lang"]
+            [
+                "accept-encoding",
+                "anthropic-beta",
+                "authorization",
+                "content-type",
+                "cookie",
+                "openai-organization",
+                "x-api-key",
+                "x-stainless-lang"
+            ]
         );
     }
 
@@ -213,7 +245,10 @@ mod tests {
         head.towards_vendor(Arm::Bifrost, ProviderType::Anthropic.vendor());
         assert_eq!(head.text("accept-encoding"), Some("identity"));
         assert_eq!(head.text("anthropic-version"), Some("2023-06-01"));
-        assert_eq!(names(head), ["accept-encoding", "anthropic-beta", "anthropic-version", "content-type", "x-stainless-lang"]);
+        assert_eq!(
+            names(head),
+            ["accept-encoding", "anthropic-beta", "anthropic-version", "content-type", "x-stainless-lang"]
+        );
     }
 
     #[test]
@@ -225,13 +260,24 @@ mod tests {
 
     #[test]
     fn answers_keep_request_ids_and_lose_the_pools_cookies() {
-        let lines: &[_] = &[("set-cookie", "cf=1"), ("x-request-id", "r"), ("retry-after", "1"), ("openai-organization", "o"), ("connection", "close"), ("x-bf-arm", "x"), ("content-length", "3")];
+        let lines: &[_] = &[
+            ("set-cookie", "cf=1"),
+            ("x-request-id", "r"),
+            ("retry-after", "1"),
+            ("openai-organization", "o"),
+            ("connection", "close"),
+            ("x-bf-arm", "x"),
+            ("content-length", "3"),
+        ];
         let mut bifrost = head(lines);
         bifrost.towards_client(Arm::Bifrost);
         assert_eq!(names(bifrost), ["content-length", "retry-after", "x-request-id"]);
         let mut baseline = head(lines);
         baseline.towards_client(Arm::Baseline);
-        assert_eq!(names(baseline), ["content-length", "openai-organization", "retry-after", "set-cookie", "x-request-id"]);
+        assert_eq!(
+            names(baseline),
+            ["content-length", "openai-organization", "retry-after", "set-cookie", "x-request-id"]
+        );
     }
 
     #[test]

@@ -32,7 +32,12 @@ pub enum BodyError {
 }
 
 /// Reads a whole body of at most `limit` bytes. The charge holds its share of the budget for as long as it lives.
-pub async fn collect(mut body: Incoming, limit: u64, budget: &Budget, deadline: &Deadline) -> Result<(Bytes, Charge), BodyError> {
+pub async fn collect(
+    mut body: Incoming,
+    limit: u64,
+    budget: &Budget,
+    deadline: &Deadline,
+) -> Result<(Bytes, Charge), BodyError> {
     if body.size_hint().lower() > limit {
         return Err(BodyError::TooLarge);
     }

@@ -58,20 +58,32 @@ pub fn no_route(no_route: NoRoute, path: &str) -> GatewayError {
             Fault::UnknownPath,
             format!("nothing is served at {}: base URLs of this gateway end in /openai or /anthropic", shorten(path)),
         ),
-        NoRoute::Unsafe => GatewayError::new(Fault::UnsafePath, "the path has empty, relative or encoded segments: send it spelled out"),
+        NoRoute::Unsafe => GatewayError::new(
+            Fault::UnsafePath,
+            "the path has empty, relative or encoded segments: send it spelled out",
+        ),
     }
 }
 
 /// Lets a request in, with the configuration it will see to its end.
 pub fn admit(shard: &Shard, inbound: &Inbound<'_>, body: &Incoming) -> Result<Arc<Snapshot>, GatewayError> {
     if shard.shared.drain.stage() == Stage::Cutoff {
-        return Err(GatewayError::new(Fault::ShuttingDown, "this gateway pod is shutting down: send the request again"));
+        return Err(GatewayError::new(
+            Fault::ShuttingDown,
+            "this gateway pod is shutting down: send the request again",
+        ));
     }
     let Some(snapshot) = shard.snapshot() else {
-        return Err(GatewayError::new(Fault::NotReady, "this gateway pod has not loaded its configuration yet: send the request again"));
+        return Err(GatewayError::new(
+            Fault::NotReady,
+            "this gateway pod has not loaded its configuration yet: send the request again",
+        ));
     };
     if inbound.head.get("upgrade").is_some_and(|value| value.eq_ignore_ascii_case(b"websocket")) {
-        return Err(GatewayError::new(Fault::UpgradeNotServed, "WebSocket upgrades are not served yet: use HTTP with server-sent events"));
+        return Err(GatewayError::new(
+            Fault::UpgradeNotServed,
+            "WebSocket upgrades are not served yet: use HTTP with server-sent events",
+        ));
     }
     if body.size_hint().lower() > snapshot.max_request_body() {
         return Err(too_large(&snapshot));
@@ -86,7 +98,10 @@ pub fn too_large(snapshot: &Snapshot) -> GatewayError {
         Some(file) => format!("client.max_request_body_size_mb in {file}"),
         None => "spec.config.client.maxRequestBody of the BifrostGateway".to_owned(),
     };
-    GatewayError::new(Fault::BodyTooLarge, format!("the request's body is larger than {limit} bytes, the limit set by {place}"))
+    GatewayError::new(
+        Fault::BodyTooLarge,
+        format!("the request's body is larger than {limit} bytes, the limit set by {place}"),
+    )
 }
 
 /// A path for a message: its start.

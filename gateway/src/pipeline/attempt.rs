@@ -13,10 +13,10 @@ use http::{Method, StatusCode, Uri, header};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 
+use super::Inbound;
 use super::admit::too_large;
 use super::choose::Arm;
 use super::decode::{Plan, RequestBody};
-use super::Inbound;
 use super::record::Ledger;
 use crate::deadline::Deadline;
 use crate::front::error::{Fault, GatewayError};
@@ -86,14 +86,23 @@ pub async fn attempt(
                 format!("provider {:?} sent no answer within {} s", &*upstream.name, wait.as_secs_f64()),
             ));
         }
-        Raced::Cutoff => return Err(GatewayError::new(Fault::ShuttingDown, "this gateway pod is shutting down: send the request again")),
+        Raced::Cutoff => {
+            return Err(GatewayError::new(
+                Fault::ShuttingDown,
+                "this gateway pod is shutting down: send the request again",
+            ));
+        }
     };
     let status = response.status();
     if plan.arm == Arm::Bifrost && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         ledger.upstream_answered();
         let key = plan.key.as_ref().map_or("", |(name, ..)| name);
         tracing::warn!(provider = &*upstream.name, key, status = status.as_u16(), "the provider refused a pool key");
-        let message = format!("provider {:?} refused the gateway's key {key:?} with status {}: the key must be replaced", &*upstream.name, status.as_u16());
+        let message = format!(
+            "provider {:?} refused the gateway's key {key:?} with status {}: the key must be replaced",
+            &*upstream.name,
+            status.as_u16()
+        );
         return Err(GatewayError::new(Fault::CredentialsRejected, message));
     }
     let stream_idle = Duration::from_millis(network.stream_idle_timeout_ms);
@@ -140,7 +149,8 @@ fn uri(upstream: &Upstream, rest: &str, query: Option<&str>, arm: Arm) -> Result
             text.push_str(query);
         }
     }
-    let path = PathAndQuery::try_from(text).map_err(|_| GatewayError::new(Fault::UnsafePath, "the path cannot be passed on"))?;
+    let path = PathAndQuery::try_from(text)
+        .map_err(|_| GatewayError::new(Fault::UnsafePath, "the path cannot be passed on"))?;
     Ok(Uri::from(path))
 }
 
@@ -152,15 +162,23 @@ enum Failure {
 }
 
 /// Sends on a kept connection if there is one, else on a new one; a request that was not sent is sent again.
-async fn exchange(shard: &Shard, upstream: &Upstream, mut request: Request<OnwardBody>) -> Result<(Response<Incoming>, Lease), Failure> {
+async fn exchange(
+    shard: &Shard,
+    upstream: &Upstream,
+    mut request: Request<OnwardBody>,
+) -> Result<(Response<Incoming>, Lease), Failure> {
     for _ in 0..MAX_DIALS {
         let mut lease = match shard.pool.checkout(&upstream.endpoint) {
             Some(lease) => lease,
-            None => shard.pool.connect(&upstream.endpoint, upstream.network.connect_timeout()).await.map_err(Failure::Connect)?,
+            None => shard
+                .pool
+                .connect(&upstream.endpoint, upstream.network.connect_timeout())
+                .await
+                .map_err(Failure::Connect)?,
         };
         match lease.send(request).await {
             Ok(response) => return Ok((response, lease)),
-            Err(SendError::NotSent(back)) => request = back,
+            Err(SendError::NotSent(back)) => request = *back,
             Err(SendError::Lost(error)) => return Err(Failure::Lost(error)),
         }
     }
@@ -182,11 +200,15 @@ impl Failure {
             }
             (None, Self::Lost(error)) => {
                 tracing::debug!(provider, %error, "the connection to the provider broke before its answer");
-                GatewayError::new(Fault::UpstreamBroken, format!("provider {provider:?} closed the connection before it answered"))
+                GatewayError::new(
+                    Fault::UpstreamBroken,
+                    format!("provider {provider:?} closed the connection before it answered"),
+                )
             }
-            (None, Self::NeverSent) => {
-                GatewayError::new(Fault::UpstreamBroken, format!("provider {provider:?} closes every connection before a request is sent"))
-            }
+            (None, Self::NeverSent) => GatewayError::new(
+                Fault::UpstreamBroken,
+                format!("provider {provider:?} closes every connection before a request is sent"),
+            ),
         }
     }
 }

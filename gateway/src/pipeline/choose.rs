@@ -1,7 +1,7 @@
 //! Which provider, which arm, and why. Pure: the same inputs give the same answer in every pod.
 
 use bifrost_config::published::TrafficTable;
-use bifrost_config::{Strategy, StickyKey};
+use bifrost_config::{StickyKey, Strategy};
 use bifrost_wire::{Peek, bucket, takes_bifrost};
 
 use crate::front::error::{Fault, GatewayError};
@@ -149,12 +149,19 @@ pub fn choose<'m>(
 }
 
 /// The split of eligible traffic.
-fn split(route: &Route<'_>, caller: Caller<'_>, peek: Option<&Peek<'_>>, table: &TrafficTable, chance: u64) -> (Arm, Reason) {
+fn split(
+    route: &Route<'_>,
+    caller: Caller<'_>,
+    peek: Option<&Peek<'_>>,
+    table: &TrafficTable,
+    chance: u64,
+) -> (Arm, Reason) {
     if table.strategy == Strategy::DropIn {
         return (Arm::Bifrost, Reason::DropIn);
     }
     let sticky = sticky_key(caller, peek, table);
-    let may_be_stored = route.kind == Kind::Json(Endpoint::Responses) && peek.is_none_or(|peek| peek.store.as_ref().is_none_or(|store| store.value));
+    let may_be_stored = route.kind == Kind::Json(Endpoint::Responses)
+        && peek.is_none_or(|peek| peek.store.as_ref().is_none_or(|store| store.value));
     if may_be_stored && sticky.is_none() && table.percent < 100 {
         return (Arm::Baseline, Reason::VendorState);
     }
@@ -218,7 +225,11 @@ fn missing(route: &Route<'_>, snapshot: &Snapshot) -> GatewayError {
     let names: Vec<_> = snapshot.upstreams.iter().map(|u| &*u.name).collect();
     GatewayError::new(
         Fault::ProviderNotConfigured,
-        format!("no provider of type {kind} is configured for /{}; configured: {}", route.front.name(), names.join(", ")),
+        format!(
+            "no provider of type {kind} is configured for /{}; configured: {}",
+            route.front.name(),
+            names.join(", ")
+        ),
     )
 }
 
@@ -232,7 +243,9 @@ mod tests {
     use std::sync::Arc;
 
     fn canary(percent: u8) -> Arc<Snapshot> {
-        let provider = |base: &str| format!(r#"{{"keys":[{{"value":"sk-1"}}],"network_config":{{"base_url":"http://127.0.0.1:1"}}{base}}}"#);
+        let provider = |base: &str| {
+            format!(r#"{{"keys":[{{"value":"sk-1"}}],"network_config":{{"base_url":"http://127.0.0.1:1"}}{base}}}"#)
+        };
         let custom = provider(r#","custom_provider_config":{"base_provider_type":"openai"}"#);
         snapshot(&format!(
             r#"{{"providers":{{"openai":{},"eu":{custom},"anthropic":{}}},"migration":{{"canaryPercent":{percent}}}}}"#,
@@ -241,7 +254,13 @@ mod tests {
         ))
     }
 
-    fn decide(percent: u8, path: &str, credential: Option<&str>, body: &str, chance: u64) -> Result<(Arm, Reason, usize), Fault> {
+    fn decide(
+        percent: u8,
+        path: &str,
+        credential: Option<&str>,
+        body: &str,
+        chance: u64,
+    ) -> Result<(Arm, Reason, usize), Fault> {
         let snapshot = canary(percent);
         let peek = peek(body.as_bytes()).unwrap();
         let caller = Caller { credential, sticky_header: None };
@@ -286,7 +305,10 @@ mod tests {
     #[test]
     fn stored_responses_stay_with_the_caller_below_full_migration() {
         let path = "/openai/v1/responses";
-        assert_eq!(decide(99, path, Some("k"), r#"{"model":"m"}"#, 0).unwrap(), (Arm::Baseline, Reason::VendorState, 2));
+        assert_eq!(
+            decide(99, path, Some("k"), r#"{"model":"m"}"#, 0).unwrap(),
+            (Arm::Baseline, Reason::VendorState, 2)
+        );
         assert_eq!(decide(99, path, Some("k"), r#"{"model":"m","store":false}"#, 0).unwrap().0, Arm::Bifrost);
         assert_eq!(decide(100, path, Some("k"), r#"{"model":"m"}"#, 0).unwrap().0, Arm::Bifrost);
     }

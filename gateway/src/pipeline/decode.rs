@@ -5,9 +5,9 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use hyper::body::{Body, Incoming};
 
+use super::Inbound;
 use super::admit::too_large;
 use super::choose::{Arm, Choice};
-use super::Inbound;
 use crate::deadline::Deadline;
 use crate::front::error::{Fault, GatewayError};
 use crate::front::route::{Endpoint, Kind};
@@ -43,8 +43,8 @@ pub struct Plan {
 }
 
 impl RequestBody {
-    /// Bytes in memory.
-    pub fn len(&self) -> usize {
+    /// How many bytes are in memory.
+    pub fn bytes_in_memory(&self) -> usize {
         match self {
             Self::Whole(bytes, _) => bytes.len(),
             Self::Stream(_) => 0,
@@ -76,10 +76,13 @@ pub async fn read(
     match collect(body, snapshot.max_request_body(), &shard.shared.budget, deadline).await {
         Ok((bytes, charge)) => Ok(RequestBody::Whole(bytes, charge)),
         Err(BodyError::TooLarge) => Err(too_large(snapshot)),
-        Err(BodyError::NoMemory) => {
-            Err(GatewayError::new(Fault::Overloaded, "this gateway pod holds as many request bytes as it may: send the request again in a second"))
+        Err(BodyError::NoMemory) => Err(GatewayError::new(
+            Fault::Overloaded,
+            "this gateway pod holds as many request bytes as it may: send the request again in a second",
+        )),
+        Err(BodyError::Stalled) => {
+            Err(GatewayError::new(Fault::BodyStalled, "no byte of the request's body came for 60 seconds"))
         }
-        Err(BodyError::Stalled) => Err(GatewayError::new(Fault::BodyStalled, "no byte of the request's body came for 60 seconds")),
         Err(BodyError::Broken) => Err(GatewayError::new(Fault::BodyBroken, "the request's body ended early")),
     }
 }
@@ -136,7 +139,9 @@ fn rewrite(plan: &mut Plan, bytes: &Bytes, peek: &Peek<'_>, choice: &Choice<'_>,
         return;
     }
     let mut splice = Splice::new(bytes);
-    if choice.renamed && let Some(model) = choice.model {
+    if choice.renamed
+        && let Some(model) = choice.model
+    {
         splice.rename_model(peek, model);
     }
     plan.drop_usage_chunk = asks_for_usage && splice.request_usage(peek);
@@ -154,10 +159,15 @@ fn understood(
 ) -> Result<(), GatewayError> {
     match peeked {
         None if inbound.head.is_encoded() => {
-            return Err(GatewayError::new(Fault::EncodedBody, "the request's body has a content-encoding: send it as plain JSON"));
+            return Err(GatewayError::new(
+                Fault::EncodedBody,
+                "the request's body has a content-encoding: send it as plain JSON",
+            ));
         }
         None => return Err(GatewayError::new(Fault::InvalidBody, "the request has no body: send a JSON object")),
-        Some(Err(error)) => return Err(GatewayError::new(Fault::InvalidBody, format!("the request's body cannot be used: {error}"))),
+        Some(Err(error)) => {
+            return Err(GatewayError::new(Fault::InvalidBody, format!("the request's body cannot be used: {error}")));
+        }
         Some(Ok(_)) => {}
     }
     let optional = matches!(endpoint, Endpoint::OtherJson | Endpoint::Responses);
@@ -182,7 +192,9 @@ fn key_fault(no_key: NoKey, model: Option<&str>, upstream: &Upstream, snapshot: 
     match (no_key, model, file) {
         (NoKey::ModelNotListed, Some(model), Some(file)) => GatewayError::new(
             Fault::ModelNotFound,
-            format!("model {model:?} is not served: no key of provider {provider:?} lists it. Add it to \"models\" of a key in {file}"),
+            format!(
+                "model {model:?} is not served: no key of provider {provider:?} lists it. Add it to \"models\" of a key in {file}"
+            ),
         ),
         (NoKey::ModelNotListed, Some(model), None) => GatewayError::new(
             Fault::ModelNotFound,
@@ -190,17 +202,23 @@ fn key_fault(no_key: NoKey, model: Option<&str>, upstream: &Upstream, snapshot: 
         ),
         (NoKey::ModelNotListed, None, _) => GatewayError::new(
             Fault::ModelMissing,
-            format!("every key of provider {provider:?} is for listed models only, and the model of this request cannot be seen: name it in a JSON member \"model\", or add a key without a list"),
+            format!(
+                "every key of provider {provider:?} is for listed models only, and the model of this request cannot be seen: name it in a JSON member \"model\", or add a key without a list"
+            ),
         ),
-        (NoKey::NoneConfigured, _, Some(file)) => {
-            GatewayError::new(Fault::NoKey, format!("provider {provider:?} has no enabled key: add one to its \"keys\" in {file}"))
-        }
-        (NoKey::NoneConfigured, _, None) => {
-            GatewayError::new(Fault::NoKey, format!("provider {provider:?} has no enabled key: create a ProviderKey with spec.provider {provider:?}"))
-        }
+        (NoKey::NoneConfigured, _, Some(file)) => GatewayError::new(
+            Fault::NoKey,
+            format!("provider {provider:?} has no enabled key: add one to its \"keys\" in {file}"),
+        ),
+        (NoKey::NoneConfigured, _, None) => GatewayError::new(
+            Fault::NoKey,
+            format!("provider {provider:?} has no enabled key: create a ProviderKey with spec.provider {provider:?}"),
+        ),
         (NoKey::ValueMissing, ..) => GatewayError::new(
             Fault::NoKey,
-            format!("the keys of provider {provider:?} have no value yet: the conditions of its ProviderKeys say which Secret is missing"),
+            format!(
+                "the keys of provider {provider:?} have no value yet: the conditions of its ProviderKeys say which Secret is missing"
+            ),
         ),
     }
 }

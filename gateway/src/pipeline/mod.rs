@@ -31,7 +31,11 @@ use record::Ledger;
 use respond::{AnswerBody, Answering};
 
 /// Serves one request. There is always an answer; a fault becomes one in the front's own shape.
-pub async fn handle(shard: Rc<Shard>, connection: Rc<ConnectionState>, request: Request<Incoming>) -> Response<AnswerBody> {
+pub async fn handle(
+    shard: Rc<Shard>,
+    connection: Rc<ConnectionState>,
+    request: Request<Incoming>,
+) -> Response<AnswerBody> {
     let (mut parts, body) = request.into_parts();
     let mut ledger = Ledger::open(&shard, parts.method.clone());
     let answering = Answering::new(shard, connection);
@@ -61,14 +65,25 @@ pub struct Inbound<'p> {
     pub head: Head,
 }
 
-async fn serve(shard: &Rc<Shard>, inbound: Inbound<'_>, body: Incoming, ledger: &mut Ledger) -> Result<attempt::Answer, GatewayError> {
+async fn serve(
+    shard: &Rc<Shard>,
+    inbound: Inbound<'_>,
+    body: Incoming,
+    ledger: &mut Ledger,
+) -> Result<attempt::Answer, GatewayError> {
     let snapshot: Arc<Snapshot> = admit::admit(shard, &inbound, &body)?;
     let deadline = shard.deadlines.idle();
     let body = decode::read(shard, &inbound, body, &snapshot, &deadline).await?;
-    ledger.received(body.len());
+    ledger.received(body.bytes_in_memory());
     let peeked = body.peek();
     let caller = choose::Caller::of(&inbound.head, inbound.query, snapshot.traffic());
-    let choice = choose::choose(&inbound.route, caller, peeked.as_ref().and_then(|p| p.as_ref().ok()), &snapshot, fastrand::u64(..))?;
+    let choice = choose::choose(
+        &inbound.route,
+        caller,
+        peeked.as_ref().and_then(|p| p.as_ref().ok()),
+        &snapshot,
+        fastrand::u64(..),
+    )?;
     ledger.chose(&choice, &snapshot);
     let plan = decode::plan(&inbound, &choice, &body, peeked.as_ref(), &snapshot)?;
     attempt::attempt(shard, inbound, body, plan, snapshot.clone(), deadline, ledger).await

@@ -29,6 +29,8 @@ const ARM: HeaderName = HeaderName::from_static("x-bf-arm");
 const ARM_REASON: HeaderName = HeaderName::from_static("x-bf-arm-reason");
 const REVISION: HeaderName = HeaderName::from_static("x-bf-revision");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-bf-request-id");
+/// Anthropic's error shape has no place for a code, so every refusal carries it here too.
+const ERROR_CODE: HeaderName = HeaderName::from_static("x-bf-error-code");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -68,6 +70,7 @@ impl Answering {
         *response.status_mut() = error.fault.status();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ERROR_CODE, HeaderValue::from_static(error.fault.code()));
         if let Some(retry) = error.fault.should_retry() {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static(if retry { "true" } else { "false" }));
         }
@@ -262,12 +265,19 @@ impl Relay {
 
     fn poll_fault(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
         if self.shard.shared.drain.stage() == Stage::Cutoff {
-            let error = GatewayError::new(Fault::ShuttingDown, "this gateway pod is shutting down and cannot wait longer for the rest of this answer");
+            let error = GatewayError::new(
+                Fault::ShuttingDown,
+                "this gateway pod is shutting down and cannot wait longer for the rest of this answer",
+            );
             return Poll::Ready(self.break_off(error));
         }
         ready!(self.deadline.poll_expired(cx));
         let message = match self.idle {
-            Some(idle) => format!("provider {:?} sent nothing for {} s in the middle of its answer", &*self.provider, idle.as_secs_f64()),
+            Some(idle) => format!(
+                "provider {:?} sent nothing for {} s in the middle of its answer",
+                &*self.provider,
+                idle.as_secs_f64()
+            ),
             None => format!("provider {:?} did not finish its answer in time", &*self.provider),
         };
         Poll::Ready(self.break_off(GatewayError::new(Fault::UpstreamTimeout, message)))
@@ -369,7 +379,9 @@ impl Body for AnswerBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Step> {
         match self.get_mut() {
-            Self::Whole(bytes, _) => Poll::Ready(bytes.take().filter(|b| !b.is_empty()).map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Whole(bytes, _) => {
+                Poll::Ready(bytes.take().filter(|b| !b.is_empty()).map(|bytes| Ok(Frame::data(bytes))))
+            }
             Self::Relay(relay) => relay.poll(cx),
         }
     }
@@ -390,4 +402,3 @@ impl Body for AnswerBody {
         }
     }
 }
-

@@ -177,7 +177,11 @@ pub async fn serve(shard: Rc<Shard>, state: Rc<ConnectionState>, stream: TcpStre
 
 type Answering = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Infallible>>>>;
 
-async fn answer(shard: Rc<Shard>, state: Rc<ConnectionState>, request: Request<Incoming>) -> Result<Response<AnswerBody>, Infallible> {
+async fn answer(
+    shard: Rc<Shard>,
+    state: Rc<ConnectionState>,
+    request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, Infallible> {
     Ok(pipeline::handle(shard, state, request).await)
 }
 
@@ -223,7 +227,11 @@ impl AsyncWrite for Socket {
         result
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.state.write_blocks(result.is_pending());
         result
@@ -257,4 +265,3 @@ impl Drop for Finish {
         self.0.finish();
     }
 }
-

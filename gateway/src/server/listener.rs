@@ -74,7 +74,12 @@ impl Drop for AbortOnPanic {
 }
 
 /// Accepts until told to stop, then takes what is already in the accept queue.
-async fn accept(listener: TcpListener, shared: Arc<Shared>, handovers: Vec<mpsc::UnboundedSender<Handover>>, mut stopped: oneshot::Receiver<()>) {
+async fn accept(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    handovers: Vec<mpsc::UnboundedSender<Handover>>,
+    mut stopped: oneshot::Receiver<()>,
+) {
     let limit = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(permit) = limit.clone().acquire_owned().await else { return };

@@ -159,7 +159,8 @@ pub async fn run(index: usize, shared: Arc<Shared>, mut incoming: mpsc::Unbounde
         shard.load().connections.fetch_add(1, Ordering::Relaxed);
         let task = tokio::task::spawn_local(async move {
             // A panic is one request's end, and its connection's, not the runtime's: the count holds either way.
-            let _open = OpenConnection { _tracked: shard.recorder.track_connection(), shard: shard.clone(), _permit: permit };
+            let _open =
+                OpenConnection { _tracked: shard.recorder.track_connection(), shard: shard.clone(), _permit: permit };
             connection::serve(shard, state, stream).await;
         });
         open.retain(|task: &tokio::task::JoinHandle<()>| !task.is_finished());

@@ -44,7 +44,7 @@ pub struct Lease {
 /// Why a request got no answer.
 pub enum SendError {
     /// It was not sent at all and can be sent again.
-    NotSent(Request<OnwardBody>),
+    NotSent(Box<Request<OnwardBody>>),
     /// It was sent, perhaps in part, and the answer did not come.
     Lost(hyper::Error),
 }
@@ -63,11 +63,19 @@ impl Pool {
         while at > 0 {
             at -= 1;
             let candidate = &connections[at];
-            if candidate.sender.is_closed() || candidate.since.elapsed() > MAX_IDLE || candidate.born.elapsed() > MAX_AGE {
+            if candidate.sender.is_closed()
+                || candidate.since.elapsed() > MAX_IDLE
+                || candidate.born.elapsed() > MAX_AGE
+            {
                 connections.remove(at);
             } else if candidate.sender.is_ready() {
                 let found = connections.remove(at);
-                return Some(Lease { sender: found.sender, endpoint: endpoint.clone(), born: found.born, fresh: false });
+                return Some(Lease {
+                    sender: found.sender,
+                    endpoint: endpoint.clone(),
+                    born: found.born,
+                    fresh: false,
+                });
             }
             // Else its task has not yet seen the end of the last answer: the next one is tried.
         }
@@ -109,7 +117,8 @@ impl Pool {
     /// Closes what is too old, of providers that are gone too. Called now and then.
     pub fn sweep(&self) {
         self.idle.borrow_mut().retain(|_, connections| {
-            connections.retain(|c| !c.sender.is_closed() && c.since.elapsed() <= MAX_IDLE && c.born.elapsed() <= MAX_AGE);
+            connections
+                .retain(|c| !c.sender.is_closed() && c.since.elapsed() <= MAX_IDLE && c.born.elapsed() <= MAX_AGE);
             !connections.is_empty()
         });
     }
@@ -119,7 +128,7 @@ impl Lease {
     /// Sends a request and waits for the answer's head. Dropped while waiting, it closes the connection.
     pub async fn send(&mut self, request: Request<OnwardBody>) -> Result<Response<Incoming>, SendError> {
         self.sender.try_send_request(request).await.map_err(|mut error| match error.take_message() {
-            Some(request) => SendError::NotSent(request),
+            Some(request) => SendError::NotSent(Box::new(request)),
             None => SendError::Lost(error.into_error()),
         })
     }

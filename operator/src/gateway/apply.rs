@@ -110,6 +110,7 @@ fn events(context: &Context, observed: &Observed, plan: &Plan, part: Part, outco
     let mut drift = outcome == Outcome::Repaired;
     match part {
         Part::Keys => {
+            let epoch = plan.publication.traffic.epoch;
             events.extend(plan.secret.rotated.iter().map(|key| {
                 let generation = plan.secret.generations.get(key).copied().unwrap_or(0);
                 Event::new(
@@ -117,11 +118,12 @@ fn events(context: &Context, observed: &Observed, plan: &Plan, part: Part, outco
                     format!("ProviderKey {key}: a new value was published, generation {generation}"),
                 )
             }));
-            events.extend(
-                plan.secret.released.iter().map(|key| {
-                    Event::new(Reason::KeyRevoked, format!("ProviderKey {key}: no pod uses the key any more"))
-                }),
-            );
+            events.extend(plan.secret.released.iter().map(|key| {
+                Event::new(
+                    Reason::KeyRevoked,
+                    format!("ProviderKey {key}: no pod uses the key any more, as of epoch {epoch}"),
+                )
+            }));
         }
         Part::Published => {
             let repaired = context.memory.repeats(observed, &plan.publication);

@@ -26,11 +26,11 @@ struct Entry {
 
 /// The memory of all gateways.
 #[derive(Default)]
-pub struct Memory(Mutex<HashMap<GatewayName, Entry>>);
+pub(super) struct Memory(Mutex<HashMap<GatewayName, Entry>>);
 
 impl Memory {
     /// Whether this was published before, so that writing it again repairs what somebody else did.
-    pub fn repeats(&self, observed: &Observed, publication: &Publication) -> bool {
+    pub(super) fn repeats(&self, observed: &Observed, publication: &Publication) -> bool {
         self.with(observed, |entry| {
             entry.published.as_ref().is_some_and(|(table, stable)| {
                 let same = TrafficTable { epoch: table.epoch, ..publication.traffic.clone() };
@@ -40,7 +40,7 @@ impl Memory {
     }
 
     /// Notes what is published now.
-    pub fn published(&self, observed: &Observed, publication: &Publication) {
+    pub(super) fn published(&self, observed: &Observed, publication: &Publication) {
         self.with(observed, |entry| {
             let new = entry.published.as_ref().is_none_or(|(table, _)| table.epoch != publication.traffic.epoch);
             if new {
@@ -51,7 +51,7 @@ impl Memory {
     }
 
     /// How long the pods took, once, when they all confirm.
-    pub fn confirmed(&self, observed: &Observed, summary: &Summary) -> Option<Duration> {
+    pub(super) fn confirmed(&self, observed: &Observed, summary: &Summary) -> Option<Duration> {
         self.with(observed, |entry| match summary.programmed {
             true => entry.waiting_since.take().map(|since| since.elapsed()),
             false => None,
@@ -59,22 +59,22 @@ impl Memory {
     }
 
     /// Whether a skewed cohort is to be reported: once for an epoch.
-    pub fn report_skew(&self, observed: &Observed, epoch: u64) -> bool {
+    pub(super) fn report_skew(&self, observed: &Observed, epoch: u64) -> bool {
         self.with(observed, |entry| entry.skew_reported.replace(epoch) != Some(epoch))
     }
 
     /// Whether leftovers are still to be looked for.
-    pub fn begin_prune(&self, observed: &Observed) -> bool {
+    pub(super) fn begin_prune(&self, observed: &Observed) -> bool {
         self.with(observed, |entry| !entry.pruned)
     }
 
     /// They were.
-    pub fn end_prune(&self, observed: &Observed) {
+    pub(super) fn end_prune(&self, observed: &Observed) {
         self.with(observed, |entry| entry.pruned = true);
     }
 
     /// Forgets a gateway.
-    pub fn forget(&self, gateway: &GatewayName) {
+    pub(super) fn forget(&self, gateway: &GatewayName) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(gateway);
     }
 

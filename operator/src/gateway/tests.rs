@@ -186,6 +186,6 @@ fn a_network_policy_that_is_switched_off_is_not_built() {
 #[test]
 fn no_configmap_holds_a_key_value() {
     for (part, object) in plan(&observed(), true).objects {
-        assert_eq!(object.body.to_string().contains("sk-main"), false, "{part:?}");
+        assert!(!object.body.to_string().contains("sk-main"), "{part:?}");
     }
 }

@@ -21,7 +21,7 @@ pub const APP_PORT: i32 = 8080;
 /// Port of the preview.
 pub const PREVIEW_PORT: i32 = 8081;
 /// Name of the applications' port.
-pub const APP_PORT_NAME: &str = "http";
+pub(super) const APP_PORT_NAME: &str = "http";
 /// Name of the port of health, metrics and state.
 pub const ADMIN_PORT_NAME: &str = "admin";
 
@@ -176,6 +176,7 @@ fn args(observed: &Observed) -> Vec<String> {
         ("--mounted-keys", KEYS_DIR),
         ("--drain-timeout", &spec.drain.timeout),
         ("--readiness-delay", &spec.drain.readiness_delay),
+        ("--log-format", "json"),
     ];
     let mut args = vec!["--cluster".to_owned()];
     args.extend(pairs.iter().map(|(flag, value)| format!("{flag}={value}")));
