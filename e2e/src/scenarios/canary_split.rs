@@ -68,41 +68,6 @@ async fn run(context: &Context) -> Result<()> {
     what_is_not_eligible(context, &control).await
 }
 
-/// One request by `curl`, so that its bytes are known.
-struct Sent {
-    arm: String,
-    reason: String,
-    status: String,
-}
-
-async fn curl(context: &Context, body: &str, credential: bool) -> Result<Sent> {
-    let mut command = context.embedded()?.command_inside("curl");
-    command.args([
-        "--silent",
-        "--show-error",
-        "--max-time",
-        "10",
-        "--output",
-        "/dev/null",
-        "--dump-header",
-        "-",
-        "--header",
-        "content-type: application/json",
-    ]);
-    command.args(["--header", "x-bf-secret: stays", "--header", "openai-beta: x=y", "--header", "cookie: a=b"]);
-    if credential {
-        command.args(["--header", &format!("authorization: Bearer {APP_OPENAI}")]);
-    }
-    command.args(["--data-binary", body, &format!("{}/openai/v1/chat/completions?trace=1", gateway::url(context))]);
-    let head = run::stdout_of(&mut command).await?;
-    let header = |name: &str| {
-        let line = head.lines().find_map(|line| line.split_once(':').filter(|(n, _)| n.eq_ignore_ascii_case(name)));
-        line.map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
-    };
-    let status = head.split_whitespace().nth(1).unwrap_or_default().to_owned();
-    Ok(Sent { arm: header("x-bf-arm"), reason: header("x-bf-arm-reason"), status })
-}
-
 fn body(model: &str, user: &str) -> String {
     format!(
         "{{ \"model\":\"{model}\" , \"user\":\"{user}\",\n\"temperature\":1.0e0,\"messages\":[{{\"role\":\"user\",\"content\":\"caf\\u00e9\"}}]}}"
@@ -114,7 +79,7 @@ async fn what_each_arm_carries(context: &Context, control: &Control) -> Result<(
     for number in 0..200 {
         let user = format!("carry-{number}");
         let text = body("gpt-4o-mini", &user);
-        let sent = curl(context, &text, true).await?;
+        let sent = gateway::curl(context, &gateway::url(context), &text, true).await?;
         ensure!(sent.status == "200" && sent.reason == "canary", "{} {}", sent.status, sent.reason);
         let query = RecordQuery { user: Some(user), ..RecordQuery::default() };
         let record = control.wait_for(&query, 1, Duration::from_secs(5)).await?.pop().context("no record")?;
@@ -165,7 +130,7 @@ async fn what_is_not_eligible(context: &Context, control: &Control) -> Result<()
         ("second/gpt-4o-mini", true, "other_provider", "sk-pool-second-0123456789"),
     ] {
         let user = format!("ineligible-{reason}");
-        let sent = curl(context, &body(model, &user), credential).await?;
+        let sent = gateway::curl(context, &gateway::url(context), &body(model, &user), credential).await?;
         ensure!(
             sent.status == "200" && sent.arm == "bifrost" && sent.reason == reason,
             "{reason}: {} {} {}",

@@ -24,7 +24,10 @@ async fn run(context: &Context) -> Result<()> {
     for file in &good {
         let file = file.display().to_string();
         context.access.helm(["lint", "--strict", &path, "--values", &file]).await?;
-        let rendered = context.access.helm(["template", "bifrost", &path, "--namespace", "bifrost-system", "--values", &file]).await?;
+        let rendered = context
+            .access
+            .helm(["template", "bifrost", &path, "--namespace", "bifrost-system", "--values", &file])
+            .await?;
         ensure!(rendered.contains("kind: Deployment"), "{file} renders no Deployment");
     }
     let bad = values(&chart.join("ci/refused"))?;

@@ -175,3 +175,63 @@ pub(super) async fn pods(context: &Context) -> Result<Vec<(String, i32)>> {
     };
     Ok(pods.iter().map(|pod| (pod.metadata.name.clone().unwrap_or_default(), restarts(pod))).collect())
 }
+
+/// What `curl` saw of one request.
+pub(super) struct Sent {
+    pub(super) arm: String,
+    pub(super) reason: String,
+    pub(super) status: String,
+}
+
+/// One chat completion by `curl`, so that its bytes are known.
+pub(super) async fn curl(context: &Context, base: &str, body: &str, credential: bool) -> Result<Sent> {
+    let mut command = context.embedded()?.command_inside("curl");
+    command.args(["--silent", "--show-error", "--max-time", "10", "--output", "/dev/null", "--dump-header", "-"]);
+    for header in ["content-type: application/json", "x-bf-secret: stays", "openai-beta: x=y", "cookie: a=b"] {
+        command.args(["--header", header]);
+    }
+    if credential {
+        command.args(["--header", &format!("authorization: Bearer {APP_OPENAI}")]);
+    }
+    command.args(["--data-binary", body, &format!("{base}/openai/v1/chat/completions?trace=1")]);
+    let head = run::stdout_of(&mut command).await?;
+    let header = |name: &str| {
+        let line = head.lines().find_map(|line| line.split_once(':').filter(|(n, _)| n.eq_ignore_ascii_case(name)));
+        line.map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
+    };
+    let status = head.split_whitespace().nth(1).unwrap_or_default().to_owned();
+    Ok(Sent { arm: header("x-bf-arm"), reason: header("x-bf-arm-reason"), status })
+}
+
+/// A chat completion of a user.
+pub(super) fn chat(user: &str) -> String {
+    json!({"model": "gpt-4o-mini", "user": user, "messages": [{"role": "user", "content": "hello"}]}).to_string()
+}
+
+/// An object of the scenario's namespace.
+pub(super) async fn get(context: &Context, object: &str) -> Result<Value> {
+    let text = context.kubectl(&["get", object, "--output=json"]).await?;
+    serde_json::from_str(&text).with_context(|| text.clone())
+}
+
+/// Waits for a condition of an object to have a status, and returns it.
+pub(super) async fn wait_condition(context: &Context, object: &str, name: &str, status: &str) -> Result<Value> {
+    wait::wait_for(&format!("{object} {name}={status}"), Duration::from_secs(30), || async {
+        let seen = get(context, object).await?;
+        let found = condition(&seen["status"], name).cloned();
+        ensure!(found.as_ref().is_some_and(|c| c["status"] == status), "{found:?}");
+        Ok(found)
+    })
+    .await
+}
+
+/// Waits for an event with this reason and returns its note.
+pub(super) async fn wait_event(context: &Context, reason: &str) -> Result<String> {
+    wait::wait_for(&format!("an event {reason}"), Duration::from_secs(30), || async {
+        let events = context.kubectl(&["get", "events", "--output=json"]).await?;
+        let events: Value = serde_json::from_str(&events)?;
+        let found = events["items"].as_array().into_iter().flatten().find(|event| event["reason"] == reason);
+        Ok(found.map(|event| event["message"].as_str().unwrap_or_default().to_owned()))
+    })
+    .await
+}

@@ -1,16 +1,23 @@
 //! The end-to-end scenarios: one behaviour a file, each in a Kubernetes namespace of its own.
 
+mod bad_config;
 mod canary_percent;
 mod canary_split;
 mod chart;
 mod cluster_api_outage;
 mod cluster_services;
+mod cohorts;
 mod context;
 mod crd_rules;
+mod drift;
 mod drop_in;
 mod example_app_image;
 mod gateway;
+mod key_pool;
+mod key_rotation;
+mod no_leaks;
 mod report;
+mod resource_updates;
 pub mod runner;
 mod standalone;
 
@@ -72,6 +79,13 @@ pub const ALL: &[Scenario] = &[
     drop_in::SCENARIO,
     canary_split::SCENARIO,
     canary_percent::SCENARIO,
+    resource_updates::SCENARIO,
+    cohorts::SCENARIO,
+    key_rotation::SCENARIO,
+    key_pool::SCENARIO,
+    bad_config::SCENARIO,
+    drift::SCENARIO,
+    no_leaks::SCENARIO,
 ];
 
 /// Those whose name contains `filter`.

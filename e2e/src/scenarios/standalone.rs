@@ -44,7 +44,10 @@ async fn run(_: &Context) -> Result<()> {
 async fn inside(namespace: &Namespace) -> Result<()> {
     let place = tempfile::tempdir().context("cannot make a temporary folder")?;
     let hosts: String = VENDORS.iter().map(|name| format!("127.0.0.1 {name}\n")).collect();
-    files::write(&Path::new("/etc/netns").join(namespace.name()).join("hosts"), format!("127.0.0.1 localhost\n{hosts}"))?;
+    files::write(
+        &Path::new("/etc/netns").join(namespace.name()).join("hosts"),
+        format!("127.0.0.1 localhost\n{hosts}"),
+    )?;
     let certificates = bifrost_fake_provider::make_certs(place.path(), &VENDORS.map(str::to_owned))?;
     let binaries = build_binaries(&[Binary::FAKE_PROVIDER, Binary::GATEWAY]).await?;
     let config = place.path().join("config.json");
@@ -60,8 +63,14 @@ async fn inside(namespace: &Namespace) -> Result<()> {
     gateway.env("OPENAI_API_KEY", "sk-guide-openai-01234").env("ANTHROPIC_API_KEY", "sk-ant-guide-01234");
     gateway.env("SSL_CERT_FILE", &certificates.ca);
     let _gateway = start(gateway)?;
-    wait::wait_until("the gateway's health", START, || async { Ok(curl(namespace, &["http://localhost:8080/health"]).await?.0 == 200) }).await?;
-    wait::wait_until("the fake provider's health", START, || async { Ok(curl(namespace, &["http://localhost:8090/healthz"]).await?.0 == 200) }).await?;
+    wait::wait_until("the gateway's health", START, || async {
+        Ok(curl(namespace, &["http://localhost:8080/health"]).await?.0 == 200)
+    })
+    .await?;
+    wait::wait_until("the fake provider's health", START, || async {
+        Ok(curl(namespace, &["http://localhost:8090/healthz"]).await?.0 == 200)
+    })
+    .await?;
 
     the_guides_commands(namespace).await?;
     the_guides_script(namespace).await?;
@@ -87,7 +96,10 @@ async fn the_guides_script(namespace: &Namespace) -> Result<()> {
     command.arg(python.as_std().get_program()).args(python.as_std().get_args());
     command.envs(python.as_std().get_envs().filter_map(|(name, value)| Some((name, value?))));
     let output = run::stdout_of(&mut command).await?;
-    ensure!(output.contains("✅ OpenAI compatibility verified") && output.contains("✅ Anthropic compatibility verified"), "{output}");
+    ensure!(
+        output.contains("✅ OpenAI compatibility verified") && output.contains("✅ Anthropic compatibility verified"),
+        "{output}"
+    );
     println!("  the guide's script verifies both SDKs");
     Ok(())
 }
@@ -103,7 +115,10 @@ async fn a_model_that_the_file_does_not_list(namespace: &Namespace, config: &Pat
     println!("  404: {message}");
     let text = files::read(config)?.replace(r#"["gpt-4o-mini"]"#, r#"["gpt-4o-mini", "gpt-4o"]"#);
     files::write(config, text)?;
-    wait::wait_until("the added model to be served", START, || async { Ok(post(namespace, path, body).await?.0 == 200) }).await?;
+    wait::wait_until("the added model to be served", START, || async {
+        Ok(post(namespace, path, body).await?.0 == 200)
+    })
+    .await?;
     println!("  added to the file, it is served without a restart");
     Ok(())
 }
@@ -116,7 +131,9 @@ async fn post(namespace: &Namespace, path: &str, body: &str) -> Result<(u16, Str
 /// Status and body.
 async fn curl(namespace: &Namespace, args: &[&str]) -> Result<(u16, String)> {
     let mut command = command_in(namespace, Path::new("curl"));
-    command.args(["--silent", "--show-error", "--noproxy", "*", "--max-time", "10", "--write-out", "\n%{http_code}"]).args(args);
+    command
+        .args(["--silent", "--show-error", "--noproxy", "*", "--max-time", "10", "--write-out", "\n%{http_code}"])
+        .args(args);
     let output = run::stdout_of(&mut command).await?;
     let (body, status) = output.rsplit_once('\n').context("no status")?;
     Ok((status.trim().parse().context("no status")?, body.to_owned()))

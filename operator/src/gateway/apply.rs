@@ -10,7 +10,7 @@ use kube::{Api, ResourceExt};
 use super::Context;
 use super::build::Plan;
 use super::observe::Observed;
-use super::part::Part;
+use super::part::{Part, Stage};
 use super::publish::Publication;
 use crate::cluster::writer::WriteError;
 use crate::cluster::{Object, Outcome, Ownership, ownership};
@@ -30,31 +30,19 @@ pub struct Applied {
     pub error: Option<WriteError>,
 }
 
-/// Writes a plan.
+/// Writes a plan, stage by stage.
 pub async fn apply(context: &Context, observed: &Observed, plan: &Plan, whole: bool) -> Applied {
     let mut applied = Applied::default();
-    let (first, others): (Vec<_>, Vec<_>) =
-        plan.objects.iter().partition(|(part, _)| matches!(part, Part::Keys | Part::Published));
-    for (part, object) in first {
-        applied.write(context, observed, plan, *part, object).await;
-        if applied.error.is_some() {
+    for stage in Stage::ALL {
+        let of_stage = plan.objects.iter().filter(|(part, _)| part.stage() == stage);
+        let writes = of_stage.map(|(part, object)| write(context, observed, plan, *part, object));
+        for one in futures::future::join_all(writes).await {
+            applied.absorb(one);
+        }
+        if applied.error.is_some() && stage <= Stage::Published {
             return applied;
         }
-    }
-    applied.published = true;
-    let (pods, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|(part, _)| *part == Part::Deployment);
-    let writes = others.iter().map(|(part, object)| async move {
-        let mut one = Applied::default();
-        one.write(context, observed, plan, *part, object).await;
-        one
-    });
-    for one in futures::future::join_all(writes).await {
-        applied.absorb(one);
-    }
-    for (part, object) in pods {
-        let mut one = Applied::default();
-        one.write(context, observed, plan, *part, object).await;
-        applied.absorb(one);
+        applied.published |= stage == Stage::Published;
     }
     if whole && let Err(error) = prune(context, observed, plan).await {
         applied.error.get_or_insert(error);
@@ -62,37 +50,32 @@ pub async fn apply(context: &Context, observed: &Observed, plan: &Plan, whole: b
     applied
 }
 
-impl Applied {
-    async fn write(&mut self, context: &Context, observed: &Observed, plan: &Plan, part: Part, object: &Object) {
-        match context.writer.write(observed.namespace(), object, observed.own(part)).await {
-            Ok((outcome, after)) => {
-                let word = match outcome {
-                    Outcome::Unchanged => None,
-                    Outcome::Created => Some("created"),
-                    Outcome::Changed => Some("changed"),
-                    Outcome::Repaired => Some("repaired"),
-                };
-                if let Some(word) = word {
-                    context.metrics.writes.with_label_values(&[object.resource.kind.as_str(), word]).inc();
-                    tracing::info!(
-                        namespace = observed.namespace(),
-                        gateway = observed.name(),
-                        kind = object.resource.kind,
-                        name = object.name,
-                        "{word}"
-                    );
-                }
-                self.events.extend(events(context, observed, plan, part, outcome));
-                if part == Part::Deployment {
-                    self.deployment = after;
-                }
-            }
-            Err(error) => {
-                self.error.get_or_insert(error);
-            }
+async fn write(context: &Context, observed: &Observed, plan: &Plan, part: Part, object: &Object) -> Applied {
+    let mut applied = Applied::default();
+    match context.writer.write(observed.namespace(), object, observed.own(part)).await {
+        Ok((outcome, after)) => {
+            note(context, observed, object, outcome);
+            applied.events = events(context, observed, plan, part, outcome);
+            applied.deployment = after.filter(|_| part == Part::Deployment);
         }
+        Err(error) => applied.error = Some(error),
     }
+    applied
+}
 
+fn note(context: &Context, observed: &Observed, object: &Object, outcome: Outcome) {
+    let word = match outcome {
+        Outcome::Unchanged => return,
+        Outcome::Created => "created",
+        Outcome::Changed => "changed",
+        Outcome::Repaired => "repaired",
+    };
+    let kind = object.resource.kind.as_str();
+    context.metrics.writes.with_label_values(&[kind, word]).inc();
+    tracing::info!(namespace = observed.namespace(), gateway = observed.name(), kind, name = object.name, "{word}");
+}
+
+impl Applied {
     fn absorb(&mut self, other: Self) {
         self.events.extend(other.events);
         self.deployment = self.deployment.take().or(other.deployment);

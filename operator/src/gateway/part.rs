@@ -9,7 +9,7 @@ use kube::api::ApiResource;
 
 use crate::names;
 
-/// One owned object. The order is the order of writing.
+/// One owned object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
     /// Secret with the key values.
@@ -34,6 +34,26 @@ pub enum Part {
     NetworkPolicy,
     /// The pods.
     Deployment,
+}
+
+/// When a part is written. The parts of a stage are written at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Values, before a ConfigMap names their keys.
+    Keys,
+    /// What the pods act upon.
+    Published,
+    /// Everything that needs nothing else.
+    Independent,
+    /// The API server lets a binding be made only to a Role that it can look at.
+    Binding,
+    /// The pods, when all is there.
+    Pods,
+}
+
+impl Stage {
+    /// Every stage, in order.
+    pub const ALL: [Self; 5] = [Self::Keys, Self::Published, Self::Independent, Self::Binding, Self::Pods];
 }
 
 impl Part {
@@ -80,6 +100,17 @@ impl Part {
             | Self::RoleBinding
             | Self::PodDisruptionBudget
             | Self::NetworkPolicy => names::published(gateway),
+        }
+    }
+
+    /// When it is written.
+    pub const fn stage(self) -> Stage {
+        match self {
+            Self::Keys => Stage::Keys,
+            Self::Published => Stage::Published,
+            Self::RoleBinding => Stage::Binding,
+            Self::Deployment => Stage::Pods,
+            _ => Stage::Independent,
         }
     }
 
