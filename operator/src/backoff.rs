@@ -1,4 +1,4 @@
-//! How long to wait after a failure: twice as long after each one in a row.
+//! How long to wait after a failure: twice as long after each one in a row for an object, always the same for a watch.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -25,6 +25,23 @@ impl Backoff {
     pub fn succeeded(&self, name: &(String, String)) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
+}
+
+/// All watches of a controller wait together when one of them fails. So the wait is short: after an outage of the API server, or
+/// while one watch is refused, the others must not be held up.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WatchBackoff;
+
+impl Iterator for WatchBackoff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(FIRST)
+    }
+}
+
+impl kube::runtime::utils::Backoff for WatchBackoff {
+    fn reset(&mut self) {}
 }
 
 #[cfg(test)]

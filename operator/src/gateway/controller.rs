@@ -21,7 +21,7 @@ use tracing::{debug, warn};
 
 use super::context::{Context, Error};
 use super::reconcile;
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, WatchBackoff};
 use crate::cli::Scope;
 use crate::confirm::GatewayName;
 use crate::names;
@@ -54,6 +54,7 @@ pub async fn run(
     let controller = owned_objects(controller, client, &scope);
     let controller = referenced_objects(controller, client, &scope, &gateways, keys)
         .with_config(kube::runtime::controller::Config::default().concurrency(CONCURRENCY))
+        .trigger_backoff(WatchBackoff)
         .reconcile_on(woken.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace)));
 
     let backoff = Arc::new(Backoff::default());

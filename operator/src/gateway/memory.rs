@@ -20,6 +20,8 @@ struct Entry {
     waiting_since: Option<Instant>,
     /// Whether leftovers of earlier releases were looked for.
     pruned: bool,
+    /// Reconciliations in a row that could not write everything.
+    failures: u32,
     /// Epoch for which a skewed cohort was reported.
     skew_reported: Option<u64>,
 }
@@ -55,6 +57,14 @@ impl Memory {
         self.with(observed, |entry| match summary.programmed {
             true => entry.waiting_since.take().map(|since| since.elapsed()),
             false => None,
+        })
+    }
+
+    /// Notes whether everything could be written; returns how often in a row it could not.
+    pub(super) fn failures(&self, observed: &Observed, failed: bool) -> u32 {
+        self.with(observed, |entry| {
+            entry.failures = if failed { entry.failures.saturating_add(1) } else { 0 };
+            entry.failures
         })
     }
 

@@ -37,8 +37,8 @@ use self::part::Part;
 use self::status::{Facts, status};
 use self::target::InForce;
 use self::validate::{Decision, validate};
-use crate::cluster::STATUS_MANAGER;
 use crate::cluster::writer::WriteError;
+use crate::cluster::{STATUS_MANAGER, is_not_found};
 use crate::confirm::{GatewayName, Summary};
 use crate::events::{Event, Reason};
 use crate::names;
@@ -73,6 +73,12 @@ pub async fn reconcile(gateway: Arc<BifrostGateway>, context: Arc<Context>) -> R
     let written = plan.as_ref().filter(|_| applied.published);
     if let Some(plan) = written {
         context.memory.published(&observed, &plan.publication);
+    }
+    // One failure in passing is no state to report; it is tried again at once.
+    if context.memory.failures(&observed, applied.error.is_some()) == 1
+        && let Some(error) = applied.error.take()
+    {
+        return Err(error.into());
     }
     let in_force = InForce::of(&observed, written);
     let summary = match &in_force {
@@ -151,7 +157,11 @@ async fn report(
         "status": after,
     });
     let params = PatchParams::apply(STATUS_MANAGER).force();
-    api.patch_status(observed.name(), &params, &Patch::Apply(&patch)).await?;
+    match api.patch_status(observed.name(), &params, &Patch::Apply(&patch)).await {
+        // Deleted in the meantime: there is nobody to report to.
+        Err(error) if is_not_found(&error) => return Ok(()),
+        written => written?,
+    };
     publish_events(context, observed, &status::transitions(&before.conditions, &after.conditions, decision));
     Ok(())
 }

@@ -13,7 +13,7 @@ use kube::api::DynamicObject;
 
 use super::build::service_url;
 use super::observe::Observed;
-use super::validate::Decision;
+use super::validate::{Decision, Rejection};
 use crate::conditions::{Finding, conditions, find};
 use crate::confirm::Summary;
 use crate::events::{Event, Reason};
@@ -100,13 +100,7 @@ fn findings(facts: &Facts<'_>) -> Vec<Finding> {
 fn accepted(decision: &Decision) -> Finding {
     match &decision.rejection {
         None => Finding::new(ACCEPTED, true, "Accepted", "the spec is valid"),
-        Some(rejection) => {
-            let reason = match rejection.reason {
-                Reason::ConfigRejected => "Invalid".to_owned(),
-                other => other.to_string(),
-            };
-            Finding::new(ACCEPTED, false, reason, &rejection.message)
-        }
+        Some(rejection) => Finding::new(ACCEPTED, false, rejected(rejection), &rejection.message),
     }
 }
 
@@ -163,7 +157,15 @@ fn ready(parts: &[&Finding]) -> Finding {
 
 fn stalled(decision: &Decision) -> Option<Finding> {
     let rejection = decision.rejection.as_ref()?;
-    Some(Finding::new(STALLED, true, rejection.reason.to_string(), &rejection.message))
+    Some(Finding::new(STALLED, true, rejected(rejection), &rejection.message))
+}
+
+/// Reason of the conditions of a spec that is not accepted.
+fn rejected(rejection: &Rejection) -> String {
+    match rejection.reason {
+        Reason::ConfigRejected => "Invalid".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 fn reconciling(facts: &Facts<'_>) -> Option<Finding> {
@@ -265,3 +267,6 @@ pub fn transitions(before: &[Condition], after: &[Condition], decision: &Decisio
     }
     events
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use kube::runtime::watcher;
 use tracing::{debug, warn};
 
 use super::{Context, Error, reconcile};
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, WatchBackoff};
 use crate::cli::Scope;
 use crate::names;
 
@@ -25,6 +25,7 @@ pub fn controller(client: &kube::Client, scope: &Scope) -> (Controller<ProviderK
     let published = watcher::Config::default().labels(&format!("{}={}", names::LABEL_MANAGED_BY, names::OPERATOR));
     let every = watcher::Config::default;
     let controller = controller
+        .trigger_backoff(WatchBackoff)
         .watches(scope.api::<PartialObjectMeta<Secret>>(client), every(), move |secret| {
             let name = secret.name_any();
             references(&of_secret, secret.namespace(), |key| key.spec.secret_ref.name == name)

@@ -17,7 +17,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 
 use self::observe::{Observed, observe};
 use self::validate::validate;
-use crate::cluster::{STATUS_MANAGER, brief};
+use crate::cluster::{STATUS_MANAGER, brief, is_not_found};
 use crate::events::Recorder;
 use crate::metrics::Metrics;
 
@@ -73,6 +73,9 @@ async fn write(
         "metadata": {"name": name, "uid": observed.key.uid()},
         "status": status,
     });
-    api.patch_status(&name, &PatchParams::apply(STATUS_MANAGER).force(), &Patch::Apply(&patch)).await?;
-    Ok(())
+    match api.patch_status(&name, &PatchParams::apply(STATUS_MANAGER).force(), &Patch::Apply(&patch)).await {
+        // Deleted in the meantime: there is nobody to report to.
+        Err(error) if is_not_found(&error) => Ok(()),
+        written => Ok(written.map(drop)?),
+    }
 }

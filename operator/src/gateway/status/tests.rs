@@ -1,0 +1,152 @@
+//! The conditions and figures of typical moments in a gateway's life.
+
+use super::*;
+use crate::gateway::target::InForce;
+use crate::gateway::tests::{observed, pod, policy, publish_all};
+use crate::gateway::validate::validate;
+
+fn report(observed: &Observed, summary: &Summary, error: Option<&str>) -> BifrostGatewayStatus {
+    let decision = validate(observed, &policy());
+    let in_force = InForce::of(observed, None);
+    let table = in_force.as_ref().map(|in_force| &in_force.table);
+    let facts = Facts { observed, decision: &decision, table, summary, deployment: None, error };
+    status(&facts, Timestamp::UNIX_EPOCH)
+}
+
+fn shown(status: &BifrostGatewayStatus) -> Vec<String> {
+    status.conditions.iter().map(|c| format!("{}={}/{}", c.type_, c.status, c.reason)).collect()
+}
+
+fn confirmed() -> Summary {
+    Summary { ready: 1, confirmed: 1, programmed: true, percents: Some((90, 10)), ..Summary::default() }
+}
+
+fn serving() -> Observed {
+    let mut seen = publish_all(observed());
+    seen.pods = vec![pod("a", true)];
+    seen
+}
+
+#[test]
+fn a_gateway_is_ready_when_it_is_accepted_programmed_and_available() {
+    let status = report(&serving(), &confirmed(), None);
+    assert_eq!(
+        shown(&status),
+        [
+            "Accepted=True/Accepted",
+            "ResolvedRefs=True/ResolvedRefs",
+            "Programmed=True/Confirmed",
+            "Available=True/PodsReady",
+            "Ready=True/Ready",
+        ]
+    );
+    assert_eq!((status.replicas, status.ready_replicas, status.observed_generation), (Some(1), Some(1), Some(1)));
+    let traffic = status.traffic.unwrap();
+    assert_eq!((traffic.epoch, traffic.confirmed_replicas, traffic.wanted_percent), (Some(1), Some(1), Some(10)));
+    assert_eq!((traffic.baseline_percent, traffic.bifrost_percent), (Some(90), Some(10)));
+    assert_eq!(status.keys, Some(KeyCounts { selected: 1, ready: 1 }));
+}
+
+#[test]
+fn before_the_pods_confirm_it_is_not() {
+    let new = report(&observed(), &Summary::default(), None);
+    assert!(shown(&new).contains(&"Programmed=False/NotPublished".to_owned()));
+    assert!(shown(&new).contains(&"Ready=False/NoReadyPods".to_owned()));
+    let waiting =
+        Summary { confirmed: 0, programmed: false, waiting: vec!["ai-a: is at epoch 0".into()], ..confirmed() };
+    let status = report(&serving(), &waiting, None);
+    assert!(shown(&status).contains(&"Programmed=False/WaitingForPods".to_owned()));
+    assert!(shown(&status).contains(&"Reconciling=True/WaitingForPods".to_owned()));
+    assert!(shown(&status).contains(&"Ready=False/WaitingForPods".to_owned()));
+}
+
+#[test]
+fn a_bad_spec_stalls_and_the_old_configuration_stays_programmed() {
+    let mut seen = serving();
+    seen.gateway.spec.config.providers[0].base_url = Some("http://localhost".into());
+    let status = report(&seen, &confirmed(), None);
+    for wanted in ["Accepted=False/Invalid", "Programmed=True/Confirmed", "Ready=False/Invalid", "Stalled=True/Invalid"]
+    {
+        assert!(shown(&status).contains(&wanted.to_owned()), "{wanted} in {:?}", shown(&status));
+    }
+}
+
+#[test]
+fn a_missing_secret_whose_value_still_serves_and_a_pause_leave_it_ready() {
+    let mut seen = serving();
+    seen.keys[0].value = Some(Err(crate::secrets::NoValue::Secret("openai".into())));
+    seen.gateway.spec.paused = true;
+    let status = report(&seen, &confirmed(), None);
+    for wanted in ["ResolvedRefs=False/NotResolved", "Ready=True/Ready", "Paused=True/Paused"] {
+        assert!(shown(&status).contains(&wanted.to_owned()), "{wanted} in {:?}", shown(&status));
+    }
+}
+
+#[test]
+fn a_generation_whose_objects_cannot_be_written_is_not_observed() {
+    let mut seen = serving();
+    seen.gateway.metadata.generation = Some(7);
+    seen.gateway.status = Some(BifrostGatewayStatus { observed_generation: Some(6), ..Default::default() });
+    let status = report(&seen, &confirmed(), Some("Deployment ai: the API server answered 403 Forbidden"));
+    assert_eq!(status.observed_generation, Some(6));
+    for wanted in ["Programmed=False/WriteFailed", "Reconciling=True/WriteFailed", "Degraded=True/WriteFailed"] {
+        assert!(shown(&status).contains(&wanted.to_owned()), "{wanted} in {:?}", shown(&status));
+    }
+}
+
+#[test]
+fn what_a_pod_cannot_load_is_said() {
+    let faulty = Summary { faults: vec!["ai-a: the CA bundle cannot be used".into()], ..confirmed() };
+    assert!(shown(&report(&serving(), &faulty, None)).contains(&"Degraded=True/PodFault".to_owned()));
+}
+
+#[test]
+fn events_follow_changes_of_conditions_once() {
+    let good = report(&serving(), &confirmed(), None).conditions;
+    let mut seen = serving();
+    seen.gateway.spec.config.providers[0].base_url = Some("http://localhost".into());
+    let decision = validate(&seen, &policy());
+    let bad = report(&seen, &confirmed(), None).conditions;
+    let reasons = |before: &[Condition], after: &[Condition]| {
+        transitions(before, after, &decision).into_iter().map(|event| event.reason).collect::<Vec<_>>()
+    };
+    assert_eq!(reasons(&good, &bad), [Reason::ConfigRejected]);
+    assert!(reasons(&bad, &bad).is_empty());
+
+    let degraded = Summary { faults: vec!["ai-a: x".into()], ..confirmed() };
+    let worse = report(&serving(), &degraded, None).conditions;
+    let fine = validate(&serving(), &policy());
+    assert_eq!(transitions(&good, &worse, &fine)[0].reason, Reason::Degraded);
+    assert_eq!(transitions(&worse, &good, &fine)[0].reason, Reason::Recovered);
+}
+
+#[test]
+fn a_rollout_is_told_as_kubectl_tells_it() {
+    let deployment = |status: serde_json::Value| {
+        serde_json::from_value::<DynamicObject>(serde_json::json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "ai", "generation": 2},
+            "spec": {"replicas": 3, "selector": {}, "template": {}},
+            "status": status,
+        }))
+        .unwrap()
+    };
+    let all = |generation, replicas, updated, available| {
+        rolls_out(&deployment(serde_json::json!({
+            "observedGeneration": generation, "replicas": replicas,
+            "updatedReplicas": updated, "availableReplicas": available,
+        })))
+    };
+    assert_eq!(all(1, 3, 3, 3).unwrap(), "the Deployment has a new spec");
+    assert_eq!(all(2, 3, 1, 1).unwrap(), "1 of 3 pods are up to date");
+    assert_eq!(all(2, 4, 3, 3).unwrap(), "1 old pods are still ending");
+    assert_eq!(all(2, 3, 3, 2).unwrap(), "2 of 3 updated pods are available");
+    assert_eq!(all(2, 3, 3, 3), None);
+}
+
+#[test]
+fn many_pods_are_not_all_named() {
+    let names: Vec<String> = (0..5).map(|n| format!("p{n}")).collect();
+    assert_eq!(some_of(&names), "p0; p1; p2; and 2 more");
+    assert_eq!(some_of(&names[..3]), "p0; p1; p2");
+}
