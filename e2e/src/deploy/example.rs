@@ -46,17 +46,7 @@ impl Example {
         let step = Step::start(format!("Sending {requests} SDK requests from the application through the Service"));
         let deployment = format!("deployment/{APP}");
         let count = requests.to_string();
-        let args = [
-            "--namespace",
-            EXAMPLE_NAMESPACE,
-            "exec",
-            &deployment,
-            "--",
-            "/node/bin/node",
-            "/app/app.mjs",
-            "--once",
-            &count,
-        ];
+        let args = ["--namespace", EXAMPLE_NAMESPACE, "exec", &deployment, "--", "node", "app.mjs", "--once", &count];
         let sent = tokio::time::timeout(Duration::from_secs(120), target.access()?.kubectl(args)).await??;
         step.done();
         Ok(sent)

@@ -23,22 +23,17 @@ pub struct Images {
 impl Images {
     /// Builds what changed.
     pub async fn build() -> Result<Self> {
-        let [gateway, operator, fake_provider] =
-            build_programs([Binary::GATEWAY, Binary::OPERATOR, Binary::FAKE_PROVIDER]).await?;
-        let example_app = build_node_app(&JavaScript::install().await?).await?;
-        Ok(Self { gateway, operator, fake_provider, example_app })
+        let binaries = build_binaries().await?;
+        Ok(Self {
+            gateway: build_binary_image(Binary::GATEWAY, binaries.gateway)?,
+            operator: build_binary_image(Binary::OPERATOR, binaries.operator)?,
+            fake_provider: build_binary_image(Binary::FAKE_PROVIDER, binaries.fake_provider)?,
+            example_app: build_node_app(&JavaScript::install().await?).await?,
+        })
     }
 
     /// All of them, to be loaded.
     pub fn all(&self) -> [&Image; 4] {
         [&self.gateway, &self.operator, &self.fake_provider, &self.example_app]
     }
-}
-
-/// Compiles programs together and makes an image of each.
-pub async fn build_programs<const N: usize>(binaries: [Binary; N]) -> Result<[Image; N]> {
-    let paths = build_binaries(&binaries).await?;
-    let images = binaries.into_iter().zip(paths).map(|(binary, path)| build_binary_image(binary, path));
-    let images: Vec<Image> = images.collect::<Result<_>>()?;
-    images.try_into().map_err(|_| anyhow::anyhow!("another number of images than of programs"))
 }

@@ -9,12 +9,12 @@ mod system;
 mod workspace;
 
 pub use self::{
-    all::{Images, build_programs},
+    all::Images,
     contents::{Contents, Entry},
     node_app::build_node_app,
     oci::{Image, ImageSpec},
     system::{build_coredns, build_pause},
-    workspace::{Binary, build_binaries, build_binary_image},
+    workspace::{Binaries, Binary, build_binaries, build_binary_image},
 };
 
 /// The user that every image runs as.

@@ -29,23 +29,37 @@ impl Binary {
     pub const FAKE_PROVIDER: Self = Self { package: "bifrost-fake-provider", name: "bifrost-fake-provider" };
 }
 
-/// Compiles the programs in one go, statically linked, and returns their paths in the same order.
-pub async fn build_binaries(binaries: &[Binary]) -> Result<Vec<PathBuf>> {
+/// Where the compiled programs lie.
+#[derive(Debug, Clone)]
+pub struct Binaries {
+    /// The data plane.
+    pub gateway: PathBuf,
+    /// The operator.
+    pub operator: PathBuf,
+    /// The stand-in for the vendors.
+    pub fake_provider: PathBuf,
+}
+
+/// Compiles the programs, statically linked. Always all in one go: compiled apart, their dependencies would have other features
+/// each time, and be compiled anew.
+pub async fn build_binaries() -> Result<Binaries> {
+    let all = [Binary::GATEWAY, Binary::OPERATOR, Binary::FAKE_PROVIDER];
     let checkout = paths::checkout()?;
     let log = paths::cache_root()?.join("logs/build-binaries.log");
-    let names: Vec<_> = binaries.iter().map(|binary| binary.name).collect();
-    let step = Step::start(format!("Building {}", names.join(", ")));
+    let step = Step::start(format!("Building {}", all.map(|binary| binary.name).join(", ")));
     step.follow(&log);
-    run::logged(&mut cargo_build(&checkout, binaries), &log).await?;
+    run::logged(&mut cargo_build(&checkout, &all), &log).await?;
     step.done();
     let folder = target_folder(&checkout).join(target_triple()).join("release");
-    binaries
-        .iter()
-        .map(|binary| {
-            let path = folder.join(binary.name);
-            path.is_file().then_some(path).with_context(|| format!("cargo built no program {}", binary.name))
-        })
-        .collect()
+    let place = |binary: Binary| {
+        let path = folder.join(binary.name);
+        path.is_file().then_some(path).with_context(|| format!("cargo built no program {}", binary.name))
+    };
+    Ok(Binaries {
+        gateway: place(Binary::GATEWAY)?,
+        operator: place(Binary::OPERATOR)?,
+        fake_provider: place(Binary::FAKE_PROVIDER)?,
+    })
 }
 
 /// The image of a program that [`build_binaries`] made.

@@ -12,7 +12,7 @@ use crate::{
     clients::Python,
     cluster::netns::Namespace,
     files,
-    images::{Binary, build_binaries},
+    images::build_binaries,
     paths, run,
     scenarios::{Context, Scenario},
     wait,
@@ -49,16 +49,16 @@ async fn inside(namespace: &Namespace) -> Result<()> {
         format!("127.0.0.1 localhost\n{hosts}"),
     )?;
     let certificates = bifrost_fake_provider::make_certs(place.path(), &VENDORS.map(str::to_owned))?;
-    let binaries = build_binaries(&[Binary::FAKE_PROVIDER, Binary::GATEWAY]).await?;
+    let binaries = build_binaries().await?;
     let config = place.path().join("config.json");
     std::fs::copy(paths::checkout()?.join(GUIDE), &config).context("cannot copy the guide's file")?;
 
-    let mut provider = command_in(namespace, &binaries[0]);
+    let mut provider = command_in(namespace, &binaries.fake_provider);
     provider.args(["--https-port", "443", "--control-port", "8090"]);
     provider.arg("--tls-cert").arg(&certificates.cert).arg("--tls-key").arg(&certificates.key);
     let _provider = start(provider)?;
 
-    let mut gateway = command_in(namespace, &binaries[1]);
+    let mut gateway = command_in(namespace, &binaries.gateway);
     gateway.args(["-config", &config.display().to_string(), "-port", "8080"]);
     gateway.env("OPENAI_API_KEY", "sk-guide-openai-01234").env("ANTHROPIC_API_KEY", "sk-ant-guide-01234");
     gateway.env("SSL_CERT_FILE", &certificates.ca);
