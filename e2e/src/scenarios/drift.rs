@@ -33,8 +33,8 @@ const OWNED: &[(&str, &str, &str)] = &[
     ("role/ai-bifrost", "/rules/0/verbs", r#"["get","list","watch","delete"]"#),
     ("rolebinding/ai-bifrost", "/subjects/0/name", r#""default""#),
     ("serviceaccount/ai-bifrost", "/automountServiceAccountToken", ""),
-    ("poddisruptionbudget/ai", "/spec/maxUnavailable", "3"),
-    ("networkpolicy/ai", "/spec/ingress", "[]"),
+    ("poddisruptionbudget/ai-bifrost", "/spec/maxUnavailable", "3"),
+    ("networkpolicy/ai-bifrost", "/spec/ingress", "[]"),
 ];
 const LIMIT: Duration = Duration::from_secs(5);
 

@@ -31,8 +31,8 @@ const OWNED: &[(&str, &str)] = &[
     ("serviceaccount", "-bifrost"),
     ("role", "-bifrost"),
     ("rolebinding", "-bifrost"),
-    ("poddisruptionbudget", ""),
-    ("networkpolicy", ""),
+    ("poddisruptionbudget", "-bifrost"),
+    ("networkpolicy", "-bifrost"),
 ];
 
 async fn run(context: &Context) -> Result<()> {
