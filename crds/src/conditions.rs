@@ -14,6 +14,8 @@ pub const READY: &str = "Ready";
 pub const STALLED: &str = "Stalled";
 /// Owned objects are being changed.
 pub const RECONCILING: &str = "Reconciling";
+/// A rollout of the pods, or their confirmation, is under way.
+pub const PROGRESSING: &str = "Progressing";
 /// Works, but not as the spec asks for.
 pub const DEGRADED: &str = "Degraded";
 /// `spec.paused` holds changes back.

@@ -5,6 +5,7 @@
 //! cluster's ConfigMap and Secret or from a file, and swapped whole. [`telemetry`] counts; [`admin`] shows.
 
 pub mod admin;
+pub mod allocator;
 pub mod cli;
 pub mod deadline;
 pub mod front;

@@ -146,6 +146,12 @@ impl Cluster {
         command
     }
 
+    /// Runs `work` on a thread inside the cluster's network: the sockets it opens are in there. Names are not looked up there.
+    pub async fn run_inside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        let namespace = self.namespace();
+        tokio::task::spawn_blocking(move || namespace.inside(work)).await.context("the work did not end")?
+    }
+
     /// Makes an image known to the cluster; nothing happens when it is.
     pub async fn load_image(&self, image: &Image) -> Result<()> {
         let name = format!("name=={}", image.reference);

@@ -35,10 +35,15 @@ pub(super) async fn create_with(
     migration: Value,
     providers: Vec<Value>,
 ) -> Result<()> {
+    create_from(context, manifest(replicas, migration, providers)).await
+}
+
+/// As [`create`], from a manifest.
+pub(super) async fn create_from(context: &Context, manifest: Value) -> Result<()> {
     context.stage.vendors.trust_in(&context.target, &context.namespace).await?;
     let mut items = key("openai", "openai", POOL_OPENAI);
     items.extend(key("anthropic", "anthropic", POOL_ANTHROPIC));
-    items.push(manifest(replicas, migration, providers));
+    items.push(manifest);
     apply_all(context, items).await?;
     context.wait_for_condition(&format!("bifrostgateway/{NAME}"), "Ready", READY).await
 }
@@ -84,9 +89,14 @@ pub(super) fn url(context: &Context) -> String {
 
 /// A script of the SDKs inside the cluster's network, pointed at the gateway with the application's own keys.
 pub(super) fn sdk(context: &Context, script: &Script) -> Result<tokio::process::Command> {
+    sdk_at(context, &url(context), script)
+}
+
+/// As [`sdk`], pointed at another address, such as one pod's.
+fn sdk_at(context: &Context, base: &str, script: &Script) -> Result<tokio::process::Command> {
     let mut command = script.command_inside(context.embedded()?);
-    command.env("OPENAI_BASE_URL", format!("{}/openai/v1", url(context))).env("OPENAI_API_KEY", APP_OPENAI);
-    command.env("ANTHROPIC_BASE_URL", format!("{}/anthropic", url(context))).env("ANTHROPIC_API_KEY", APP_ANTHROPIC);
+    command.env("OPENAI_BASE_URL", format!("{base}/openai/v1")).env("OPENAI_API_KEY", APP_OPENAI);
+    command.env("ANTHROPIC_BASE_URL", format!("{base}/anthropic")).env("ANTHROPIC_API_KEY", APP_ANTHROPIC);
     Ok(command)
 }
 
@@ -128,8 +138,13 @@ impl Load {
 
 /// Sends requests with one client of the Python SDK, retries off.
 pub(super) async fn load(context: &Context, args: &[&str]) -> Result<Load> {
+    load_at(context, &url(context), args).await
+}
+
+/// As [`load`], sent to another address, such as one pod's.
+pub(super) async fn load_at(context: &Context, base: &str, args: &[&str]) -> Result<Load> {
     let script = Python::install().await?.script("load.py");
-    let output = run::stdout_of(sdk(context, &script)?.args(args)).await?;
+    let output = run::stdout_of(sdk_at(context, base, &script)?.args(args)).await?;
     serde_json::from_str(&output).with_context(|| output.clone())
 }
 
@@ -166,9 +181,14 @@ pub(super) fn condition<'a>(status: &'a Value, name: &str) -> Option<&'a Value> 
     status["conditions"].as_array()?.iter().find(|one| one["type"] == name)
 }
 
+/// The label that the gateway's pods carry.
+pub(super) fn selector() -> String {
+    format!("app.kubernetes.io/instance={NAME}")
+}
+
 /// Name and restarts of each gateway pod.
 pub(super) async fn pods(context: &Context) -> Result<Vec<(String, i32)>> {
-    let pods = context.pods(&format!("app.kubernetes.io/instance={NAME}")).await?;
+    let pods = context.pods(&selector()).await?;
     let restarts = |pod: &k8s_openapi::api::core::v1::Pod| {
         let statuses = pod.status.as_ref().and_then(|s| s.container_statuses.as_deref()).unwrap_or_default();
         statuses.iter().map(|c| c.restart_count).sum()

@@ -1,5 +1,6 @@
 //! The end-to-end scenarios: one behaviour a file, each in a Kubernetes namespace of its own.
 
+mod api_outage;
 mod bad_config;
 mod canary_percent;
 mod canary_split;
@@ -13,11 +14,13 @@ mod drift;
 mod drop_in;
 mod example_app_image;
 mod gateway;
+mod keep_alive;
 mod key_pool;
 mod key_rotation;
 mod no_leaks;
 mod report;
 mod resource_updates;
+mod rolling_restart;
 pub mod runner;
 mod standalone;
 
@@ -83,6 +86,8 @@ pub const ALL: &[Scenario] = &[
     cohorts::SCENARIO,
     key_rotation::SCENARIO,
     key_pool::SCENARIO,
+    api_outage::SCENARIO,
+    rolling_restart::SCENARIO,
     bad_config::SCENARIO,
     drift::SCENARIO,
     no_leaks::SCENARIO,

@@ -97,6 +97,10 @@ const ANTHROPIC: &[Row] = &[
 
 /// Finds the place of a path; `/v1` may be there or not.
 pub fn route<'p>(method: &Method, path: &'p str) -> Result<Route<'p>, NoRoute> {
+    // No path of a vendor's: it asks for a tunnel.
+    if method == Method::CONNECT {
+        return Err(NoRoute::UnknownFront);
+    }
     let after = |front: Front| {
         path.strip_prefix('/')?.strip_prefix(front.name()).filter(|rest| rest.starts_with('/') || rest.is_empty())
     };

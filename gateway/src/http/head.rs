@@ -136,7 +136,9 @@ impl Head {
     /// Makes this the head that goes back to the client: on the bifrost arm without the pool's cookies and organisation.
     pub fn towards_client(&mut self, arm: Arm) {
         // hyper frames the body by its own size hint, so the declared length may pass where the body is not changed.
-        let length = self.map.get(header::CONTENT_LENGTH).cloned();
+        // Beside chunks it means nothing, and would cut them (RFC 9112, 6.3).
+        let chunked = self.map.contains_key(header::TRANSFER_ENCODING);
+        let length = self.map.get(header::CONTENT_LENGTH).filter(|_| !chunked).cloned();
         self.drop_lines(|kind| match kind {
             Kind::Hop => true,
             Kind::Account => arm == Arm::Bifrost,
@@ -178,7 +180,16 @@ pub(crate) fn key_in_query(query: &str) -> Option<&str> {
 }
 
 fn is_key(pair: &str) -> bool {
-    pair.split('=').next().is_some_and(|name| name.eq_ignore_ascii_case("key"))
+    let name = pair.split('=').next().unwrap_or_default();
+    // However it is spelled: the vendor decodes escapes.
+    let escape = |hex: &[u8]| std::str::from_utf8(hex).ok().and_then(|hex| u8::from_str_radix(hex, 16).ok());
+    let (mut rest, mut decoded) = (name.as_bytes(), Vec::new());
+    while let [first, after @ ..] = rest {
+        let byte = after.get(..2).filter(|_| *first == b'%').and_then(escape);
+        rest = if byte.is_some() { &after[2..] } else { after };
+        decoded.push(byte.unwrap_or(*first));
+    }
+    decoded.eq_ignore_ascii_case(b"key")
 }
 
 #[cfg(test)]

@@ -47,8 +47,6 @@ pub struct Answer {
     pub plan: Plan,
     /// The configuration it was carried out under.
     pub snapshot: Arc<Snapshot>,
-    /// The request body's share of the byte budget.
-    pub charge: Option<Charge>,
 }
 
 /// Calls the provider.
@@ -63,7 +61,8 @@ pub async fn attempt(
 ) -> Result<Answer, GatewayError> {
     let upstream = &snapshot.upstreams[plan.upstream];
     let fault = Rc::new(Cell::new(None));
-    let (request, charge) = outbound(inbound, body, &plan, upstream, &snapshot, &fault, ledger.method())?;
+    // Charged until the answer's head is there: by then the body is gone, and the answer may be a stream of minutes.
+    let (request, _charge) = outbound(inbound, body, &plan, upstream, &snapshot, &fault, ledger.method())?;
     ledger.key(plan.key.as_ref().map(|(name, ..)| name.clone()));
     let network = &upstream.network;
     let whole = Duration::from_millis(network.request_timeout_ms);
@@ -106,7 +105,9 @@ pub async fn attempt(
         return Err(GatewayError::new(Fault::CredentialsRejected, message));
     }
     let stream_idle = Duration::from_millis(network.stream_idle_timeout_ms);
-    Ok(Answer { response, lease, deadline, due: sent + whole, stream_idle, plan, snapshot, charge })
+    // A streaming request may have waited longer than a plain call may take; an answer that is no stream has its own time then.
+    let due = if plan.stream { Instant::now() } else { sent } + whole;
+    Ok(Answer { response, lease, deadline, due, stream_idle, plan, snapshot })
 }
 
 /// Builds the request to the vendor.

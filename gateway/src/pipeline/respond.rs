@@ -121,7 +121,6 @@ impl Answering {
             provider: answer.snapshot.upstreams[answer.plan.upstream].name.clone(),
             ledger,
             over: false,
-            _charge: answer.charge,
             _finish: Finish::new(&self.connection),
         };
         if relay.body.is_end_stream() {
@@ -217,7 +216,6 @@ pub struct Relay {
     provider: std::sync::Arc<str>,
     ledger: Ledger,
     over: bool,
-    _charge: Option<crate::memory::Charge>,
     _finish: Finish,
 }
 
@@ -356,7 +354,12 @@ impl Relay {
         self.ledger.fault(error.fault);
         let between_events = match &self.watch {
             Watch::Events(relay) => relay.is_between_events(),
-            Watch::Tap(_) => error.fault == Fault::ShuttingDown,
+            // Nothing fits behind a declared length.
+            Watch::Tap(tap) => {
+                error.fault == Fault::ShuttingDown
+                    && tap.is_between_events()
+                    && self.body.size_hint().exact().is_none()
+            }
             Watch::Plain(_) | Watch::Blind => false,
         };
         if between_events {

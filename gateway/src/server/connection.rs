@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::drain::Stage;
-use super::shard::Shard;
+use super::shard::{DRAIN_SILENCE, Shard};
 use crate::deadline::Deadline;
 use crate::pipeline;
 use crate::pipeline::respond::AnswerBody;
@@ -64,14 +64,16 @@ pub struct ConnectionState {
 impl ConnectionState {
     /// A connection that waits for its first request.
     pub fn new(shard: &Shard) -> Rc<Self> {
+        // The last of the accept queue come after the drain has shortened the silence of the others.
+        let silence = if shard.shared.drain.stage() >= Stage::Stopping { DRAIN_SILENCE } else { IDLE };
         let spread = RETIRE_AFTER.mul_f64(0.8 + 0.4 * fastrand::f64());
         Rc::new(Self {
             waiting: Cell::new(Waiting::Request),
             write_stalled: Cell::new(false),
-            silence: Cell::new(IDLE),
+            silence: Cell::new(silence),
             unread_body: Cell::new(false),
             retire_at: Instant::now() + spread,
-            deadline: shard.deadlines.arm(IDLE),
+            deadline: shard.deadlines.arm(silence),
         })
     }
 
@@ -146,6 +148,8 @@ pub async fn serve(shard: Rc<Shard>, state: Rc<ConnectionState>, stream: TcpStre
         .max_headers(MAX_HEADERS)
         .max_header_size(MAX_HEAD_BYTES)
         .max_buf_size(BUFFER)
+        // Events and answers are small: one copy is cheaper than gathering three slices in the kernel.
+        .writev(false)
         .serve_connection(TokioIo::new(socket), service);
     let ended = poll_fn(|cx| {
         loop {

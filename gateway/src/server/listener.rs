@@ -101,6 +101,8 @@ async fn accept(
             }
         };
         let least = shared.loads.iter().enumerate().min_by_key(|(_, load)| load.rank()).map_or(0, |(index, _)| index);
+        // Here, not where it is taken over: the next of a burst must see it, and so must a drain.
+        shared.loads[least].hand_over();
         if handovers[least].send(Handover { stream, permit }).is_err() {
             return;
         }

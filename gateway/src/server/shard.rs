@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::connection::{self, ConnectionState};
 use super::drain::{Drain, Stage};
+use crate::allocator;
 use crate::deadline::Deadlines;
 use crate::memory::Budget;
 use crate::snapshot::{Current, Snapshot};
@@ -18,9 +19,9 @@ use crate::upstream::connect::Connector;
 use crate::upstream::pool::Pool;
 
 /// Silence after which a draining pod closes a connection. At once would cut requests that are on their way.
-const DRAIN_SILENCE: Duration = Duration::from_secs(2);
-/// Sweeps between two looks at the upstream pool.
-const POOL_SWEEP: u32 = 20;
+pub(super) const DRAIN_SILENCE: Duration = Duration::from_secs(2);
+/// Sweeps between two clean-ups: of the upstream pool, and of memory that nothing uses.
+const CLEAN_UP: u32 = 20;
 
 /// What all runtimes share.
 pub struct Shared {
@@ -54,6 +55,11 @@ impl Load {
     /// What the acceptor compares: open requests, then connections.
     pub fn rank(&self) -> (u32, u32) {
         (self.requests.load(Ordering::Relaxed), self.connections.load(Ordering::Relaxed))
+    }
+
+    /// Counts a connection that is handed to the runtime; it is counted until it ends there.
+    pub(super) fn hand_over(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Open connections.
@@ -146,7 +152,10 @@ pub async fn run(index: usize, shared: Arc<Shared>, mut incoming: mpsc::Unbounde
     watch(&shard);
     let mut open = Vec::new();
     while let Some(Handover { stream, permit }) = incoming.recv().await {
-        let Ok(stream) = tokio::net::TcpStream::from_std(stream) else { continue };
+        let Ok(stream) = tokio::net::TcpStream::from_std(stream) else {
+            shard.load().connections.fetch_sub(1, Ordering::Relaxed);
+            continue;
+        };
         let state = ConnectionState::new(&shard);
         {
             let mut connections = shard.connections.borrow_mut();
@@ -156,7 +165,6 @@ pub async fn run(index: usize, shared: Arc<Shared>, mut incoming: mpsc::Unbounde
             connections.push(Rc::downgrade(&state));
         }
         let shard = shard.clone();
-        shard.load().connections.fetch_add(1, Ordering::Relaxed);
         let task = tokio::task::spawn_local(async move {
             // A panic is one request's end, and its connection's, not the runtime's: the count holds either way.
             let _open =
@@ -184,7 +192,7 @@ impl Drop for OpenConnection {
     }
 }
 
-/// What every sweep does besides the deadlines: a sign of life, the drain's stages, the upstream pool.
+/// What every sweep does besides the deadlines: a sign of life, the drain's stages, clean-ups.
 fn watch(shard: &Rc<Shard>) {
     let weak = Rc::downgrade(shard);
     let mut stage = Stage::Serving;
@@ -198,8 +206,9 @@ fn watch(shard: &Rc<Shard>) {
             shard.on_stage(now);
         }
         sweeps = sweeps.wrapping_add(1);
-        if sweeps.is_multiple_of(POOL_SWEEP) {
+        if sweeps.is_multiple_of(CLEAN_UP) {
             shard.pool.sweep();
+            allocator::give_back_unused();
         }
     });
 }

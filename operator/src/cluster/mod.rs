@@ -3,6 +3,7 @@
 
 pub mod object;
 pub mod ownership;
+pub mod reset;
 pub mod writer;
 
 pub use object::Object;
@@ -17,6 +18,11 @@ pub const STATUS_MANAGER: &str = "bifrost-operator-status";
 /// Somebody else wrote in between, or the object is there already: read again.
 pub fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+/// The object would not be valid.
+pub fn is_invalid(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 422)
 }
 
 /// There is no such object.

@@ -13,7 +13,7 @@ pub enum Mode {
     /// A ConfigMap or Secret whose `data` is ours as a whole: one write, bound to the version that was read, that sets our members
     /// and removes all others.
     Data,
-    /// A Service: server-side apply, then other ports are removed.
+    /// A Service: other ports are removed, then server-side apply.
     Ports,
 }
 
@@ -101,24 +101,6 @@ fn missing_owner(live: &DynamicObject, body: &Value) -> Option<Value> {
     Some(Value::Array(list))
 }
 
-/// The ports a Service must be left with, if it has others than ours. Ours keep what the API server added to them (`nodePort`).
-pub fn foreign_ports(live: &DynamicObject, body: &Value) -> Option<Value> {
-    let key = |port: &Value| {
-        let protocol = port.get("protocol").and_then(Value::as_str).unwrap_or("TCP").to_owned();
-        (port.get("port").and_then(Value::as_i64), protocol)
-    };
-    let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
-    let wanted: Vec<_> = list(body.pointer("/spec/ports")).iter().map(key).collect();
-    let present = list(live.data.pointer("/spec/ports"));
-    let ours: Vec<Value> = present.iter().filter(|port| wanted.contains(&key(port))).cloned().collect();
-    (ours.len() < present.len()).then(|| {
-        json!({
-            "metadata": {"uid": live.uid(), "resourceVersion": live.resource_version()},
-            "spec": {"ports": ours},
-        })
-    })
-}
-
 /// Whether two states of an object differ in more than what the system itself keeps in it.
 pub fn differs(before: &DynamicObject, after: &DynamicObject) -> bool {
     let stripped = |object: &DynamicObject| {
@@ -190,17 +172,6 @@ mod tests {
         changed["metadata"]["ownerReferences"] = json!([other]);
         let patch = data_patch(&live(changed), &wanted()).unwrap();
         assert_eq!(patch["metadata"]["ownerReferences"], json!([other, wanted()["metadata"]["ownerReferences"][0]]));
-    }
-
-    #[test]
-    fn only_foreign_ports_go() {
-        let body = json!({"spec": {"ports": [{"name": "http", "port": 8080, "targetPort": "http"}]}});
-        let ours = json!({"name": "http", "port": 8080, "protocol": "TCP", "nodePort": 30000, "targetPort": "http"});
-        let same = live(json!({"metadata": {"name": "a"}, "spec": {"ports": [ours]}}));
-        assert_eq!(foreign_ports(&same, &body), None);
-        let more = live(json!({"metadata": {"name": "a", "uid": "u", "resourceVersion": "3"},
-            "spec": {"ports": [{"port": 8080, "protocol": "UDP"}, ours, {"port": 9, "protocol": "TCP"}]}}));
-        assert_eq!(foreign_ports(&more, &body).unwrap()["spec"]["ports"], json!([ours]));
     }
 
     #[test]

@@ -9,8 +9,9 @@ use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Po
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
-use super::object::{Mode, Object, data_patch, differs, foreign_ports};
-use super::{FIELD_MANAGER, brief};
+use super::object::{Mode, Object, data_patch, differs};
+use super::reset::{own_ports, own_spec};
+use super::{FIELD_MANAGER, brief, is_invalid};
 use crate::leader::Leadership;
 
 /// What a write did.
@@ -92,7 +93,7 @@ impl Writer {
         }
         let after = match object.mode {
             Mode::Data => self.write_data(&api, object, live).await,
-            Mode::Apply | Mode::Ports => self.apply(&api, object, live).await,
+            Mode::Apply | Mode::Ports => self.apply(&api, object, live).await.map(Some),
         };
         let after = after.map_err(|source| error(&object.resource, &object.name, source))?;
         let outcome = match (live, &after) {
@@ -142,19 +143,22 @@ impl Writer {
         api: &Api<DynamicObject>,
         object: &Object,
         live: Option<&DynamicObject>,
-    ) -> Result<Option<DynamicObject>, kube::Error> {
-        let mut body = object.body.clone();
-        if let Some(uid) = live.and_then(ResourceExt::uid) {
-            body["metadata"]["uid"] = json!(uid);
-        }
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        let after = api.patch(&object.name, &params, &Patch::Apply(&body)).await?;
+    ) -> Result<DynamicObject, kube::Error> {
+        let Some(live) = live else { return server_side_apply(api, object, None).await };
         if object.mode == Mode::Ports
-            && let Some(patch) = foreign_ports(&after, &object.body)
+            && let Some(patch) = own_ports(live, &object.body)
         {
-            return self.merge(api, &object.name, &patch).await.map(Some);
+            merge(api, &object.name, &patch).await?;
         }
-        Ok(Some(after))
+        match server_side_apply(api, object, live.uid()).await {
+            // What others wrote contradicts what is ours, and apply takes nothing of theirs away.
+            Err(error) if is_invalid(&error) => {
+                let Some(patch) = own_spec(live, &object.body) else { return Err(error) };
+                merge(api, &object.name, &patch).await?;
+                server_side_apply(api, object, live.uid()).await
+            }
+            done => done,
+        }
     }
 
     /// Creates, or changes exactly the version that was read. Creating goes by POST, which fails if somebody was quicker.
@@ -171,13 +175,8 @@ impl Writer {
         };
         match data_patch(live, &object.body) {
             None => Ok(None),
-            Some(patch) => self.merge(api, &object.name, &patch).await.map(Some),
+            Some(patch) => merge(api, &object.name, &patch).await.map(Some),
         }
-    }
-
-    async fn merge(&self, api: &Api<DynamicObject>, name: &str, patch: &Value) -> Result<DynamicObject, kube::Error> {
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        api.patch(name, &params, &Patch::Merge(patch)).await
     }
 
     fn api(&self, namespace: &str, resource: &ApiResource) -> Result<Api<DynamicObject>, WriteError> {
@@ -194,6 +193,24 @@ impl Writer {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<RecordKey, Record>> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn server_side_apply(
+    api: &Api<DynamicObject>,
+    object: &Object,
+    uid: Option<String>,
+) -> Result<DynamicObject, kube::Error> {
+    let mut body = object.body.clone();
+    if let Some(uid) = uid {
+        body["metadata"]["uid"] = json!(uid);
+    }
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    api.patch(&object.name, &params, &Patch::Apply(&body)).await
+}
+
+async fn merge(api: &Api<DynamicObject>, name: &str, patch: &Value) -> Result<DynamicObject, kube::Error> {
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    api.patch(name, &params, &Patch::Merge(patch)).await
 }
 
 fn error(resource: &ApiResource, name: &str, source: kube::Error) -> WriteError {

@@ -2,7 +2,7 @@
 
 use bifrost_config::published::TrafficTable;
 use bifrost_crds::conditions::{
-    ACCEPTED, AVAILABLE, DEGRADED, PAUSED, PROGRAMMED, READY, RECONCILING, RESOLVED_REFS, STALLED,
+    ACCEPTED, AVAILABLE, DEGRADED, PAUSED, PROGRAMMED, PROGRESSING, READY, RECONCILING, RESOLVED_REFS, STALLED,
 };
 use bifrost_crds::{BifrostGatewayStatus, Endpoints, KeyCounts, MigrationStatus, Strategy, TrafficStatus};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
@@ -82,7 +82,7 @@ fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     let programmed = programmed(facts);
     let available = available(facts);
     let ready = ready(&[&accepted, &available, &programmed]);
-    let mut findings = vec![accepted, resolved_refs(facts.decision), programmed, available, ready];
+    let mut findings = vec![accepted, resolved_refs(facts.decision), programmed, available, ready, progressing(facts)];
     findings.extend(stalled(facts.decision));
     findings.extend(reconciling(facts));
     findings.extend(degraded(facts));
@@ -180,13 +180,27 @@ fn reconciling(facts: &Facts<'_>) -> Option<Finding> {
             format!("{what} of an earlier gateway of this name must be collected first"),
         );
     }
-    if facts.decision.whole
-        && let Some(why) = facts.deployment.and_then(rolls_out)
-    {
-        return finding("RollingOut", why);
+    let (reason, why) = under_way(facts)?;
+    finding(reason, why)
+}
+
+fn progressing(facts: &Facts<'_>) -> Finding {
+    if let Some((reason, why)) = facts.deployment.and_then(gave_up) {
+        return Finding::new(PROGRESSING, false, reason, why);
+    }
+    match under_way(facts) {
+        Some((reason, why)) => Finding::new(PROGRESSING, true, reason, why),
+        None => Finding::new(PROGRESSING, false, "Settled", "no rollout and no confirmation is under way"),
+    }
+}
+
+/// What the pods are still about, with a reason.
+fn under_way(facts: &Facts<'_>) -> Option<(&'static str, String)> {
+    if let Some(why) = facts.deployment.and_then(rolls_out) {
+        return Some(("RollingOut", why));
     }
     let waits = facts.table.is_some() && facts.summary.ready > 0 && !facts.summary.programmed;
-    if waits { finding("WaitingForPods", some_of(&facts.summary.waiting)) } else { None }
+    waits.then(|| ("WaitingForPods", some_of(&facts.summary.waiting)))
 }
 
 /// What the Deployment is still about, as `kubectl rollout status` says it.
@@ -218,11 +232,17 @@ fn degraded(facts: &Facts<'_>) -> Option<Finding> {
     {
         return Some(Finding::new(DEGRADED, true, "WriteFailed", error));
     }
-    let typed: Deployment = facts.deployment?.clone().try_parse().ok()?;
+    let (reason, why) = facts.deployment.and_then(gave_up)?;
+    Some(Finding::new(DEGRADED, true, reason, why))
+}
+
+/// Why the Deployment's controller has given up a rollout: reason and message.
+fn gave_up(deployment: &DynamicObject) -> Option<(String, String)> {
+    let typed: Deployment = deployment.clone().try_parse().ok()?;
     let progressing = typed.status?.conditions?.into_iter().find(|condition| condition.type_ == "Progressing")?;
     (progressing.status == "False").then(|| {
         let reason = progressing.reason.unwrap_or_else(|| "RolloutFailed".to_owned());
-        Finding::new(DEGRADED, true, reason, progressing.message.unwrap_or_default())
+        (reason, progressing.message.unwrap_or_default())
     })
 }
 

@@ -184,6 +184,20 @@ fn a_network_policy_that_is_switched_off_is_not_built() {
 }
 
 #[test]
+fn while_the_spec_is_held_back_what_is_missing_comes_back_and_nothing_else_changes() {
+    for pause in [true, false] {
+        let mut seen = publish_all(observed());
+        seen.objects.retain(|part, _| ![Part::Service, Part::Deployment, Part::NetworkPolicy].contains(part));
+        seen.gateway.spec.paused = pause;
+        if !pause {
+            seen.gateway.spec.config.providers[0].base_url = Some("nonsense".into());
+        }
+        let written: Vec<_> = plan(&seen, true).objects.into_iter().map(|(part, _)| part).collect();
+        assert_eq!(written, [Part::Keys, Part::Published, Part::Service, Part::Deployment], "paused: {pause}");
+    }
+}
+
+#[test]
 fn no_configmap_holds_a_key_value() {
     for (part, object) in plan(&observed(), true).objects {
         assert!(!object.body.to_string().contains("sk-main"), "{part:?}");

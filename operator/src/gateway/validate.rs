@@ -1,7 +1,7 @@
 //! What a gateway shall be, decided from what was read. Pure.
 //!
 //! A spec that is not valid changes nothing, and so does `paused`, but what takes away goes on in both: a lower percent, keys that
-//! are gone, rotated values.
+//! are gone, rotated values. And what is missing is made again.
 
 use bifrost_config::{AddressRule, Config, Draft, KeyValues, Migration, Problem, Strategy, validate as check};
 use bifrost_crds::ImageSpec;
@@ -58,7 +58,7 @@ pub struct Decision {
     pub waits_for: Vec<String>,
     /// What to publish; none where there is nothing, or nowhere to put it.
     pub wanted: Option<Wanted>,
-    /// Whether the other objects are to follow as well.
+    /// Whether the other objects are to follow as well; if not, only those that are missing are made.
     pub whole: bool,
     /// References that lead nowhere.
     pub unresolved: Vec<String>,

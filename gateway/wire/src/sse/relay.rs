@@ -110,6 +110,11 @@ impl StreamTap {
         seen
     }
 
+    /// Whether all bytes so far belong to whole events.
+    pub fn is_between_events(&self) -> bool {
+        self.scanner.is_between_events()
+    }
+
     /// What is known of the stream so far.
     pub fn observer(&self) -> &StreamObserver {
         &self.observer

@@ -23,8 +23,8 @@ use super::part::Part;
 use super::publish::{self, Publication, Request, TooLarge};
 use super::secret::{SecretPlan, plan};
 use super::validate::{Decision, Wanted};
-use crate::cluster::Object;
 use crate::cluster::object::Mode;
+use crate::cluster::{Object, Ownership};
 use crate::names;
 
 /// Everything that is to be written. Not `Debug`: it holds key values.
@@ -74,9 +74,11 @@ pub fn build(
         (Part::Keys, Object::new(Mode::Data, &secret::build_keys(observed, &secret))),
         (Part::Published, Object::new(Mode::Data, &config_map::build_published(observed, &publication))),
     ];
-    if decision.whole {
-        objects.extend(others(observed, wanted));
-    }
+    // While the spec is held back nothing is changed, but what is missing comes back: traffic depends on it. Whether a network
+    // policy was wanted before cannot be told then.
+    let follows =
+        |part: Part| decision.whole || (part != Part::NetworkPolicy && observed.ownership(part) == Ownership::Absent);
+    objects.extend(others(observed, wanted).into_iter().filter(|(part, _)| follows(*part)));
     Ok(Plan { secret, token, publication, objects })
 }
 

@@ -38,6 +38,7 @@ fn a_gateway_is_ready_when_it_is_accepted_programmed_and_available() {
             "Programmed=True/Confirmed",
             "Available=True/PodsReady",
             "Ready=True/Ready",
+            "Progressing=False/Settled",
         ]
     );
     assert_eq!((status.replicas, status.ready_replicas, status.observed_generation), (Some(1), Some(1), Some(1)));
@@ -57,6 +58,7 @@ fn before_the_pods_confirm_it_is_not() {
     let status = report(&serving(), &waiting, None);
     assert!(shown(&status).contains(&"Programmed=False/WaitingForPods".to_owned()));
     assert!(shown(&status).contains(&"Reconciling=True/WaitingForPods".to_owned()));
+    assert!(shown(&status).contains(&"Progressing=True/WaitingForPods".to_owned()));
     assert!(shown(&status).contains(&"Ready=False/WaitingForPods".to_owned()));
 }
 
@@ -142,6 +144,31 @@ fn a_rollout_is_told_as_kubectl_tells_it() {
     assert_eq!(all(2, 4, 3, 3).unwrap(), "1 old pods are still ending");
     assert_eq!(all(2, 3, 3, 2).unwrap(), "2 of 3 updated pods are available");
     assert_eq!(all(2, 3, 3, 3), None);
+}
+
+#[test]
+fn a_rollout_that_was_given_up_makes_no_progress() {
+    let stuck: DynamicObject = serde_json::from_value(serde_json::json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "ai"},
+        "spec": {"replicas": 1, "selector": {}, "template": {}},
+        "status": {"conditions": [
+            {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "too slow"}]},
+    }))
+    .unwrap();
+    let (observed, summary) = (serving(), confirmed());
+    let decision = validate(&observed, &policy());
+    let facts = Facts {
+        observed: &observed,
+        decision: &decision,
+        table: None,
+        summary: &summary,
+        deployment: Some(&stuck),
+        error: None,
+    };
+    let status = status(&facts, Timestamp::UNIX_EPOCH);
+    for wanted in ["Progressing=False/ProgressDeadlineExceeded", "Degraded=True/ProgressDeadlineExceeded"] {
+        assert!(shown(&status).contains(&wanted.to_owned()), "{wanted} in {:?}", shown(&status));
+    }
 }
 
 #[test]
