@@ -7,6 +7,7 @@ mod support;
 use std::time::Duration;
 
 use bifrost_fake_provider::{Cut, RecordQuery, Rule, Script};
+use bifrost_gateway::telemetry::Metrics;
 use serde_json::{Value, json};
 use support::{CLIENT_KEY, POOL_KEY, Pair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -380,4 +381,25 @@ async fn at_the_end_of_the_drain_streams_get_an_error_event() {
     let last = text.trim_end().rsplit("\n\n").next().unwrap();
     assert!(last.contains("shutting_down"), "{last}");
     tokio::time::timeout(Duration::from_secs(10), drained).await.expect("the drain does not end").unwrap();
+}
+
+#[tokio::test]
+async fn usage_is_counted_on_both_arms_even_where_the_answer_is_compressed() {
+    for migration in [DROP_IN, BASELINE] {
+        let pair = Pair::start(migration, "{}").await;
+        for stream in [false, true] {
+            let script = json!({"usage": {"input": 7, "output": 11}});
+            let body = chat(json!({"stream": stream, "stream_options": {"include_usage": true},
+                "messages": [{"role": "user", "content": format!("[[fake {script}]]")}]}));
+            let response = pair.post(CHAT, &body).header("accept-encoding", "gzip").send().await.unwrap();
+            assert_eq!(response.status(), 200);
+            response.bytes().await.unwrap();
+        }
+        let text = Metrics::new(pair.shared.gatherer.clone(), Default::default).render().await;
+        for (name, tokens) in [("bifrost_input_tokens_total", 7), ("bifrost_output_tokens_total", 11)] {
+            let lines: Vec<_> = text.lines().filter(|line| line.starts_with(name)).collect();
+            assert_eq!(lines.len(), 2, "{migration}: {text}");
+            assert!(lines.iter().all(|line| line.ends_with(&format!(" {tokens}"))), "{lines:?}");
+        }
+    }
 }

@@ -2,8 +2,10 @@
 //! know which HTTP implementation is underneath.
 
 mod head;
+mod inflate;
 mod request_body;
 
 pub use head::Head;
 pub(crate) use head::{key_in_query, without_key};
+pub use inflate::Inflate;
 pub use request_body::{BodyError, OnwardBody, StreamFault, collect};

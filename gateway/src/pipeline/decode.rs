@@ -189,6 +189,8 @@ fn stream_format(endpoint: Endpoint) -> Option<StreamFormat> {
 fn key_fault(no_key: NoKey, model: Option<&str>, upstream: &Upstream, snapshot: &Snapshot) -> GatewayError {
     let provider = &*upstream.name;
     let file = snapshot.candidate.file.as_deref();
+    // Its start tells which: a caller may send a name of megabytes.
+    let model = model.map(|model| &model[..model.floor_char_boundary(200)]);
     match (no_key, model, file) {
         (NoKey::ModelNotListed, Some(model), Some(file)) => GatewayError::new(
             Fault::ModelNotFound,

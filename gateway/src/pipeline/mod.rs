@@ -17,7 +17,7 @@ pub mod respond;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::{Request, Response};
 
 use crate::front::error::GatewayError;
@@ -38,6 +38,9 @@ pub async fn handle(
 ) -> Response<AnswerBody> {
     let (mut parts, body) = request.into_parts();
     let mut ledger = Ledger::open(&shard, parts.method.clone());
+    if !body.is_end_stream() {
+        ledger.body_is_to_come();
+    }
     let answering = Answering::new(shard, connection);
     if let Some(own) = admit::own_page(&answering.shard, &parts.method, parts.uri.path()).await {
         return answering.own_page(own, ledger);

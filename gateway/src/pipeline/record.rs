@@ -16,6 +16,9 @@ use crate::server::shard::OpenRequest;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Outcome;
 
+/// Bytes kept of a model's name.
+const MODEL_KEPT: usize = 160;
+
 /// One request's account.
 pub struct Ledger {
     shard: Rc<Shard>,
@@ -31,6 +34,7 @@ pub struct Ledger {
     arm: Arm,
     reason: Option<Reason>,
     key: Option<Arc<str>>,
+    unread_body: bool,
     received: Instant,
     sent: Option<Instant>,
     first_output: Option<Duration>,
@@ -62,6 +66,7 @@ impl Ledger {
             arm: Arm::Bifrost,
             reason: None,
             key: None,
+            unread_body: false,
             received: now,
             sent: None,
             first_output: None,
@@ -98,8 +103,19 @@ impl Ledger {
         self.path = path;
     }
 
+    /// It has a body, which nobody has read yet.
+    pub fn body_is_to_come(&mut self) {
+        self.unread_body = true;
+    }
+
+    /// Whether its body was left where it is, or streamed onward, perhaps not to its end.
+    pub fn leaves_body_unread(&self) -> bool {
+        self.unread_body
+    }
+
     /// Its body was read.
     pub fn received(&mut self, bytes: usize) {
+        self.unread_body &= bytes == 0;
         self.request_bytes = bytes as u64;
         self.received = Instant::now();
     }
@@ -108,7 +124,9 @@ impl Ledger {
     pub fn chose(&mut self, choice: &Choice<'_>, snapshot: &Arc<Snapshot>) {
         self.snapshot = Some(snapshot.clone());
         self.upstream = choice.upstream;
-        self.model = choice.model.unwrap_or_default().into();
+        // As much as tells that it is too long for a label: a caller may send a name of megabytes.
+        let model = choice.model.unwrap_or_default();
+        self.model = model[..model.floor_char_boundary(MODEL_KEPT)].into();
         self.arm = choice.arm;
         self.reason = Some(choice.reason);
     }

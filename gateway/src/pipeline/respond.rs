@@ -19,7 +19,7 @@ use super::choose::Arm;
 use super::record::Ledger;
 use crate::deadline::Deadline;
 use crate::front::error::{Fault, GatewayError};
-use crate::http::Head;
+use crate::http::{Head, Inflate};
 use crate::server::Shard;
 use crate::server::connection::{ConnectionState, Finish};
 use crate::server::drain::Stage;
@@ -78,7 +78,7 @@ impl Answering {
             headers.insert(header::RETRY_AFTER, after);
         }
         mark(headers, &ledger, id);
-        if matches!(error.fault, Fault::BodyTooLarge | Fault::BodyStalled | Fault::Overloaded) {
+        if ledger.leaves_body_unread() {
             // The rest of the body is not read, so the connection cannot go on.
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
@@ -93,7 +93,7 @@ impl Answering {
         let id = request_id();
         let mut head = Head::new(parts.headers);
         let stream = head.is_event_stream();
-        let watch = Watch::new(&answer.plan, stream, head.is_encoded());
+        let watch = Watch::new(&answer.plan, stream, &head);
         ledger.upstream_answered();
         ledger.status(parts.status, stream);
         head.towards_client(answer.plan.arm);
@@ -179,22 +179,29 @@ enum Watch {
     /// Nothing: encoded, or not understood.
     Blind,
     /// A plain answer's end, for its usage.
-    Plain(Tail),
+    Plain(Tail, Option<Inflate>),
     /// The bifrost arm's stream: whole events pass.
     Events(StreamRelay),
     /// The baseline arm's stream: bytes pass as they come.
-    Tap(StreamTap),
+    Tap(StreamTap, Option<Inflate>),
 }
 
 impl Watch {
-    fn new(plan: &super::decode::Plan, stream: bool, encoded: bool) -> Self {
+    fn new(plan: &super::decode::Plan, stream: bool, head: &Head) -> Self {
+        let inflate = match head.is_encoded() {
+            true if plan.arm == Arm::Baseline => match head.get("content-encoding").and_then(Inflate::of) {
+                Some(inflate) => Some(inflate),
+                None => return Self::Blind,
+            },
+            true => return Self::Blind,
+            false => None,
+        };
         match (plan.format, stream) {
-            _ if encoded => Self::Blind,
-            (Some(format), true) if plan.arm == Arm::Baseline => Self::Tap(StreamTap::new(format)),
+            (Some(format), true) if plan.arm == Arm::Baseline => Self::Tap(StreamTap::new(format), inflate),
             (Some(format), true) if plan.drop_usage_chunk => Self::Events(StreamRelay::without_usage_chunk(format)),
             (Some(format), true) => Self::Events(StreamRelay::new(format)),
             (None, true) => Self::Blind,
-            (_, false) => Self::Plain(Tail::new()),
+            (_, false) => Self::Plain(Tail::new(), inflate),
         }
     }
 
@@ -285,12 +292,18 @@ impl Relay {
     fn pass(&mut self, data: Bytes) -> Bytes {
         match &mut self.watch {
             Watch::Blind => data,
-            Watch::Plain(tail) => {
-                tail.push(&data);
+            Watch::Plain(tail, inflate) => {
+                match inflate {
+                    Some(inflate) => tail.push(&inflate.feed(&data)),
+                    None => tail.push(&data),
+                }
                 data
             }
-            Watch::Tap(tap) => {
-                let seen = tap.feed(&data);
+            Watch::Tap(tap, inflate) => {
+                let seen = match inflate {
+                    Some(inflate) => tap.feed(&inflate.feed(&data)),
+                    None => tap.feed(&data),
+                };
                 note(&mut self.ledger, seen);
                 data
             }
@@ -331,9 +344,9 @@ impl Relay {
             self.shard.pool.give_back(lease);
         }
         let usage = match &self.watch {
-            Watch::Plain(tail) => usage_from_tail(tail.bytes()),
+            Watch::Plain(tail, _) => usage_from_tail(tail.bytes()),
             Watch::Events(relay) => relay.usage(),
-            Watch::Tap(tap) => tap.usage(),
+            Watch::Tap(tap, _) => tap.usage(),
             Watch::Blind => None,
         };
         if let Some(usage) = usage {
@@ -355,12 +368,10 @@ impl Relay {
         let between_events = match &self.watch {
             Watch::Events(relay) => relay.is_between_events(),
             // Nothing fits behind a declared length.
-            Watch::Tap(tap) => {
-                error.fault == Fault::ShuttingDown
-                    && tap.is_between_events()
-                    && self.body.size_hint().exact().is_none()
+            Watch::Tap(tap, None) => {
+                error.fault == Fault::ShuttingDown && tap.is_between_events() && self.body.size_hint().exact().is_none()
             }
-            Watch::Plain(_) | Watch::Blind => false,
+            Watch::Tap(..) | Watch::Plain(..) | Watch::Blind => false,
         };
         if between_events {
             let event = error.event(self.front, self.request_id.to_str().unwrap_or_default());
