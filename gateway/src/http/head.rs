@@ -42,7 +42,9 @@ fn kind(name: &str) -> Kind {
         | "expect"
         | "host"
         | "forwarded"
-        | "via" => Kind::Hop,
+        | "via"
+        | "alt-svc"
+        | "strict-transport-security" => Kind::Hop,
         "authorization" | "x-api-key" | "api-key" | "x-goog-api-key" => Kind::Credential,
         "cookie" | "set-cookie" | "openai-organization" | "openai-project" | "anthropic-organization-id" => {
             Kind::Account
@@ -97,20 +99,16 @@ impl Head {
         self.text("content-length").and_then(|text| text.trim().parse().ok())
     }
 
-    /// The caller's own credential, without a scheme in front.
-    pub fn credential(&self) -> Option<&str> {
-        for name in ["authorization", "x-api-key", "api-key", "x-goog-api-key"] {
-            let Some(text) = self.text(name) else { continue };
-            let text = text.trim();
+    /// The caller's credentials of all schemes, without a scheme in front.
+    pub fn credentials(&self) -> impl Iterator<Item = &str> {
+        ["authorization", "x-api-key", "api-key", "x-goog-api-key"].into_iter().filter_map(|name| {
+            let text = self.text(name)?.trim();
             let value = match text.split_once(' ') {
                 Some((scheme, value)) if name == "authorization" && !scheme.is_empty() => value.trim(),
                 _ => text,
             };
-            if !value.is_empty() && !value.eq_ignore_ascii_case("bearer") {
-                return Some(value);
-            }
-        }
-        None
+            (!value.is_empty() && !value.eq_ignore_ascii_case("bearer")).then_some(value)
+        })
     }
 
     /// Makes this the head that goes to the vendor on an arm.
@@ -293,11 +291,11 @@ mod tests {
 
     #[test]
     fn credentials_are_found_in_every_scheme() {
-        assert_eq!(head(&[("authorization", "Bearer  sk-1 ")]).credential(), Some("sk-1"));
-        assert_eq!(head(&[("authorization", "Bearer ")]).credential(), None);
-        assert_eq!(head(&[("x-api-key", "k")]).credential(), Some("k"));
-        assert_eq!(head(&[("x-goog-api-key", "g")]).credential(), Some("g"));
-        assert_eq!(head(&[]).credential(), None);
+        let credentials = |lines| head(lines).credentials().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(credentials(&[("authorization", "Bearer  sk-1 ")]), ["sk-1"]);
+        assert!(credentials(&[("authorization", "Bearer ")]).is_empty());
+        assert_eq!(credentials(&[("x-api-key", "k"), ("x-goog-api-key", "g")]), ["k", "g"]);
+        assert!(credentials(&[]).is_empty());
         assert_eq!(key_in_query("a=1&key=k2"), Some("k2"));
         assert_eq!(without_key("a=1&key=k2&b=3"), "a=1&b=3");
     }

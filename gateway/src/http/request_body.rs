@@ -57,9 +57,6 @@ pub async fn collect(
         if length as u64 > limit {
             return Err(BodyError::TooLarge);
         }
-        if !charge.try_grow(data.len() as u64) {
-            charge.grow(data.len() as u64, BUDGET_WAIT).await.map_err(|_| BodyError::NoMemory)?;
-        }
         // Most bodies are one frame: those are not copied.
         if let Some(parts) = &mut parts {
             parts.extend_from_slice(&data);
@@ -72,8 +69,22 @@ pub async fn collect(
             whole = Bytes::new();
             parts = Some(buffer);
         }
+        // What is taken counts, not what is filled: a buffer that grows doubles.
+        let held = parts.as_ref().map_or(whole.len(), BytesMut::capacity) as u64;
+        let more = held.saturating_sub(charge.bytes());
+        if more > 0 && !charge.try_grow(more) {
+            charge.grow(more, BUDGET_WAIT).await.map_err(|_| BodyError::NoMemory)?;
+        }
     }
     Ok((parts.map_or(whole, BytesMut::freeze), charge))
+}
+
+/// What watches over a body that is streamed onward.
+pub struct UploadWatch {
+    /// Where a fault is noted for the exchange to find.
+    pub fault: Rc<Cell<Option<StreamFault>>>,
+    /// Ends a body whose client stopped sending; looked at only while the client is waited for.
+    pub stall: Deadline,
 }
 
 /// The body that goes to the vendor.
@@ -86,8 +97,8 @@ pub enum OnwardBody {
         body: Incoming,
         /// Bytes that may still come.
         left: u64,
-        /// Where a fault is noted for the exchange to find.
-        fault: Rc<Cell<Option<StreamFault>>>,
+        /// What watches over it.
+        watch: UploadWatch,
     },
 }
 
@@ -98,6 +109,8 @@ pub enum StreamFault {
     TooLarge,
     /// The client went away or broke the framing.
     Broken,
+    /// The client sent nothing for 60 s.
+    Stalled,
 }
 
 impl OnwardBody {
@@ -107,8 +120,9 @@ impl OnwardBody {
     }
 
     /// A body that is passed on as it comes.
-    pub fn stream(body: Incoming, limit: u64, fault: Rc<Cell<Option<StreamFault>>>) -> Self {
-        Self::Stream { body, left: limit, fault }
+    pub fn stream(body: Incoming, limit: u64, watch: UploadWatch) -> Self {
+        watch.stall.extend(BODY_STALL);
+        Self::Stream { body, left: limit, watch }
     }
 }
 
@@ -119,8 +133,14 @@ impl Body for OnwardBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Stream { body, left, fault } => {
-                let Some(frame) = ready!(Pin::new(body).poll_frame(cx)) else { return Poll::Ready(None) };
+            Self::Stream { body, left, watch: UploadWatch { fault, stall } } => {
+                let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
+                    ready!(stall.poll_expired(cx));
+                    fault.set(Some(StreamFault::Stalled));
+                    return Poll::Ready(Some(Err(std::io::Error::other("the client stopped sending"))));
+                };
+                stall.extend(BODY_STALL);
+                let Some(frame) = frame else { return Poll::Ready(None) };
                 let Ok(frame) = frame else {
                     fault.set(Some(StreamFault::Broken));
                     return Poll::Ready(Some(Err(std::io::Error::other("the client's body ended early"))));

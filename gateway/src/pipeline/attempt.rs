@@ -20,7 +20,7 @@ use super::decode::{Plan, RequestBody};
 use super::record::Ledger;
 use crate::deadline::Deadline;
 use crate::front::error::{Fault, GatewayError};
-use crate::http::{OnwardBody, StreamFault, without_key};
+use crate::http::{OnwardBody, StreamFault, UploadWatch, without_key};
 use crate::memory::Charge;
 use crate::server::Shard;
 use crate::server::drain::Stage;
@@ -61,8 +61,9 @@ pub async fn attempt(
 ) -> Result<Answer, GatewayError> {
     let upstream = &snapshot.upstreams[plan.upstream];
     let fault = Rc::new(Cell::new(None));
+    let watch = UploadWatch { fault: fault.clone(), stall: shard.deadlines.idle() };
     // Charged until the answer's head is there: by then the body is gone, and the answer may be a stream of minutes.
-    let (request, _charge) = outbound(inbound, body, &plan, upstream, &snapshot, &fault, ledger.method())?;
+    let (request, _charge) = outbound(inbound, body, &plan, upstream, &snapshot, watch, ledger.method())?;
     ledger.key(plan.key.as_ref().map(|(name, ..)| name.clone()));
     let network = &upstream.network;
     let whole = Duration::from_millis(network.request_timeout_ms);
@@ -117,7 +118,7 @@ fn outbound(
     plan: &Plan,
     upstream: &Upstream,
     snapshot: &Snapshot,
-    fault: &Rc<Cell<Option<StreamFault>>>,
+    watch: UploadWatch,
     method: Method,
 ) -> Result<(Request<OnwardBody>, Option<Charge>), GatewayError> {
     let Inbound { route, query, mut head } = inbound;
@@ -129,7 +130,7 @@ fn outbound(
     }
     let (body, charge) = match body {
         RequestBody::Whole(bytes, charge) => (OnwardBody::whole(plan.rewritten.clone().unwrap_or(bytes)), Some(charge)),
-        RequestBody::Stream(body) => (OnwardBody::stream(body, snapshot.max_request_body(), fault.clone()), None),
+        RequestBody::Stream(body) => (OnwardBody::stream(body, snapshot.max_request_body(), watch), None),
     };
     let mut request = Request::new(body);
     *request.method_mut() = method;
@@ -168,6 +169,10 @@ async fn exchange(
     upstream: &Upstream,
     mut request: Request<OnwardBody>,
 ) -> Result<(Response<Incoming>, Lease), Failure> {
+    if shard.pool.has_rested(&upstream.endpoint) {
+        // The runtime looks at its sockets before it comes back here: one that the provider has closed is then known as closed.
+        tokio::task::yield_now().await;
+    }
     for _ in 0..MAX_DIALS {
         let mut lease = match shard.pool.checkout(&upstream.endpoint) {
             Some(lease) => lease,
@@ -191,6 +196,9 @@ impl Failure {
         let provider = &*upstream.name;
         match (fault, self) {
             (Some(StreamFault::TooLarge), _) => too_large(snapshot),
+            (Some(StreamFault::Stalled), _) => {
+                GatewayError::new(Fault::BodyStalled, "no byte of the request's body came for 60 seconds")
+            }
             (Some(StreamFault::Broken), _) => GatewayError::new(Fault::BodyBroken, "the request's body ended early"),
             (None, Self::Connect(error)) => {
                 let fault = match error.class() {

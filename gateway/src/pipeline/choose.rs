@@ -96,10 +96,17 @@ impl<'h> Caller<'h> {
             _ => None,
         };
         Self {
-            credential: head.credential().or_else(|| query.and_then(crate::http::key_in_query)),
+            credential: credential(head, query),
             sticky_header: header.and_then(|name| head.text(name)).filter(|value| !value.is_empty()),
         }
     }
+}
+
+/// The caller's credential. One of this gateway's among several counts first: it must not leave for a vendor.
+fn credential<'h>(head: &'h Head, query: Option<&'h str>) -> Option<&'h str> {
+    let mut all = head.credentials().chain(query.and_then(crate::http::key_in_query));
+    let first = all.next()?;
+    Some(if is_virtual(first) { first } else { all.find(|credential| is_virtual(credential)).unwrap_or(first) })
 }
 
 /// Decides. `chance` is a random number for requests that nothing holds on an arm.

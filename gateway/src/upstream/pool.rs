@@ -15,8 +15,10 @@ use super::connect::{ConnectError, Connector, Destination};
 use crate::http::OnwardBody;
 use crate::snapshot::Endpoint;
 
-/// A connection that was not used for this long is closed: vendors' load balancers close theirs after about as much.
-const MAX_IDLE: Duration = Duration::from_secs(60);
+/// A connection that was not used for this long is closed: a little before load balancers, which commonly wait a minute.
+const MAX_IDLE: Duration = Duration::from_secs(55);
+/// A connection that rested this long may have been closed by the other side without this runtime having looked.
+const RESTED: Duration = Duration::from_secs(1);
 /// A connection is not used again after this long, so that a vendor's new addresses are found.
 const MAX_AGE: Duration = Duration::from_secs(600);
 
@@ -28,6 +30,8 @@ pub struct Pool {
 
 struct Idle {
     sender: SendRequest<OnwardBody>,
+    /// Also keeps the TLS configuration that the endpoint's id stands for.
+    endpoint: Arc<Endpoint>,
     born: Instant,
     since: Instant,
 }
@@ -70,16 +74,19 @@ impl Pool {
                 connections.remove(at);
             } else if candidate.sender.is_ready() {
                 let found = connections.remove(at);
-                return Some(Lease {
-                    sender: found.sender,
-                    endpoint: endpoint.clone(),
-                    born: found.born,
-                    fresh: false,
-                });
+                return Some(Lease { sender: found.sender, endpoint: found.endpoint, born: found.born, fresh: false });
             }
             // Else its task has not yet seen the end of the last answer: the next one is tried.
         }
         None
+    }
+
+    /// Whether the connection that [`Pool::checkout`] would give rested so long that the runtime should look at its socket first.
+    pub fn has_rested(&self, endpoint: &Endpoint) -> bool {
+        let idle = self.idle.borrow();
+        idle.get(&endpoint.id)
+            .and_then(|connections| connections.last())
+            .is_some_and(|last| last.since.elapsed() > RESTED)
     }
 
     /// Makes a connection.
@@ -105,7 +112,8 @@ impl Pool {
             return;
         }
         let mut idle = self.idle.borrow_mut();
-        let entry = Idle { sender: lease.sender, born: lease.born, since: Instant::now() };
+        let entry =
+            Idle { sender: lease.sender, endpoint: lease.endpoint.clone(), born: lease.born, since: Instant::now() };
         match idle.get_mut(&lease.endpoint.id) {
             Some(connections) => connections.push(entry),
             None => {
