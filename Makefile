@@ -39,6 +39,10 @@ test-e2e: ## Run the scenarios on a cluster of their own; ONLY=word picks some
 	$(CARGO) build --package bifrost-e2e
 	$(LOCAL) test $(ONLY)
 
+.PHONY: bench
+bench: ## Measure what the wire formats cost: peek, splice, streams, usage
+	$(CARGO) run --quiet --release --package bifrost-wire --example wire_bench
+
 .PHONY: lint
 lint: ## Check formatting, lints, and that generated files are current
 	$(CARGO) fmt --all --check

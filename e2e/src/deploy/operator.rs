@@ -46,6 +46,12 @@ impl Operator {
         step.done();
         Ok(())
     }
+
+    /// Removes the release, as a user does, and waits until its objects are gone. The resource definitions stay.
+    pub async fn uninstall(target: &Target) -> Result<()> {
+        let args = ["uninstall", RELEASE, "--namespace", OPERATOR_NAMESPACE, "--wait"];
+        target.access()?.helm(args).await.map(drop)
+    }
 }
 
 fn image_values(prefix: &str, image: &crate::images::Image) -> [String; 2] {

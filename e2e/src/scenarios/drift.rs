@@ -6,9 +6,11 @@ use anyhow::{Context as _, Result, ensure};
 use futures::FutureExt;
 use serde_json::{Value, json};
 
-use super::gateway::{self, NAME};
+use super::{
+    gateway::{self, NAME},
+    operator,
+};
 use crate::{
-    deploy::{OPERATOR_NAMESPACE, Operator},
     scenarios::{Context, Scenario},
     wait,
 };
@@ -20,64 +22,131 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
     |context| run(context).boxed(),
 );
 
-/// Every object of a gateway, and one edit of a field that the operator sets: its path and another value.
-const OWNED: &[(&str, &str, &str)] = &[
-    ("deployment/ai", "/spec/minReadySeconds", ""),
-    ("deployment/ai", "/spec/template/spec/terminationGracePeriodSeconds", "7"),
-    ("service/ai", "/spec/ports/0/port", "9999"),
-    ("configmap/ai-bifrost", "/data/traffic.json", r#""{}""#),
-    ("configmap/ai-bifrost", "/data/foreign", r#""x""#),
-    ("configmap/ai-bifrost-env", "/data/OPENAI_BASE_URL", r#""http://elsewhere""#),
-    ("configmap/ai-bifrost-env-direct", "/data/OPENAI_BASE_URL", r#""http://elsewhere""#),
-    ("secret/ai-bifrost-keys", "/data/foreign", r#""eA==""#),
-    ("role/ai-bifrost", "/rules/0/verbs", r#"["get","list","watch","delete"]"#),
-    ("rolebinding/ai-bifrost", "/subjects/0/name", r#""default""#),
-    ("serviceaccount/ai-bifrost", "/automountServiceAccountToken", ""),
-    ("poddisruptionbudget/ai-bifrost", "/spec/maxUnavailable", "3"),
-    ("networkpolicy/ai-bifrost", "/spec/ingress", "[]"),
+/// Edits of every object of a gateway: a path, and another value or a member that is not ours.
+const EDITS: &[(&str, &[(&str, &str)])] = &[
+    (
+        "deployment/ai",
+        &[
+            (MANAGED_BY, r#""somebody""#),
+            ("/spec/replicas", "2"),
+            ("/spec/strategy/rollingUpdate/maxUnavailable", "1"),
+            ("/spec/template/spec/terminationGracePeriodSeconds", "7"),
+            ("/spec/template/spec/containers/0/args/0", r#""--help""#),
+            // Apply alone would add ours beside each of these, and that would be no valid object.
+            ("/spec/template/spec/containers/0/ports/0/containerPort", "9999"),
+            ("/spec/template/spec/containers/0/readinessProbe", r#"{"tcpSocket": {"port": 1}}"#),
+            ("/spec/template/spec/volumes/0", r#"{"name": "state", "hostPath": {"path": "/tmp"}}"#),
+        ],
+    ),
+    (
+        "service/ai",
+        &[
+            (MANAGED_BY, r#""somebody""#),
+            ("/spec/ports/0/port", "9999"),
+            ("/spec/ports/0/name", r#""web""#),
+            ("/spec/ports/0/targetPort", "1"),
+            ("/spec/ports/1", r#"{"name": "foreign", "port": 9999}"#),
+            ("/spec/ports", r#"[{"name": "http", "port": 9999}, {"name": "web", "port": 8080}]"#),
+            ("/spec/selector", r#"{"app": "other"}"#),
+            ("/spec/type", r#""NodePort""#),
+        ],
+    ),
+    (
+        "configmap/ai-bifrost",
+        &[
+            (MANAGED_BY, r#""somebody""#),
+            (TRAFFIC, r#""{}""#),
+            ("/data/stable.json", r#""{}""#),
+            ("/data/foreign", r#""x""#),
+            ("/binaryData", r#"{"foreign": "eA=="}"#),
+        ],
+    ),
+    (
+        "configmap/ai-bifrost-env",
+        &[("/data/OPENAI_BASE_URL", r#""http://elsewhere""#), ("/data/ANTHROPIC_API_KEY", r#""x""#)],
+    ),
+    (
+        "configmap/ai-bifrost-env-direct",
+        &[("/data/OPENAI_BASE_URL", r#""http://elsewhere""#), ("/data/ANTHROPIC_API_KEY", r#""x""#)],
+    ),
+    (
+        "secret/ai-bifrost-keys",
+        &[(MANAGED_BY, r#""somebody""#), ("/data/key.openai", r#""eA==""#), ("/data/foreign", r#""eA==""#)],
+    ),
+    ("role/ai-bifrost", &[(MANAGED_BY, r#""somebody""#), ("/rules/0/verbs", r#"["get", "list", "watch", "delete"]"#)]),
+    ("rolebinding/ai-bifrost", &[(MANAGED_BY, r#""somebody""#), ("/subjects/0/name", r#""default""#)]),
+    ("serviceaccount/ai-bifrost", &[(MANAGED_BY, r#""somebody""#), ("/automountServiceAccountToken", "true")]),
+    (
+        "poddisruptionbudget/ai-bifrost",
+        &[
+            (MANAGED_BY, r#""somebody""#),
+            ("/spec/maxUnavailable", "3"),
+            ("/spec", r#"{"minAvailable": 1, "selector": {"matchLabels": {"app": "other"}}}"#),
+        ],
+    ),
+    (
+        "networkpolicy/ai-bifrost",
+        &[(MANAGED_BY, r#""somebody""#), ("/spec/ingress", "[]"), ("/spec/podSelector", "{}")],
+    ),
 ];
+const MANAGED_BY: &str = "/metadata/labels/app.kubernetes.io~1managed-by";
+const TRAFFIC: &str = "/data/traffic.json";
 const LIMIT: Duration = Duration::from_secs(5);
 
 async fn run(context: &Context) -> Result<()> {
-    let foreign =
+    let own =
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "ai-keys"}, "stringData": {"mine": "yes"}});
-    context.apply(&foreign.to_string()).await?;
+    context.apply(&own.to_string()).await?;
+    let own = gateway::get(context, "secret/ai-keys").await?;
     gateway::create(context, 1, Value::Null).await?;
-    let mut slowest = Duration::ZERO;
-    for (object, path, value) in OWNED.iter().filter(|(.., value)| !value.is_empty()) {
-        slowest = slowest.max(edited(context, object, path, value).await?);
+    let (mut edits, mut slowest) = (0, (Duration::ZERO, String::new()));
+    for (object, paths) in EDITS {
+        for (path, value) in *paths {
+            slowest = slowest.max((edited(context, object, path, value).await?, format!("{object} {path}")));
+            edits += 1;
+        }
     }
-    let mut objects: Vec<_> = OWNED.iter().map(|(object, ..)| *object).collect();
-    objects.dedup();
-    for object in &objects {
-        slowest = slowest.max(deleted(context, object).await?);
+    for (object, _) in EDITS {
+        slowest = slowest.max((deleted(context, object).await?, format!("{object}, deleted")));
     }
-    println!(
-        "  {} edits and {} deletions repaired, the slowest in {:.2} s",
-        OWNED.len(),
-        objects.len(),
-        slowest.as_secs_f64()
-    );
+    let (seconds, what) = (slowest.0.as_secs_f64(), slowest.1);
+    println!("  {edits} edits and {} deletions repaired, the slowest in {seconds:.2} s: {what}", EDITS.len());
     gateway::wait_event(context, "DriftCorrected").await?;
-    ensure!(
-        gateway::get(context, "secret/ai-keys").await?["data"]["mine"] == "eWVz",
-        "a user's own Secret was changed"
-    );
+    gateway::wait_condition(context, &format!("bifrostgateway/{NAME}"), "Ready", "True").await?;
+    held(context).await?;
     name_conflict(context).await?;
+    ensure!(gateway::get(context, "secret/ai-keys").await? == own, "a user's own Secret was changed");
     deletion_with_the_operator_away(context).await
+}
+
+/// A spec that is not accepted changes nothing, but what is missing comes back.
+async fn held(context: &Context) -> Result<()> {
+    let object = format!("bifrostgateway/{NAME}");
+    let url =
+        |url: &str| json!([{"op": "replace", "path": "/spec/config/providers/0/baseURL", "value": url}]).to_string();
+    context.kubectl(&["patch", &object, "--type=json", "--patch", &url("https://127.0.0.1")]).await?;
+    gateway::wait_condition(context, &object, "Accepted", "False").await?;
+    let mut slowest = Duration::ZERO;
+    for missing in ["service/ai", "deployment/ai", "rolebinding/ai-bifrost"] {
+        slowest = slowest.max(deleted(context, missing).await?);
+    }
+    println!("  deleted while the spec is not accepted: back after {:.2} s", slowest.as_secs_f64());
+    context.kubectl(&["patch", &object, "--type=json", "--patch", &url("https://openai.vendors.svc")]).await?;
+    gateway::wait_condition(context, &object, "Ready", "True").await.map(drop)
 }
 
 /// Edits a field and waits until it is as it was.
 async fn edited(context: &Context, object: &str, path: &str, value: &str) -> Result<Duration> {
     let before = gateway::get(context, object).await?.pointer(path).cloned();
-    let patch = format!(r#"[{{"op":"add","path":"{path}","value":{value}}}]"#);
-    context.kubectl(&["patch", object, "--type=json", "--patch", &patch]).await?;
+    let op = if before.is_some() { "replace" } else { "add" };
+    let patch = format!(r#"[{{"op":"{op}","path":"{path}","value":{value}}}]"#);
+    let patched = context.kubectl(&["patch", object, "--type=json", "--patch", &patch]).await?;
+    ensure!(!patched.contains("no change"), "{object} {path}: {value} is no edit");
     let began = Instant::now();
     wait::wait_until(&format!("{object} {path} to be repaired"), LIMIT, || async {
         let now = gateway::get(context, object).await?.pointer(path).cloned();
         // The traffic table comes back under a higher epoch.
-        let repaired =
-            if path.ends_with("traffic.json") { now != serde_json::from_str(value).ok() } else { now == before };
+        let repaired = if path == TRAFFIC { now != serde_json::from_str(value).ok() } else { now == before };
         ensure!(repaired, "{now:?} in place of {before:?}");
         Ok(true)
     })
@@ -101,38 +170,87 @@ async fn deleted(context: &Context, object: &str) -> Result<Duration> {
 
 /// A gateway whose names are taken by somebody else's objects says so and touches none of them.
 async fn name_conflict(context: &Context) -> Result<()> {
-    let foreign = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "other-bifrost"}, "data": {"mine": "yes"}});
-    context.apply(&foreign.to_string()).await?;
-    let before = gateway::get(context, "configmap/other-bifrost").await?["metadata"]["resourceVersion"].clone();
+    let taken = foreign_objects();
+    gateway::apply_all(context, taken.clone()).await?;
+    let names: Vec<_> = taken.iter().map(|object| (text(&object["kind"]), text(&object["metadata"]["name"]))).collect();
+    let before = contents(context, &names).await?;
     let mut manifest = gateway::manifest(1, Value::Null, Vec::new());
     manifest["metadata"]["name"] = json!("other");
     context.apply(&manifest.to_string()).await?;
     let condition = gateway::wait_condition(context, "bifrostgateway/other", "Accepted", "False").await?;
     ensure!(condition["reason"] == "NameConflict", "{condition}");
-    ensure!(condition["message"].as_str().unwrap_or_default().contains("other-bifrost"), "{condition}");
-    ensure!(
-        gateway::get(context, "configmap/other-bifrost").await?["metadata"]["resourceVersion"] == before,
-        "the foreign object was changed"
-    );
+    for (kind, name) in &names {
+        ensure!(text(&condition["message"]).contains(&format!("{kind} {name}")), "{kind} {name} is not in {condition}");
+    }
     context.kubectl(&["delete", "bifrostgateway/other"]).await?;
-    context.kubectl(&["get", "configmap/other-bifrost"]).await?;
-    println!("  a foreign object under an owned name stays: {}", condition["message"]);
+    ensure!(contents(context, &names).await? == before, "a foreign object was changed");
+    println!("  foreign objects under all {} owned names stay: {}", names.len(), condition["message"]);
     Ok(())
 }
 
+/// One for each name that a gateway `other` needs.
+fn foreign_objects() -> Vec<Value> {
+    let object = |api: &str, kind: &str, name: &str, more: Value| {
+        let mut object = json!({"apiVersion": api, "kind": kind, "metadata": {"name": name}});
+        if let (Some(all), Value::Object(more)) = (object.as_object_mut(), more) {
+            all.extend(more);
+        }
+        object
+    };
+    let (app, port) = (json!({"app": "mine"}), json!([{"port": 1}]));
+    let labels = json!({"matchLabels": app});
+    let template = json!({"metadata": {"labels": app}, "spec": {"containers": [{"name": "mine", "image": "mine"}]}});
+    let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "other-bifrost"});
+    let mine = json!({"data": {"mine": "eWVz"}});
+    let rbac = "rbac.authorization.k8s.io/v1";
+    vec![
+        object("v1", "Secret", "other-bifrost-keys", mine.clone()),
+        object("v1", "ConfigMap", "other-bifrost", mine.clone()),
+        object("v1", "ConfigMap", "other-bifrost-env", mine.clone()),
+        object("v1", "ConfigMap", "other-bifrost-env-direct", mine),
+        object("v1", "ServiceAccount", "other-bifrost", json!({})),
+        object(rbac, "Role", "other-bifrost", json!({"rules": []})),
+        object(rbac, "RoleBinding", "other-bifrost", json!({"roleRef": role, "subjects": []})),
+        object("v1", "Service", "other", json!({"spec": {"ports": port, "selector": app}})),
+        object("policy/v1", "PodDisruptionBudget", "other-bifrost", json!({"spec": {"selector": labels}})),
+        object("networking.k8s.io/v1", "NetworkPolicy", "other-bifrost", json!({"spec": {"podSelector": labels}})),
+        object(
+            "apps/v1",
+            "Deployment",
+            "other",
+            json!({"spec": {"replicas": 0, "selector": labels, "template": template}}),
+        ),
+    ]
+}
+
+/// What users see of objects; statuses and versions follow the clusters own controllers.
+async fn contents(context: &Context, names: &[(String, String)]) -> Result<Vec<Value>> {
+    let mut all = Vec::new();
+    for (kind, name) in names {
+        let object = gateway::get(context, &format!("{kind}/{name}")).await?;
+        let meta = &object["metadata"];
+        let members = ["spec", "data", "rules", "subjects", "roleRef"].map(|member| object[member].clone());
+        all.push(json!([meta["uid"], meta["labels"], meta["ownerReferences"], members]));
+    }
+    Ok(all)
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
 async fn deletion_with_the_operator_away(context: &Context) -> Result<()> {
-    scale_operator(context, 0).await?;
+    operator::scale(context, 0).await?;
     let outcome = deletion(context).await;
-    scale_operator(context, 1).await?;
+    operator::scale(context, 1).await?;
     outcome
 }
 
 async fn deletion(context: &Context) -> Result<()> {
     context.kubectl(&["delete", &format!("bifrostgateway/{NAME}")]).await?;
+    let selector = gateway::selector();
     wait::wait_until("everything to be collected", Duration::from_secs(60), || async {
-        let selector = format!("app.kubernetes.io/instance={NAME}");
-        let kinds = "deployments,services,configmaps,secrets,serviceaccounts,roles,rolebindings,poddisruptionbudgets,networkpolicies,pods";
-        let left = context.kubectl(&["get", kinds, "--selector", &selector, "--output=name"]).await?;
+        let left = context.kubectl(&["get", operator::OWNED_KINDS, "--selector", &selector, "--output=name"]).await?;
         ensure!(left.trim().is_empty(), "{left}");
         Ok(true)
     })
@@ -140,15 +258,4 @@ async fn deletion(context: &Context) -> Result<()> {
     context.kubectl(&["get", "secret/ai-keys"]).await.context("a user's own Secret went along")?;
     println!("  deleted with the operator away: everything of the gateway's is collected");
     Ok(())
-}
-
-async fn scale_operator(context: &Context, replicas: u32) -> Result<()> {
-    let deployment = format!("deployment/{}", Operator::DEPLOYMENT);
-    let replicas = format!("--replicas={replicas}");
-    context.access.kubectl(["--namespace", OPERATOR_NAMESPACE, "scale", &deployment, &replicas]).await?;
-    context
-        .access
-        .kubectl(["--namespace", OPERATOR_NAMESPACE, "rollout", "status", &deployment, "--timeout=60s"])
-        .await
-        .map(drop)
 }

@@ -13,11 +13,16 @@ mod crd_rules;
 mod drift;
 mod drop_in;
 mod example_app_image;
+mod final_state;
 mod gateway;
 mod keep_alive;
 mod key_pool;
 mod key_rotation;
+mod namespace_removed;
 mod no_leaks;
+mod operator;
+mod operator_crash;
+mod operator_takeover;
 mod report;
 mod resource_updates;
 mod rolling_restart;
@@ -90,6 +95,9 @@ pub const ALL: &[Scenario] = &[
     rolling_restart::SCENARIO,
     bad_config::SCENARIO,
     drift::SCENARIO,
+    operator_crash::SCENARIO,
+    operator_takeover::SCENARIO,
+    namespace_removed::SCENARIO,
     no_leaks::SCENARIO,
 ];
 

@@ -28,19 +28,24 @@ async fn run(context: &Context) -> Result<()> {
     clean("the objects", &all)?;
     let mut logs = 0;
     for namespace in [context.namespace.as_str(), OPERATOR_NAMESPACE] {
-        let pods = context.access.kubectl(["--namespace", namespace, "get", "pods", "--output=name"]).await?;
-        for pod in pods.lines() {
-            let log = context
-                .access
-                .kubectl(["--namespace", namespace, "logs", pod, "--all-containers", "--tail=-1"])
-                .await?;
-            clean(pod, &log)?;
-            logs += log.len();
-        }
+        logs += search_logs(context, namespace).await?;
     }
     ensure!(all.len() > 10_000 && logs > 0, "there was nothing to search");
     println!("  searched {} KiB of objects and {} KiB of logs", all.len() / 1024, logs / 1024);
     Ok(())
+}
+
+/// Searches the logs of all pods of a namespace; returns how many bytes there were.
+pub(super) async fn search_logs(context: &Context, namespace: &str) -> Result<usize> {
+    let pods = context.access.kubectl(["--namespace", namespace, "get", "pods", "--output=name"]).await?;
+    let mut bytes = 0;
+    for pod in pods.lines() {
+        let args = ["--namespace", namespace, "logs", pod, "--all-containers", "--tail=-1"];
+        let log = context.access.kubectl(args).await?;
+        clean(pod, &log)?;
+        bytes += log.len();
+    }
+    Ok(bytes)
 }
 
 fn clean(place: &str, text: &str) -> Result<()> {

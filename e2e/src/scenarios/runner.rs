@@ -65,7 +65,8 @@ async fn recover(target: &Target) {
 
 /// Nobody waits for the end of the namespace.
 async fn close(context: &Context) {
-    if let Err(error) = context.access.kubectl(["delete", "namespace", &context.namespace, "--wait=false"]).await {
+    let delete = ["delete", "namespace", &context.namespace, "--ignore-not-found", "--wait=false"];
+    if let Err(error) = context.access.kubectl(delete).await {
         progress::line(&format!("cannot delete the namespace {}: {error:#}", context.namespace));
     }
 }

@@ -1,0 +1,75 @@
+//! What scenarios about the operator itself have in common: its pods, its Lease, its end.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::{
+    api::{coordination::v1::Lease, core::v1::Pod},
+    jiff::Timestamp,
+};
+use kube::{Api, ResourceExt, api::ListParams};
+
+use super::context::is_ready;
+use crate::{
+    deploy::{OPERATOR_NAMESPACE, Operator},
+    scenarios::Context,
+    wait,
+};
+
+/// Kinds of all objects that a gateway leads to, for kubectl.
+pub(super) const OWNED_KINDS: &str = "deployments,services,configmaps,secrets,serviceaccounts,roles,rolebindings,\
+                                      poddisruptionbudgets,networkpolicies,replicasets,pods";
+/// How long operator pods may take to come or go.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Sets the number of operator pods and waits until exactly so many are there, and ready.
+pub(super) async fn scale(context: &Context, replicas: usize) -> Result<Vec<Pod>> {
+    let deployment = format!("deployment/{}", Operator::DEPLOYMENT);
+    let count = format!("--replicas={replicas}");
+    context.access.kubectl(["--namespace", OPERATOR_NAMESPACE, "scale", &deployment, &count]).await?;
+    wait::wait_for(&format!("{replicas} operator pods"), LIMIT, || async {
+        let pods = pods(context).await?;
+        let ready = pods.iter().filter(|pod| is_ready(pod)).count();
+        ensure!(pods.len() == replicas && ready == replicas, "{} pods, {ready} ready", pods.len());
+        Ok(Some(pods))
+    })
+    .await
+}
+
+/// The operator's pods.
+pub(super) async fn pods(context: &Context) -> Result<Vec<Pod>> {
+    let labels = format!("app.kubernetes.io/name={}", Operator::DEPLOYMENT);
+    Ok(pod_api(context).list(&ListParams::default().labels(&labels)).await?.items)
+}
+
+/// Objects of the operator's namespace.
+pub(super) fn pod_api(context: &Context) -> Api<Pod> {
+    Api::namespaced(context.client.clone(), OPERATOR_NAMESPACE)
+}
+
+/// The pod that holds the Lease; `None`: nobody does.
+pub(super) async fn leader(context: &Context) -> Result<Option<String>> {
+    let spec = lease(context).await?.spec;
+    Ok(spec.and_then(|spec| spec.holder_identity).filter(|holder| !holder.is_empty()))
+}
+
+/// When the Lease was last renewed.
+pub(super) async fn renewed(context: &Context) -> Result<Timestamp> {
+    let spec = lease(context).await?.spec.and_then(|spec| spec.renew_time);
+    spec.map(|time| time.0).context("the Lease was never renewed")
+}
+
+async fn lease(context: &Context) -> Result<Lease> {
+    let api: Api<Lease> = Api::namespaced(context.client.clone(), OPERATOR_NAMESPACE);
+    Ok(api.get(Operator::DEPLOYMENT).await?)
+}
+
+/// The id of the container that runs in an operator pod, and since when.
+pub(super) fn container(pod: &Pod) -> Result<(String, Timestamp)> {
+    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
+    let running = statuses.iter().find_map(|one| {
+        let since = one.state.as_ref()?.running.as_ref()?.started_at.as_ref()?.0;
+        Some((one.container_id.clone()?, since))
+    });
+    running.with_context(|| format!("{} does not run", pod.name_any()))
+}
