@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+pub use bifrost_config::OwnProvider;
 use bifrost_config::catalog::{AuthScheme, Front, Vendor};
 use bifrost_config::published::{PublishedKeys, TrafficTable};
 use bifrost_config::{BaseUrl, Config, Network, Provider, Scheme};
@@ -41,17 +42,6 @@ pub struct Snapshot {
     own: [OwnProvider; Front::ALL.len()],
     /// The revision, as the header that carries it.
     pub revision: HeaderValue,
-}
-
-/// The provider that belongs to a front.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OwnProvider {
-    /// The only entry of the front's type, or the one named like the front.
-    One(usize),
-    /// Several, none of them named like the front.
-    Ambiguous,
-    /// None of the front's type.
-    Missing,
 }
 
 /// A provider, resolved.
@@ -146,7 +136,7 @@ impl Snapshot {
             .map(|provider| Upstream::build(provider, &candidate, tls.as_ref()))
             .collect::<Result<Vec<_>, _>>()?;
         let by_name = config.providers.iter().enumerate().map(|(index, p)| (p.name.clone(), index)).collect();
-        let own = Front::ALL.map(|front| own_provider(front, &config.providers));
+        let own = Front::ALL.map(|front| config.own_provider(front));
         let revision =
             HeaderValue::from_str(&candidate.traffic.revision).map_err(|_| SnapshotError::Header("revision"))?;
         Ok(Arc::new(Self { upstreams, by_name, own, revision, candidate }))
@@ -176,18 +166,6 @@ impl Snapshot {
     pub fn split_model<'m>(&self, model: &'m str) -> Option<(usize, &'m str)> {
         let (name, rest) = model.split_once('/')?;
         self.by_name.get(name).map(|index| (*index, rest))
-    }
-}
-
-fn own_provider(front: Front, providers: &[Provider]) -> OwnProvider {
-    let mut of_type = providers.iter().enumerate().filter(|(_, p)| p.provider_type == front.provider_type());
-    match (of_type.next(), of_type.next()) {
-        (None, _) => OwnProvider::Missing,
-        (Some((index, _)), None) => OwnProvider::One(index),
-        _ => match providers.iter().position(|p| p.name == front.name() && p.provider_type == front.provider_type()) {
-            Some(index) => OwnProvider::One(index),
-            None => OwnProvider::Ambiguous,
-        },
     }
 }
 

@@ -165,8 +165,13 @@ impl Cluster {
     /// Kills a container's first process with SIGKILL, as a crash would; by the id that a pod's status shows
     /// (`containerd://<id>`). Works while the API server is away.
     pub async fn kill_container(&self, id: &str) -> Result<()> {
+        self.signal_container(id, "SIGKILL").await
+    }
+
+    /// Sends a signal to a container's first process: `SIGSTOP` freezes it where it is, `SIGCONT` lets it go on.
+    pub async fn signal_container(&self, id: &str, signal: &str) -> Result<()> {
         let id = id.strip_prefix("containerd://").unwrap_or(id);
-        run::stdout_of(self.ctr().args(["tasks", "kill", "--signal", "SIGKILL", id])).await.map(drop)
+        run::stdout_of(self.ctr().args(["tasks", "kill", "--signal", signal, id])).await.map(drop)
     }
 
     /// Opens a port of 127.0.0.1 for a destination, until the returned value is dropped.

@@ -29,10 +29,10 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 
 /// Each kills the operator three times.
 const ROUNDS: usize = 7;
-/// The kill comes at a random moment of this time, which begins with the request.
-const CREATE_WINDOW: Duration = Duration::from_millis(500);
-const CHANGE_WINDOW: Duration = Duration::from_millis(400);
-const DELETE_WINDOW: Duration = Duration::from_millis(300);
+/// The kill is sent at a random moment of this time, and takes as long as it takes to run a program.
+const WINDOW: Duration = Duration::from_millis(400);
+/// When the request is sent, so that some kills come before it and most in the midst of the work that follows.
+const REQUEST: Duration = Duration::from_millis(100);
 /// How long the next operator may take to the final state.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -42,7 +42,7 @@ async fn run(context: &Context) -> Result<()> {
     let expected = undisturbed(context).await?;
     let seed = seed()?;
     println!("  seed {seed}; BIFROST_SEED={seed} repeats the moments");
-    let mut killer = Killer { context, random: Random(seed), killed: None, partial: Vec::new(), moments: Vec::new() };
+    let mut killer = Killer { context, random: Random(seed), killed: None, present: Vec::new(), moments: Vec::new() };
     let began = Instant::now();
     for round in 1..=ROUNDS {
         killer.round(&format!("crash-{round}"), &expected).await.with_context(|| format!("round {round}"))?;
@@ -52,8 +52,8 @@ async fn run(context: &Context) -> Result<()> {
         killer.moments.len(),
         began.elapsed().as_secs_f64()
     );
-    println!("  milliseconds from the request to the kill: {:?}", killer.moments);
-    println!("  objects of {} that were there at the kills in creations: {:?}", final_state::OBJECTS, killer.partial);
+    println!("  milliseconds from the request to the kill, for create, change and delete: {:?}", killer.moments);
+    println!("  of {} objects there were at the kills in creations: {:?}", final_state::OBJECTS, killer.present);
     nothing_is_left(context).await
 }
 
@@ -111,38 +111,40 @@ struct Killer<'a> {
     /// The container that was killed last.
     killed: Option<String>,
     /// How many of a gateway's objects were there when the operator died in its creation.
-    partial: Vec<usize>,
-    /// Milliseconds from the request to each kill.
-    moments: Vec<u128>,
+    present: Vec<usize>,
+    /// Milliseconds from each request to its kill.
+    moments: Vec<i128>,
 }
 
 impl Killer<'_> {
     async fn round(&mut self, name: &str, [created, changed]: &[State; 2]) -> Result<()> {
         let api = gateways(self.context);
         let new = manifest(name)?;
-        self.during(CREATE_WINDOW, api.create(&PostParams::default(), &new).map(|made| Ok(made.map(drop)?))).await?;
-        let present = final_state::present(self.context, name).await?;
-        if operator::pods(self.context).await?.iter().all(|pod| operator::container(pod).is_err()) {
-            self.partial.push(present);
-        }
+        self.during(api.create(&PostParams::default(), &new).map(|made| Ok(made.map(drop)?))).await?;
+        self.present.push(final_state::present(self.context, name).await?);
         final_state::reached(self.context, name, created, LIMIT).await.context("after the creation")?;
-        self.during(CHANGE_WINDOW, change(&api, name)).await?;
+        self.during(change(&api, name)).await?;
         final_state::reached(self.context, name, changed, LIMIT).await.context("after the change")?;
-        self.during(DELETE_WINDOW, api.delete(name, &DeleteParams::default()).map(|gone| Ok(gone.map(drop)?))).await
+        self.during(api.delete(name, &DeleteParams::default()).map(|gone| Ok(gone.map(drop)?))).await
     }
 
     /// Kills the leading operator at a random moment of what begins now.
-    async fn during(&mut self, window: Duration, act: impl Future<Output = Result<()>>) -> Result<()> {
+    async fn during(&mut self, act: impl Future<Output = Result<()>>) -> Result<()> {
         let id = self.leading_container().await?;
-        let wait = window.mul_f64(self.random.fraction());
+        let wait = WINDOW.mul_f64(self.random.fraction());
         let cluster = self.context.embedded()?;
-        let began = Instant::now();
+        let act = async {
+            tokio::time::sleep(REQUEST).await;
+            let sent = Instant::now();
+            act.await.map(|()| sent)
+        };
         let kill = async {
             tokio::time::sleep(wait).await;
-            cluster.kill_container(&id).await
+            cluster.kill_container(&id).await.map(|()| Instant::now())
         };
-        tokio::try_join!(act, kill)?;
-        self.moments.push(began.elapsed().as_millis());
+        let (sent, killed) = tokio::try_join!(act, kill)?;
+        let after = |one: Instant, other: Instant| one.saturating_duration_since(other).as_millis().cast_signed();
+        self.moments.push(after(killed, sent) - after(sent, killed));
         self.killed = Some(id);
         Ok(())
     }

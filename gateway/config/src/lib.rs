@@ -22,7 +22,7 @@ mod validate;
 pub use base_url::{BaseUrl, BaseUrlError, Scheme};
 pub use catalog::ProviderType;
 pub use draft::{Draft, KeyDraft, MigrationDraft, NetworkDraft, ProviderDraft, StickinessDraft, StickinessKind};
-pub use model::{Client, Config, Key, Migration, Network, Provider, StickyKey, Strategy};
+pub use model::{Client, Config, Key, Migration, Network, OwnProvider, Provider, StickyKey, Strategy};
 pub use problem::{Problem, Reason};
 pub use secret::{KeyValues, SecretValue};
 pub use validate::{AddressRule, check_key, validate};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::Front;
 use crate::{BaseUrl, ProviderType};
 
 /// Everything a gateway needs but the keys' values and the traffic table. Made by [`crate::validate()`] only.
@@ -19,6 +20,33 @@ pub struct Config {
     pub providers: Vec<Provider>,
     /// Provider keys without their values, with unique names, each of an existing provider.
     pub keys: Vec<Key>,
+}
+
+impl Config {
+    /// The provider that belongs to a front.
+    pub fn own_provider(&self, front: Front) -> OwnProvider {
+        let is_of_type = |provider: &Provider| provider.provider_type == front.provider_type();
+        let mut of_type = self.providers.iter().enumerate().filter(|(_, provider)| is_of_type(provider));
+        match (of_type.next(), of_type.next()) {
+            (None, _) => OwnProvider::Missing,
+            (Some((index, _)), None) => OwnProvider::One(index),
+            _ => match self.providers.iter().position(|p| p.name == front.name() && is_of_type(p)) {
+                Some(index) => OwnProvider::One(index),
+                None => OwnProvider::Ambiguous,
+            },
+        }
+    }
+}
+
+/// The provider that belongs to a front.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnProvider {
+    /// The index of the only entry of the front's type, or the one named like the front.
+    One(usize),
+    /// Several, none of them named like the front.
+    Ambiguous,
+    /// None of the front's type.
+    Missing,
 }
 
 /// Limits towards the applications.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bifrost_config::catalog::Front;
-use bifrost_config::{Config, Provider};
+use bifrost_config::{Config, OwnProvider};
 use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::{Observed, Part, Publication, meta, service_url};
@@ -20,10 +20,11 @@ pub(super) fn build_published(observed: &Observed, publication: &Publication) ->
 /// Points an application at the gateway.
 pub(super) fn build_env(observed: &Observed, config: &Config) -> ConfigMap {
     let service = service_url(observed);
-    let variables = Front::ALL.into_iter().filter(|front| of_type(config, *front).next().is_some()).map(|front| {
-        let vendor = front.provider_type().vendor();
-        (vendor.base_url_env.to_owned(), format!("{service}/{}{}", front.name(), vendor.base_url_env_path))
-    });
+    let variables =
+        Front::ALL.into_iter().filter(|front| config.own_provider(*front) != OwnProvider::Missing).map(|front| {
+            let vendor = front.provider_type().vendor();
+            (vendor.base_url_env.to_owned(), format!("{service}/{}{}", front.name(), vendor.base_url_env_path))
+        });
     env(observed, Part::Env, variables.collect())
 }
 
@@ -31,7 +32,8 @@ pub(super) fn build_env(observed: &Observed, config: &Config) -> ConfigMap {
 pub(super) fn build_env_direct(observed: &Observed, config: &Config) -> ConfigMap {
     let variables = Front::ALL.into_iter().filter_map(|front| {
         let vendor = front.provider_type().vendor();
-        let provider = own_provider(config, front)?;
+        let OwnProvider::One(index) = config.own_provider(front) else { return None };
+        let provider = &config.providers[index];
         // The base URL may or may not end with the version; the SDKs want it their own way.
         let base = provider.base_url.to_string();
         let base = base.strip_suffix(vendor.version_prefix).unwrap_or(&base);
@@ -42,19 +44,6 @@ pub(super) fn build_env_direct(observed: &Observed, config: &Config) -> ConfigMa
 
 fn env(observed: &Observed, part: Part, data: BTreeMap<String, String>) -> ConfigMap {
     ConfigMap { metadata: meta(observed, part), data: Some(data), ..ConfigMap::default() }
-}
-
-fn of_type(config: &Config, front: Front) -> impl Iterator<Item = &Provider> {
-    config.providers.iter().filter(move |provider| provider.provider_type == front.provider_type())
-}
-
-/// The provider that belongs to a front: the only one of its type, or the one named like the front.
-fn own_provider(config: &Config, front: Front) -> Option<&Provider> {
-    let mut all = of_type(config, front);
-    match (all.next(), all.next()) {
-        (Some(only), None) => Some(only),
-        _ => of_type(config, front).find(|provider| provider.name == front.name()),
-    }
 }
 
 #[cfg(test)]
