@@ -13,7 +13,11 @@ mod process;
 mod start;
 mod teardown;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{SocketAddr, TcpStream},
+    path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -198,12 +202,35 @@ impl Cluster {
         process::end(process.context("the API server does not run")?, Duration::ZERO).await
     }
 
-    /// Starts the API server again and waits until it answers.
+    /// Starts the API server again, and waits until it answers here and to pods.
+    ///
+    /// The rest of the control plane and kube-proxy begin anew. Left alone, their watches come back only after up to a minute, and
+    /// the controller manager would declare the node dead, which it has not heard of for so long.
     pub async fn start_api_server(&self) -> Result<()> {
         if self.process(control_plane::API_SERVER).is_none() {
             self.spawn(control_plane::API_SERVER, control_plane::api_server(&self.layout, &self.components)?)?;
         }
-        self.wait_for_api().await
+        self.wait_for_api().await?;
+        let (layout, components) = (&self.layout, &self.components);
+        self.restart(control_plane::CONTROLLER_MANAGER, control_plane::controller_manager(layout, components)?).await?;
+        self.restart(control_plane::SCHEDULER, control_plane::scheduler(layout, components)?).await?;
+        self.restart(node::KUBE_PROXY, node::kube_proxy(layout, components)?).await?;
+        wait_until("the API server's Service", API_LIMIT, || self.api_service_is_reachable()).await
+    }
+
+    async fn restart(&self, name: &str, daemon: Daemon) -> Result<()> {
+        if let Some(process) = self.process(name) {
+            process::end(process, Duration::ZERO).await?;
+        }
+        self.spawn(name, daemon).map(drop)
+    }
+
+    /// Whether what pods connect to leads to the API server.
+    async fn api_service_is_reachable(&self) -> Result<bool> {
+        let address = SocketAddr::from((network::KUBERNETES_SERVICE, network::KUBERNETES_PORT));
+        let connected = self.run_inside(move || TcpStream::connect_timeout(&address, Duration::from_secs(1))).await?;
+        connected.with_context(|| format!("cannot connect to {address}"))?;
+        Ok(true)
     }
 
     /// Every process of it.

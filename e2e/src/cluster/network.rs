@@ -10,6 +10,8 @@ pub const POD_CIDR: &str = "10.244.0.0/24";
 pub const SERVICE_CIDR: &str = "10.96.0.0/16";
 /// The Service `kubernetes` in the namespace `default`: the first address of the range.
 pub const KUBERNETES_SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
+/// Its port.
+pub const KUBERNETES_PORT: u16 = 443;
 /// The Service `kube-dns`.
 pub const DNS_SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 /// The zone of Service names.

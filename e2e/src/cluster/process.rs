@@ -156,15 +156,19 @@ pub(super) fn start_ticks(pid: i32) -> Option<u64> {
     parse_start_ticks(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Fields of `/proc/PID/stat`: the state is the third, the start time the 22nd. The second is the program's name in
-/// parentheses and may hold anything, so counting starts after the last parenthesis.
+/// Fields of `/proc/PID/stat`: the state is the third, the number of threads the 20th, the start time the 22nd. The second is the
+/// program's name in parentheses and may hold anything, so counting starts after the last parenthesis.
+///
+/// A killed process shows as a zombie as soon as its first thread has ended; until the others have too, its ports are in use.
 fn parse_start_ticks(stat: &str) -> Option<u64> {
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?;
-    if matches!(state, "Z" | "X") {
-        return None;
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let threads: u32 = fields.get(17)?.parse().ok()?;
+    match *fields.first()? {
+        "X" => return None,
+        "Z" if threads <= 1 => return None,
+        _ => {}
     }
-    fields.nth(18)?.parse().ok()
+    fields.get(19)?.parse().ok()
 }
 
 /// Which start of the machine this is.
@@ -194,7 +198,10 @@ mod tests {
     fn the_start_time_is_found_behind_any_program_name() {
         let tail = "S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 1000 10";
         assert_eq!(parse_start_ticks(&format!("42 (a b) c) {tail}")), Some(4711));
-        assert_eq!(parse_start_ticks(&format!("42 (dead) {}", tail.replacen('S', "Z", 1))), None);
+        let zombie = tail.replacen('S', "Z", 1);
+        assert_eq!(parse_start_ticks(&format!("42 (dead) {zombie}")), None);
+        let ending = zombie.replacen("20 0 1 0", "20 0 9 0", 1);
+        assert_eq!(parse_start_ticks(&format!("42 (ending) {ending}")), Some(4711));
     }
 
     #[tokio::test]

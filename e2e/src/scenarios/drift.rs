@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 
 use super::{
     gateway::{self, NAME},
-    operator,
+    no_leaks, operator,
 };
 use crate::{
+    deploy::OPERATOR_NAMESPACE,
     scenarios::{Context, Scenario},
     wait,
 };
@@ -223,7 +224,7 @@ fn foreign_objects() -> Vec<Value> {
     ]
 }
 
-/// What users see of objects; statuses and versions follow the clusters own controllers.
+/// What users see of objects; statuses and versions are the business of the cluster's own controllers.
 async fn contents(context: &Context, names: &[(String, String)]) -> Result<Vec<Value>> {
     let mut all = Vec::new();
     for (kind, name) in names {
@@ -240,6 +241,8 @@ fn text(value: &Value) -> String {
 }
 
 async fn deletion_with_the_operator_away(context: &Context) -> Result<()> {
+    // Its logs go with it.
+    no_leaks::search_logs(context, OPERATOR_NAMESPACE).await?;
     operator::scale(context, 0).await?;
     let outcome = deletion(context).await;
     operator::scale(context, 1).await?;

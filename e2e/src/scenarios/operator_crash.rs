@@ -30,7 +30,7 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 /// Each kills the operator three times.
 const ROUNDS: usize = 7;
 /// The kill is sent at a random moment of this time, and takes as long as it takes to run a program.
-const WINDOW: Duration = Duration::from_millis(400);
+const WINDOW: Duration = Duration::from_millis(300);
 /// When the request is sent, so that some kills come before it and most in the midst of the work that follows.
 const REQUEST: Duration = Duration::from_millis(100);
 /// How long the next operator may take to the final state.
