@@ -204,8 +204,8 @@ impl Cluster {
 
     /// Starts the API server again, and waits until it answers here and to pods.
     ///
-    /// The rest of the control plane and kube-proxy begin anew. Left alone, their watches come back only after up to a minute, and
-    /// the controller manager would declare the node dead, which it has not heard of for so long.
+    /// The rest of the control plane, kubelet and kube-proxy begin anew; containers run on. Left alone, their watches come back only
+    /// after up to a minute, and the controller manager would declare the node dead, which it has not heard of for so long.
     pub async fn start_api_server(&self) -> Result<()> {
         if self.process(control_plane::API_SERVER).is_none() {
             self.spawn(control_plane::API_SERVER, control_plane::api_server(&self.layout, &self.components)?)?;
@@ -214,6 +214,7 @@ impl Cluster {
         let (layout, components) = (&self.layout, &self.components);
         self.restart(control_plane::CONTROLLER_MANAGER, control_plane::controller_manager(layout, components)?).await?;
         self.restart(control_plane::SCHEDULER, control_plane::scheduler(layout, components)?).await?;
+        self.restart(node::KUBELET, node::kubelet(layout, components)?).await?;
         self.restart(node::KUBE_PROXY, node::kube_proxy(layout, components)?).await?;
         wait_until("the API server's Service", API_LIMIT, || self.api_service_is_reachable()).await
     }

@@ -91,7 +91,6 @@ pub const ALL: &[Scenario] = &[
     cohorts::SCENARIO,
     key_rotation::SCENARIO,
     key_pool::SCENARIO,
-    api_outage::SCENARIO,
     rolling_restart::SCENARIO,
     bad_config::SCENARIO,
     drift::SCENARIO,
@@ -99,6 +98,8 @@ pub const ALL: &[Scenario] = &[
     operator_takeover::SCENARIO,
     namespace_removed::SCENARIO,
     no_leaks::SCENARIO,
+    // Last: the cluster takes a while to be whole again after its API server was away for so long.
+    api_outage::SCENARIO,
 ];
 
 /// Those whose name contains `filter`.
