@@ -164,8 +164,8 @@ fn stop_on_signal() -> anyhow::Result<watch::Receiver<bool>> {
 }
 
 fn logging(cli: &Cli) -> anyhow::Result<()> {
-    // The client writes bodies that it cannot parse into its warnings, and they may be Secrets.
-    let directives = format!("{},kube_client::client=error", cli.log);
+    // The client writes bodies that it cannot parse into its warnings, and they may be Secrets. Its errors come back to the caller.
+    let directives = format!("{},kube_client=off", cli.log);
     let filter = EnvFilter::try_new(&directives).context("the log filter cannot be read")?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match cli.log_format {

@@ -19,12 +19,13 @@ pub(super) fn start(level: LogLevel, format: LogFormat) {
     };
 }
 
+/// The Kubernetes client is silent: its errors come back to the caller, and it prints bodies that it cannot read, Secrets among them.
 fn directives(level: LogLevel) -> &'static str {
     match level {
-        LogLevel::Error => "error",
-        LogLevel::Warn => "warn",
-        LogLevel::Info => "warn,bifrost_gateway=info",
-        LogLevel::Debug => "warn,bifrost_gateway=debug",
-        LogLevel::Trace => "warn,bifrost_gateway=trace",
+        LogLevel::Error => "error,kube_client=off",
+        LogLevel::Warn => "warn,kube_client=off",
+        LogLevel::Info => "warn,kube_client=off,bifrost_gateway=info",
+        LogLevel::Debug => "warn,kube_client=off,bifrost_gateway=debug",
+        LogLevel::Trace => "warn,kube_client=off,bifrost_gateway=trace",
     }
 }
