@@ -5,6 +5,7 @@
 
 mod args;
 mod log;
+mod open_files;
 mod serve;
 mod single_dash;
 mod threads;

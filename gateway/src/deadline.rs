@@ -197,8 +197,12 @@ pub struct Deadline {
 impl Deadline {
     /// Moves the deadline to `after` from now; arms one that was disarmed or has expired.
     pub fn extend(&self, after: Duration) {
-        let never = self.inner.never;
-        let due = Instant::now().checked_add(after).map_or(never, |due| due.min(never));
+        self.move_to(Instant::now().checked_add(after).unwrap_or(self.inner.never));
+    }
+
+    /// Moves the deadline to a time; arms one that was disarmed or has expired.
+    pub fn move_to(&self, due: impl Into<Instant>) {
+        let due = due.into().min(self.inner.never);
         self.with_slot(|slot| {
             slot.due.set(due);
             slot.fired.set(false);

@@ -2,7 +2,7 @@
 //! model. A request sees one snapshot to its end.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
 pub use bifrost_config::OwnProvider;
@@ -42,6 +42,8 @@ pub struct Snapshot {
     own: [OwnProvider; Front::ALL.len()],
     /// The revision, as the header that carries it.
     pub revision: HeaderValue,
+    /// What of the configuration cannot be used, while the rest of it is.
+    pub problem: Option<String>,
 }
 
 /// A provider, resolved.
@@ -59,8 +61,8 @@ pub struct Upstream {
     pub network: Network,
     /// Keys in the order of the configuration; only those whose value is there.
     pub keys: Vec<PoolKey>,
-    /// Whether the configuration names keys whose value is not there.
-    pub keys_without_value: bool,
+    /// Model lists of the keys whose value is not there.
+    waiting: Vec<Vec<String>>,
     /// For every model that some key lists: the keys that serve it, with running sums of their weights.
     by_model: HashMap<String, Choices>,
     /// For every other model: the keys that serve all.
@@ -72,8 +74,8 @@ pub struct Upstream {
 /// Where connections lead, and how they are secured. Pools keep connections by this.
 #[derive(Debug)]
 pub struct Endpoint {
-    /// `https://host:port` and the roots it is verified against: equal ids may share connections.
-    pub id: String,
+    /// Stands for `https://host:port` and the roots it is verified against: equal ids may share connections.
+    pub id: usize,
     /// Host and port to connect to.
     pub base: BaseUrl,
     /// The `Host` header.
@@ -101,15 +103,15 @@ pub enum NoKey {
     NoneConfigured,
     /// No key lists this model.
     ModelNotListed,
-    /// Keys are configured, but their values are not there (yet).
+    /// A key that would serve it is configured, but its value is not there (yet).
     ValueMissing,
 }
 
 /// Why a candidate cannot become a snapshot.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    /// The CA bundle.
-    #[error("the CA bundle cannot be used: {0}")]
+    /// The TLS library's own settings.
+    #[error("{0}")]
     Tls(String),
     /// A text that must stand in a header.
     #[error("{0} cannot stand in a header")]
@@ -124,11 +126,13 @@ impl Snapshot {
     pub fn build(candidate: Candidate, roots: &TlsRoots) -> Result<Arc<Self>, SnapshotError> {
         let config = &candidate.config;
         let needs_tls = config.providers.iter().any(|p| p.base_url.scheme == Scheme::Https);
-        let tls = match needs_tls {
+        let (tls, problem) = match needs_tls {
             true => {
-                Some(roots.client_config(config.ca_bundle.as_deref()).map_err(|e| SnapshotError::Tls(e.to_string()))?)
+                let usable = roots.usable_config(config.ca_bundle.as_deref());
+                let (tls, problem) = usable.map_err(|e| SnapshotError::Tls(e.to_string()))?;
+                (Some(tls), problem)
             }
-            false => None,
+            false => (None, None),
         };
         let upstreams = config
             .providers
@@ -139,7 +143,7 @@ impl Snapshot {
         let own = Front::ALL.map(|front| config.own_provider(front));
         let revision =
             HeaderValue::from_str(&candidate.traffic.revision).map_err(|_| SnapshotError::Header("revision"))?;
-        Ok(Arc::new(Self { upstreams, by_name, own, revision, candidate }))
+        Ok(Arc::new(Self { upstreams, by_name, own, revision, problem, candidate }))
     }
 
     /// The traffic table.
@@ -177,11 +181,11 @@ impl Upstream {
     ) -> Result<Self, SnapshotError> {
         let vendor = provider.provider_type.vendor();
         let base = &provider.base_url;
-        let version = if base.path.ends_with(vendor.version_prefix) { "" } else { vendor.version_prefix };
+        let version = if names_version(&base.path) { "" } else { vendor.version_prefix };
         let tls = tls.filter(|_| base.scheme == Scheme::Https).cloned();
         let roots = tls.as_ref().map_or(0, |config| Arc::as_ptr(config) as usize);
         let endpoint = Endpoint {
-            id: format!("{}://{}#{roots:x}", if tls.is_some() { "https" } else { "http" }, base.authority()),
+            id: number_of(format!("{:?}://{}#{roots:x}", base.scheme, base.authority())),
             authority: HeaderValue::from_str(&base.authority()).map_err(|_| SnapshotError::Header("baseURL"))?,
             base: base.clone(),
             tls,
@@ -189,7 +193,7 @@ impl Upstream {
         let configured = candidate.config.keys.iter().filter(|key| key.provider == provider.name);
         let mut keys = Vec::new();
         let mut rules = Vec::new();
-        let mut keys_without_value = false;
+        let mut waiting = Vec::new();
         for key in configured {
             // The operator has checked this already; a key must not leave for another host whoever is wrong.
             let allowed = key.hosts.contains(&base.host);
@@ -200,7 +204,7 @@ impl Upstream {
                     keys.push(PoolKey { name: key.name.as_str().into(), header });
                     rules.push((key.weight, key.models.as_slice()));
                 }
-                None => keys_without_value = true,
+                None => waiting.push(key.models.clone()),
             }
         }
         let listed: BTreeSet<&String> = rules.iter().flat_map(|(_, models)| *models).collect();
@@ -218,36 +222,54 @@ impl Upstream {
             any_model: choices(&rules, <[String]>::is_empty),
             all_keys: choices(&rules, |_| true),
             keys,
-            keys_without_value,
+            waiting,
         })
     }
 
-    /// A key for a model by weighted chance; `chance` is a random number. `None` as model: any of the provider's keys.
-    pub fn choose_key(&self, model: Option<&str>, chance: u64) -> Result<&PoolKey, NoKey> {
-        let choices = match model {
-            None => &self.all_keys,
-            Some(model) => self.by_model.get(model).unwrap_or(&self.any_model),
-        };
-        self.pick(choices, chance)
+    /// The index of a key for a model, by weighted chance; `chance` is a random number. `None` as model: any of the provider's keys.
+    pub fn choose_key(&self, model: Option<&str>, chance: u64) -> Result<usize, NoKey> {
+        match model {
+            None => self.pick(&self.all_keys, chance, |_| true),
+            Some(model) => self.pick(self.by_model.get(model).unwrap_or(&self.any_model), chance, |models| {
+                models.is_empty() || models.iter().any(|listed| listed == model)
+            }),
+        }
     }
 
     /// A key that serves every model: for bodies whose model cannot be seen.
-    pub fn choose_unrestricted_key(&self, chance: u64) -> Result<&PoolKey, NoKey> {
-        self.pick(&self.any_model, chance)
+    pub fn choose_unrestricted_key(&self, chance: u64) -> Result<usize, NoKey> {
+        self.pick(&self.any_model, chance, <[String]>::is_empty)
     }
 
-    fn pick(&self, choices: &Choices, chance: u64) -> Result<&PoolKey, NoKey> {
+    fn pick(&self, choices: &Choices, chance: u64, serves: impl Fn(&[String]) -> bool) -> Result<usize, NoKey> {
         let Some((total, _)) = choices.last() else {
-            return Err(match (self.keys_without_value, self.keys.is_empty()) {
-                (true, _) => NoKey::ValueMissing,
-                (false, true) => NoKey::NoneConfigured,
-                (false, false) => NoKey::ModelNotListed,
+            return Err(if self.waiting.iter().any(|models| serves(models)) {
+                NoKey::ValueMissing
+            } else if self.keys.is_empty() && self.waiting.is_empty() {
+                NoKey::NoneConfigured
+            } else {
+                NoKey::ModelNotListed
             });
         };
         let point = chance % total;
         let at = choices.partition_point(|(sum, _)| *sum <= point);
-        Ok(&self.keys[choices[at].1])
+        Ok(choices[at].1)
     }
+}
+
+/// Whether a base URL's path has a version of its own (`/v1`, `/v1beta/openai`, `/api/paas/v4`), so that none is added.
+fn names_version(path: &str) -> bool {
+    path.split('/').any(|segment| {
+        segment.strip_prefix('v').is_some_and(|number| number.starts_with(|digit: char| digit.is_ascii_digit()))
+    })
+}
+
+/// A number for each text, the same for as long as the process lives, so that pools compare numbers where a request passes.
+fn number_of(id: String) -> usize {
+    static NUMBERS: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
+    let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let next = numbers.len();
+    *numbers.entry(id).or_insert(next)
 }
 
 /// Running sums of the weights of the keys that serve a model. Keys of weight 0 are in only when there is no other.
@@ -303,7 +325,8 @@ pub(crate) mod tests {
         );
         let upstream = &snapshot.upstreams[0];
         let count = |model: &str, name: &str| {
-            (0..2000).filter(|chance| &*upstream.choose_key(Some(model), *chance).unwrap().name == name).count()
+            let chosen = |chance| &upstream.keys[upstream.choose_key(Some(model), chance).unwrap()];
+            (0..2000).filter(|chance| &*chosen(*chance).name == name).count()
         };
         assert_eq!((count("gpt-4o", "a"), count("gpt-4o", "b"), count("gpt-4o", "c")), (1600, 400, 0));
         assert_eq!((count("gpt-5", "a"), count("gpt-5", "b"), count("gpt-5", "c")), (800, 200, 1000));
@@ -319,6 +342,21 @@ pub(crate) mod tests {
         let none =
             snapshot(r#"{"providers":{"openai":{"network_config":{"base_url":"http://127.0.0.1:1"},"keys":[]}}}"#);
         assert_eq!(none.upstreams[0].choose_key(Some("y"), 0).unwrap_err(), NoKey::NoneConfigured);
+    }
+
+    #[test]
+    fn a_key_without_a_value_is_the_reason_only_where_it_would_serve() {
+        let complete = snapshot(
+            r#"{"providers":{"openai":{"network_config":{"base_url":"http://127.0.0.1:1"},"keys":[
+            {"name":"a","value":"sk-a","models":["x"]},{"name":"b","value":"sk-b","models":["y"]}]}}}"#,
+        );
+        let mut candidate = complete.candidate.clone();
+        candidate.keys.values.remove("b");
+        let partial = Snapshot::build(candidate, &TlsRoots::with_file(None).unwrap()).unwrap();
+        let upstream = &partial.upstreams[0];
+        assert!(upstream.choose_key(Some("x"), 0).is_ok());
+        assert_eq!(upstream.choose_key(Some("y"), 0), Err(NoKey::ValueMissing));
+        assert_eq!(upstream.choose_key(Some("z"), 0), Err(NoKey::ModelNotListed));
     }
 
     #[test]
@@ -347,6 +385,10 @@ pub(crate) mod tests {
         let without =
             snapshot(r#"{"providers":{"openai":{"network_config":{"base_url":"http://127.0.0.1:1/x"},"keys":[]}}}"#);
         assert_eq!(without.upstreams[0].path_prefix, "/x/v1");
+        let other = snapshot(
+            r#"{"providers":{"openai":{"network_config":{"base_url":"http://127.0.0.1:1/v1beta/openai"},"keys":[]}}}"#,
+        );
+        assert_eq!(other.upstreams[0].path_prefix, "/v1beta/openai");
     }
 
     #[test]

@@ -111,6 +111,50 @@ async fn a_length_beside_chunks_does_not_cut_the_answer() {
 }
 
 #[tokio::test]
+async fn a_stream_whose_end_is_only_the_connections_is_whole_only_with_its_last_event() {
+    for (rest, is_whole) in [("data: [DONE]\n\n", true), ("", false)] {
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: {{\"a\":1}}\n\n{rest}");
+        let (address, _) = provider(move |mut s, _| {
+            let answer = answer.clone();
+            async move {
+                request(&mut s).await;
+                s.write_all(answer.as_bytes()).await.unwrap();
+            }
+        })
+        .await;
+        let (_s, serving) = gateway(address, DROP_IN).await;
+        let mut client = TcpStream::connect(serving.address).await.unwrap();
+        client.write_all(chat().as_bytes()).await.unwrap();
+        let (text, _) = read_for(&mut client, SHORT).await;
+        assert!(text.contains("data: {\"a\":1}"), "{text}");
+        assert_eq!(text.contains("upstream_stream_broken"), !is_whole, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_of_no_bytes_says_so_where_a_body_is_the_rule() {
+    for (method, length) in [("POST", true), ("GET", false)] {
+        let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
+        let (address, _) = provider(move |mut s, _| {
+            let sender = sender.clone();
+            async move {
+                sender.send(request(&mut s).await.unwrap()).await.unwrap();
+                s.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            }
+        })
+        .await;
+        let (_s, serving) = gateway(address, DROP_IN).await;
+        let mut client = TcpStream::connect(serving.address).await.unwrap();
+        let head = format!(
+            "{method} /openai/v1/batches/b/cancel HTTP/1.1\r\nhost: x\r\nauthorization: Bearer k\r\ncontent-length: 0\r\n\r\n"
+        );
+        client.write_all(head.as_bytes()).await.unwrap();
+        let seen = receiver.recv().await.unwrap().to_ascii_lowercase();
+        assert_eq!(seen.contains("content-length: 0"), length, "{method}: {seen}");
+    }
+}
+
+#[tokio::test]
 async fn answers_without_a_body_keep_both_connections() {
     for (method, answer) in [
         ("HEAD", "HTTP/1.1 200 OK\r\ncontent-length: 123\r\n\r\n"),
@@ -343,6 +387,7 @@ async fn gateway_with(
         loads: (0..runtimes).map(|_| Default::default()).collect(),
     });
     let options = bifrost_gateway::server::ServeOptions {
+        max_connections: 1_000,
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         readiness_delay: Duration::from_millis(100),
         drain_timeout: Duration::from_secs(5),

@@ -160,6 +160,44 @@ async fn a_vendors_refusal_of_the_request_passes_and_of_the_pools_key_does_not()
     assert_eq!((response.status().as_u16(), header(&response, "x-should-retry")), (502, Some("false")));
     let text = response.text().await.unwrap();
     assert!(text.contains("upstream_credentials_rejected") && !text.contains(POOL_KEY), "{text}");
+    assert!(text.contains("its request id: req_"), "{text}");
+    let response = pair.post(CHAT, &scripted(json!({"status": 402, "message": "your credit"}))).send().await.unwrap();
+    assert_eq!(response.status(), 502);
+    assert!(!response.text().await.unwrap().contains("credit"));
+}
+
+#[tokio::test]
+async fn a_body_that_is_looked_at_elsewhere_is_changed_in_place_too() {
+    let pair = Pair::start(DROP_IN, "{}").await;
+    let body = chat(json!({"model": "openai/gpt-4o-mini", "stream": true, "padding": "x".repeat(3 << 20)}));
+    let response = pair.post(CHAT, &body).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let record = pair.only_record().await;
+    assert_eq!(record.model.as_deref(), Some("gpt-4o-mini"));
+    let usage = r#""stream_options":{"include_usage":true},"#.len();
+    assert_eq!(record.body_len as usize, body.len() - "openai/".len() + usage);
+    assert_eq!(pair.shared.budget.used(), 0);
+}
+
+#[tokio::test]
+async fn the_gateways_own_member_does_not_reach_the_vendor() {
+    let pair = Pair::start(DROP_IN, "{}").await;
+    let body = r#"{"model":"gpt-4o-mini","fallbacks":["anthropic/claude"],"messages":[]}"#;
+    let response = pair.post(CHAT, body).send().await.unwrap();
+    assert_eq!(header(&response, "x-bf-arm-reason"), Some("fallbacks"));
+    assert_eq!(pair.only_record().await.body, r#"{"model":"gpt-4o-mini","messages":[]}"#);
+}
+
+#[tokio::test]
+async fn every_answer_says_which_arm_it_is_of_and_metrics_know_those_of_none() {
+    let pair = Pair::start(BASELINE, r#"{"max_request_body_size_mb":1}"#).await;
+    let refused = pair.post(CHAT, &chat(json!({"padding": "x".repeat(3 << 20)}))).send().await.unwrap();
+    assert_eq!((refused.status().as_u16(), header(&refused, "x-bf-arm")), (413, Some("none")));
+    assert_eq!(header(&refused, "x-bf-revision"), Some("test"));
+    pair.post(CHAT, &chat(json!({"stream": true}))).send().await.unwrap().text().await.unwrap();
+    let text = Metrics::new(pair.shared.gatherer.clone(), Default::default).render().await;
+    assert!(text.contains(r#"bifrost_requests_total{provider="",model="",status="413",arm="none"} 1"#), "{text}");
+    assert!(text.contains(r#"method="chat_completion_stream",selected_key_name="",arm="baseline""#), "{text}");
 }
 
 #[tokio::test]

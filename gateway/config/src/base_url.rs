@@ -1,9 +1,10 @@
 //! Where a provider is reached: `https://api.openai.com`, with an optional port and path.
 
 use std::fmt;
-use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::address::is_local_host;
 
 /// How the connection to a provider is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,21 +94,7 @@ impl BaseUrl {
 
     /// Whether the host is an address (or `localhost`) that leads back into the pod or to its node: a resource must not name one.
     pub fn is_local(&self) -> bool {
-        match self.host.parse::<IpAddr>() {
-            Ok(address) => is_local_address(address),
-            Err(_) => self.host == "localhost" || self.host.ends_with(".localhost"),
-        }
-    }
-}
-
-/// Loopback, unspecified and link-local addresses (cloud metadata services are link-local).
-pub(crate) fn is_local_address(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.is_unspecified(),
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => is_local_address(IpAddr::V4(v4)),
-            None => v6.is_loopback() || v6.is_unspecified() || v6.is_unicast_link_local(),
-        },
+        is_local_host(&self.host)
     }
 }
 
@@ -197,6 +184,8 @@ mod tests {
             "http://[fe80::1]",
             "http://0.0.0.0",
             "http://[::ffff:127.0.0.1]",
+            "http://localhost.",
+            "http://127.1:8080",
         ] {
             assert!(BaseUrl::parse(text).unwrap().is_local(), "{text}");
         }

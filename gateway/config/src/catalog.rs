@@ -155,4 +155,9 @@ pub const OTHER_VENDORS: &[&str] = &[
     "vllm",
     "runway",
     "fireworks",
+    "bedrock_mantle",
+    "databricks",
+    "deepseek",
+    "sarvam",
+    "wafer",
 ];

@@ -8,8 +8,8 @@ use crate::ProviderType;
 pub struct Draft {
     /// Path of the `client.maxRequestBody` member, and its value in bytes or as a size.
     pub max_request_body: Option<(String, String)>,
-    /// PEM certificates that are trusted beside the built-in ones.
-    pub ca_bundle: Option<String>,
+    /// Path of the member that names them, and PEM certificates that are trusted beside the built-in ones.
+    pub ca_bundle: Option<(String, String)>,
     /// Providers in the order of the input.
     pub providers: Vec<ProviderDraft>,
     /// Provider keys; the values are apart.

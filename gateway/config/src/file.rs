@@ -11,7 +11,6 @@ use crate::{AddressRule, Config, KeyValues, Migration, Problem, SecretValue, val
 
 /// Top-level members of the Go product's file that have no effect here yet.
 const TOP_LATER: &[&str] = &[
-    "version",
     "source_of_truth",
     "server",
     "env_label",
@@ -61,7 +60,17 @@ const CLIENT_LATER: &[&str] = &[
     "mcp_tool_sync_interval",
     "mcp_code_mode_binding_level",
     "mcp_disable_auto_tool_inject",
+    "mcp_server_auth_mode",
+    "dual_credential_conflict_behavior",
+    "routing_chain_max_depth",
+    "oauth2_server_config",
+    "dump_errors_in_console_logs",
+    "delete_expired_virtual_keys",
+    "retain_content_in_object_storage",
+    "hidden_request_types",
 ];
+/// Its overrides by request, one member for each kind of content.
+const CLIENT_LATER_PREFIX: &str = "allow_per_request_";
 const PROVIDER_LATER: &[&str] = &[
     "concurrency_and_buffer_size",
     "proxy_config",
@@ -120,8 +129,14 @@ pub struct Loaded {
 pub fn load(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Vec<Problem>> {
     let root: Value =
         serde_json::from_str(text).map_err(|error| vec![Problem::invalid("", format!("is no JSON: {error}"))])?;
-    let mut reader =
-        Reader { env, draft: Draft::default(), values: KeyValues::new(), warnings: Vec::new(), problems: Vec::new() };
+    let mut reader = Reader {
+        env,
+        empty_is_none: root.get("version").and_then(Value::as_u64).is_some_and(|version| version >= 2),
+        draft: Draft::default(),
+        values: KeyValues::new(),
+        warnings: Vec::new(),
+        problems: Vec::new(),
+    };
     reader.root(&root);
     let Reader { draft, values, warnings, mut problems, .. } = reader;
     match validate(&draft, AddressRule::Any) {
@@ -136,6 +151,8 @@ pub fn load(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, 
 
 struct Reader<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
+    /// From version 2 of the file on a key without models serves none; before that, all.
+    empty_is_none: bool,
     draft: Draft,
     values: KeyValues,
     warnings: Vec<String>,
@@ -150,6 +167,7 @@ impl Reader<'_> {
         for (name, value) in members {
             match name.as_str() {
                 "$schema" => {}
+                "version" => drop(self.number(value, "version")),
                 "providers" => self.providers(value),
                 "client" => self.client(value),
                 "migration" => self.migration(value),
@@ -171,6 +189,7 @@ impl Reader<'_> {
                             Some(("client.max_request_body_size_mb".into(), format!("{mb}Mi")));
                     }
                 }
+                name if name.starts_with(CLIENT_LATER_PREFIX) => self.rest("client", name, &[name]),
                 name => self.rest("client", name, CLIENT_LATER),
             }
         }
@@ -274,12 +293,13 @@ impl Reader<'_> {
             hosts: Vec::new(),
         };
         let mut secret = None;
+        let mut all_models = false;
         for (name, value) in self.object(value, path).into_iter().flatten() {
             let at = format!("{path}.{name}");
             match name.as_str() {
                 "name" => key.name = self.text(value, &at).unwrap_or(key.name),
                 "value" => secret = self.secret(value, &at),
-                "models" => key.models = self.models(value, &at),
+                "models" => (all_models, key.models) = self.models(value, &at),
                 "weight" => key.weight = self.weight(value, &at),
                 "enabled" => match value.as_bool() {
                     Some(enabled) => key.enabled = enabled,
@@ -298,11 +318,25 @@ impl Reader<'_> {
             }
             None => {}
         }
+        if self.empty_is_none && key.models.is_empty() && !all_models {
+            self.warnings.push(format!(
+                "{path}.models: from version 2 of the file on no models means none, so this key is left out; write [\"*\"] for all"
+            ));
+            return;
+        }
         self.draft.keys.push(key);
     }
 
+    /// A key's value: a text, or an object `{value}` or `{env_var, from_env}`, as newer versions of the Go product write it.
     fn secret(&mut self, value: &Value, path: &str) -> Option<SecretValue> {
-        let text = self.text(value, path)?;
+        let text = match value.as_object() {
+            Some(object) if object.get("from_env") == Some(&Value::Bool(true)) => {
+                let name = self.text(object.get("env_var").unwrap_or(&Value::Null), &format!("{path}.env_var"))?;
+                format!("env.{}", name.strip_prefix("env.").unwrap_or(&name))
+            }
+            Some(object) => self.text(object.get("value").unwrap_or(&Value::Null), &format!("{path}.value"))?,
+            None => self.text(value, path)?,
+        };
         let value = match text.strip_prefix("env.") {
             None => SecretValue::new(&text),
             Some(name) => match (self.env)(name) {
@@ -320,17 +354,18 @@ impl Reader<'_> {
         Some(value)
     }
 
-    fn models(&mut self, value: &Value, path: &str) -> Vec<String> {
+    /// Whether all models are meant, else which.
+    fn models(&mut self, value: &Value, path: &str) -> (bool, Vec<String>) {
         let list = value
             .as_array()
             .and_then(|list| list.iter().map(|m| m.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>());
         match list {
             // Newer versions of the Go product write "all models" so.
-            Some(models) if models == ["*"] => Vec::new(),
-            Some(models) => models,
+            Some(models) if models == ["*"] => (true, Vec::new()),
+            Some(models) => (false, models),
             None => {
                 self.problems.push(Problem::invalid(path, "must be a list of model names"));
-                Vec::new()
+                (false, Vec::new())
             }
         }
     }
@@ -455,6 +490,18 @@ mod tests {
         let loaded = load(text, &env).unwrap();
         assert_eq!(loaded.warnings.len(), 6, "{:#?}", loaded.warnings);
         assert_eq!(loaded.config.providers[0].network.request_timeout_ms, 45_000);
+    }
+
+    #[test]
+    fn values_and_lists_of_newer_versions_mean_what_they_mean_there() {
+        let text = r#"{"version":2,"client":{"allow_per_request_content_storage_override":true},"providers":{"deepseek":{"keys":[]},
+            "openai":{"keys":[{"value":{"env_var":"env.OPENAI_API_KEY","from_env":true},"models":["*"]},
+            {"value":{"value":"sk-2"},"models":[]}]}}}"#;
+        let loaded = load(text, &env).unwrap();
+        assert_eq!(loaded.values["openai-1"].expose(), "value-of-OPENAI_API_KEY");
+        assert_eq!(loaded.config.keys.iter().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["openai-1"]);
+        assert!(loaded.config.keys[0].models.is_empty());
+        assert_eq!(loaded.warnings.len(), 3, "{:#?}", loaded.warnings);
     }
 
     #[test]

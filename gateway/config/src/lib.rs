@@ -7,7 +7,9 @@
 //!
 //! Pure: no tokio, no HTTP, no Kubernetes client. Time, environment and files are arguments.
 
+mod address;
 mod base_url;
+mod ca_bundle;
 pub mod catalog;
 mod draft;
 pub mod file;
@@ -19,7 +21,9 @@ mod secret;
 pub mod units;
 mod validate;
 
+pub use address::{is_local_address, is_local_host};
 pub use base_url::{BaseUrl, BaseUrlError, Scheme};
+pub use ca_bundle::check_ca_bundle;
 pub use catalog::ProviderType;
 pub use draft::{Draft, KeyDraft, MigrationDraft, NetworkDraft, ProviderDraft, StickinessDraft, StickinessKind};
 pub use model::{Client, Config, Key, Migration, Network, OwnProvider, Provider, StickyKey, Strategy};

@@ -23,7 +23,7 @@ pub struct StateReport {
     pub digest: String,
     /// Generation of each key value in use.
     pub keys: BTreeMap<String, u64>,
-    /// Why the newest published members are not in use, if they are not.
+    /// Why the newest published members are not in use, or what of them cannot be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
     /// Eligible requests answered since this table's percent was loaded.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::draft::{Draft, KeyDraft, MigrationDraft, NetworkDraft, ProviderDraft, StickinessKind};
 use crate::model::{Client, Config, Key, Migration, Network, Provider, StickyKey, Strategy};
 use crate::units::{parse_duration, parse_size};
-use crate::{BaseUrl, Problem};
+use crate::{BaseUrl, Problem, check_ca_bundle};
 
 /// Largest request body unless configured, in bytes.
 const DEFAULT_MAX_REQUEST_BODY: u64 = 100 << 20;
@@ -32,10 +32,10 @@ pub enum AddressRule {
 pub fn validate(draft: &Draft, addresses: AddressRule) -> Result<(Config, Migration), Vec<Problem>> {
     let mut problems = Vec::new();
     let max_request_body = max_request_body(draft.max_request_body.as_ref(), &mut problems);
-    if let Some(pem) = &draft.ca_bundle
-        && !pem.contains("-----BEGIN CERTIFICATE-----")
+    if let Some((path, pem)) = &draft.ca_bundle
+        && let Err(fault) = check_ca_bundle(pem)
     {
-        problems.push(Problem::invalid("caBundle", "holds no PEM certificate"));
+        problems.push(Problem::invalid(path, format!("the CA bundle cannot be used: {fault}")));
     }
     let mut names = BTreeSet::new();
     let mut providers = Vec::with_capacity(draft.providers.len());
@@ -73,7 +73,8 @@ pub fn validate(draft: &Draft, addresses: AddressRule) -> Result<(Config, Migrat
     if !problems.is_empty() {
         return Err(problems);
     }
-    let config = Config { client: Client { max_request_body }, ca_bundle: draft.ca_bundle.clone(), providers, keys };
+    let ca_bundle = draft.ca_bundle.as_ref().map(|(_, pem)| pem.clone());
+    let config = Config { client: Client { max_request_body }, ca_bundle, providers, keys };
     Ok((config, migration))
 }
 

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bifrost_config::AddressRule;
 use bifrost_config::report::ADMIN_PORT;
 use bifrost_config::units::parse_duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -71,6 +72,9 @@ pub(super) struct ServeArgs {
     /// Serve /metrics on the applications' port too; always so without a cluster
     #[arg(long)]
     metrics_on_app_port: bool,
+    /// Let a BifrostGateway's providers have loopback and link-local addresses; without a cluster they always may
+    #[arg(long, env = "BIFROST_ALLOW_LOCAL_ADDRESSES")]
+    allow_local_addresses: bool,
     #[command(flatten)]
     cluster: ClusterArgs,
 }
@@ -141,6 +145,8 @@ pub struct Options {
     pub readiness_delay: Duration,
     /// Whether `/metrics` is served to applications too.
     pub metrics_on_app_port: bool,
+    /// Which addresses providers may have.
+    pub addresses: AddressRule,
 }
 
 impl ServeArgs {
@@ -166,6 +172,11 @@ impl ServeArgs {
                 CLUSTER_READINESS_DELAY
             }),
             metrics_on_app_port: self.metrics_on_app_port || standalone,
+            // A standalone file may name any address; a resource may not reach into the pod and its node unless the operator lets it.
+            addresses: match standalone || self.allow_local_addresses {
+                true => AddressRule::Any,
+                false => AddressRule::NoLocal,
+            },
         })
     }
 }
@@ -243,6 +254,14 @@ mod tests {
             (Duration::from_secs(120), Duration::from_secs(5))
         );
         assert!(!options.metrics_on_app_port);
+        assert_eq!(options.addresses, AddressRule::NoLocal);
+    }
+
+    #[test]
+    fn local_addresses_are_for_files_and_for_clusters_that_allow_them() {
+        assert_eq!(options("--config x").unwrap().addresses, AddressRule::Any);
+        let allowed = options("--cluster --namespace llm --name ai --allow-local-addresses").unwrap();
+        assert_eq!(allowed.addresses, AddressRule::Any);
     }
 
     #[test]

@@ -5,12 +5,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bifrost_config::AddressRule;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::CliError;
 use super::args::{Options, SourceOptions};
+use super::{CliError, open_files};
 use crate::admin::{self, Admin};
 use crate::memory::{self, Budget};
 use crate::server::{self, ServeOptions, Shared};
@@ -59,6 +58,7 @@ async fn serve(options: Options) -> Result<(), CliError> {
         listen: options.listen,
         readiness_delay: options.readiness_delay,
         drain_timeout: options.drain_timeout,
+        max_connections: open_files::raise_limit().max_connections(),
     };
     let serving = server::start(serve_options, shared).await.map_err(|error| taken(options.listen, "--port", error))?;
     tokio::spawn(admin::serve(admin_listener, Arc::new(admin)));
@@ -104,16 +104,11 @@ fn share(options: &Options, current: Arc<Current>, gatherer: Arc<Gatherer>, metr
     gatherer.show_level("bifrost_memory_budget_used_bytes", "Bytes of the memory budget in use.", move || {
         budget.used() as f64
     });
-    // A standalone file may name any address; a resource may not reach into the pod and its node.
-    let addresses = match options.source {
-        SourceOptions::File(_) => AddressRule::Any,
-        SourceOptions::Cluster(_) => AddressRule::NoLocal,
-    };
     Shared {
         current,
         budget,
         drain: server::drain::Drain::default(),
-        connector: Connector::new(Resolver::system(), addresses),
+        connector: Connector::new(Resolver::system(), options.addresses),
         gatherer,
         heartbeats: Heartbeats::new(options.threads),
         metrics_for_apps: options.metrics_on_app_port.then_some(metrics),

@@ -61,8 +61,6 @@ pub enum Fault {
     NotReady,
     /// The pod is going away.
     ShuttingDown,
-    /// A fault of the gateway's own.
-    Internal,
 }
 
 /// One row of the table.
@@ -109,7 +107,6 @@ impl Fault {
             Self::Overloaded => row(StatusCode::SERVICE_UNAVAILABLE, "overloaded", SERVER, "overloaded_error"),
             Self::NotReady => row(StatusCode::SERVICE_UNAVAILABLE, "not_ready", SERVER, API),
             Self::ShuttingDown => row(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", SERVER, API),
-            Self::Internal => row(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", SERVER, API),
         }
     }
 
@@ -126,7 +123,9 @@ impl Fault {
     /// Whether the SDKs' own retry makes sense. What the gateway tried in full must not be multiplied by them.
     pub const fn should_retry(self) -> Option<bool> {
         match self {
-            Self::UpstreamTimeout
+            Self::FormatNotServed
+            | Self::UpgradeNotServed
+            | Self::UpstreamTimeout
             | Self::NoKey
             | Self::CredentialsRejected
             | Self::UpstreamUnreachable

@@ -94,6 +94,11 @@ impl Head {
             .is_some_and(|value| value.len() >= 17 && value[..17].eq_ignore_ascii_case(b"text/event-stream"))
     }
 
+    /// Whether the head says how the body's end is known: by its length or by chunks.
+    pub fn is_framed(&self) -> bool {
+        self.map.contains_key(header::CONTENT_LENGTH) || self.map.contains_key(header::TRANSFER_ENCODING)
+    }
+
     /// The body's length as declared.
     pub fn content_length(&self) -> Option<u64> {
         self.text("content-length").and_then(|text| text.trim().parse().ok())

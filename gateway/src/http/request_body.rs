@@ -6,12 +6,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use smallvec::SmallVec;
 
 use crate::deadline::Deadline;
-use crate::memory::{Budget, Charge};
+use crate::memory::{Budget, Charge, Exhausted};
 
 /// Silence within a request body that ends it.
 const BODY_STALL: Duration = Duration::from_secs(60);
@@ -25,25 +26,33 @@ pub enum BodyError {
     TooLarge,
     /// The pod's byte budget is used up.
     NoMemory,
+    /// More than the pod's whole byte budget, which has this many bytes.
+    OverMemory(u64),
     /// The client sent nothing for 60 s.
     Stalled,
     /// The client went away or broke the framing.
     Broken,
 }
 
-/// Reads a whole body of at most `limit` bytes. The charge holds its share of the budget for as long as it lives.
-pub async fn collect(
-    mut body: Incoming,
-    limit: u64,
-    budget: &Budget,
-    deadline: &Deadline,
-) -> Result<(Bytes, Charge), BodyError> {
-    if body.size_hint().lower() > limit {
+impl From<Exhausted> for BodyError {
+    fn from(exhausted: Exhausted) -> Self {
+        match exhausted {
+            Exhausted::Busy { .. } => Self::NoMemory,
+            Exhausted::TooLarge { total, .. } => Self::OverMemory(total),
+        }
+    }
+}
+
+/// Reads a whole body of at most `limit` bytes. It holds its share of the budget until the last of its slices is dropped.
+pub async fn collect(mut body: Incoming, limit: u64, budget: &Budget, deadline: &Deadline) -> Result<Bytes, BodyError> {
+    let declared = body.size_hint();
+    if declared.lower() > limit {
         return Err(BodyError::TooLarge);
     }
+    let declared = declared.exact().and_then(|length| usize::try_from(length).ok());
     let mut charge = budget.open();
     let mut whole = Bytes::new();
-    let mut parts: Option<BytesMut> = None;
+    let mut parts: Option<Vec<u8>> = None;
     loop {
         deadline.extend(BODY_STALL);
         let frame = tokio::select! {
@@ -53,7 +62,7 @@ pub async fn collect(
         };
         let Some(frame) = frame else { break };
         let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
-        let length = parts.as_ref().map_or(whole.len(), BytesMut::len) + data.len();
+        let length = parts.as_ref().map_or(whole.len(), Vec::len) + data.len();
         if length as u64 > limit {
             return Err(BodyError::TooLarge);
         }
@@ -63,34 +72,56 @@ pub async fn collect(
         } else if whole.is_empty() {
             whole = data;
         } else {
-            let mut buffer = BytesMut::with_capacity((whole.len() + data.len()).next_power_of_two());
+            let mut buffer = Vec::new();
+            // As large as it will be, so that it is never copied again: pages that nothing was written to take no memory.
+            let size = declared.unwrap_or_else(|| length.next_power_of_two());
+            buffer.try_reserve_exact(size).map_err(|_| BodyError::NoMemory)?;
             buffer.extend_from_slice(&whole);
             buffer.extend_from_slice(&data);
             whole = Bytes::new();
             parts = Some(buffer);
         }
-        // What is taken counts, not what is filled: a buffer that grows doubles.
-        let held = parts.as_ref().map_or(whole.len(), BytesMut::capacity) as u64;
-        let more = held.saturating_sub(charge.bytes());
+        let held = match &parts {
+            // A buffer that grows doubles, and what was written before is in all of it.
+            Some(parts) if declared.is_none() => parts.capacity(),
+            _ => length,
+        };
+        let more = (held as u64).saturating_sub(charge.bytes());
         if more > 0 && !charge.try_grow(more) {
-            charge.grow(more, BUDGET_WAIT).await.map_err(|_| BodyError::NoMemory)?;
+            charge.grow(more, BUDGET_WAIT).await?;
         }
     }
-    Ok((parts.map_or(whole, BytesMut::freeze), charge))
+    let bytes = parts.map_or(whole, Bytes::from);
+    Ok(if bytes.is_empty() { bytes } else { Bytes::from_owner(Charged { bytes, _charge: charge }) })
+}
+
+/// Bytes with their share of the budget.
+struct Charged {
+    bytes: Bytes,
+    _charge: Charge,
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// What watches over a body that is streamed onward.
 pub struct UploadWatch {
     /// Where a fault is noted for the exchange to find.
-    pub fault: Rc<Cell<Option<StreamFault>>>,
+    pub fault: UploadFault,
     /// Ends a body whose client stopped sending; looked at only while the client is waited for.
     pub stall: Deadline,
 }
 
+/// The fault of a body that is streamed onward, once there is one.
+pub type UploadFault = Rc<Cell<Option<StreamFault>>>;
+
 /// The body that goes to the vendor.
 pub enum OnwardBody {
-    /// Collected, or none.
-    Whole(Option<Bytes>),
+    /// In memory, or none: its parts, the last one first.
+    Whole(SmallVec<[Bytes; 1]>),
     /// As it comes from the client.
     Stream {
         /// The client's body.
@@ -114,9 +145,10 @@ pub enum StreamFault {
 }
 
 impl OnwardBody {
-    /// A collected body.
-    pub fn whole(bytes: Bytes) -> Self {
-        Self::Whole((!bytes.is_empty()).then_some(bytes))
+    /// A body in memory, of parts that are not empty.
+    pub fn whole(mut parts: SmallVec<[Bytes; 1]>) -> Self {
+        parts.reverse();
+        Self::Whole(parts)
     }
 
     /// A body that is passed on as it comes.
@@ -132,7 +164,7 @@ impl Body for OnwardBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
         match self.get_mut() {
-            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Whole(parts) => Poll::Ready(parts.pop().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Stream { body, left, watch: UploadWatch { fault, stall } } => {
                 let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
                     ready!(stall.poll_expired(cx));
@@ -160,14 +192,14 @@ impl Body for OnwardBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Whole(bytes) => bytes.is_none(),
+            Self::Whole(parts) => parts.is_empty(),
             Self::Stream { body, .. } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Whole(parts) => SizeHint::with_exact(parts.iter().map(|part| part.len() as u64).sum()),
             Self::Stream { body, .. } => body.size_hint(),
         }
     }

@@ -1,16 +1,16 @@
 //! Admit: the gateway's own pages, and what no later phase could serve.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode};
 use hyper::body::{Body, Incoming};
 
 use super::Inbound;
+use crate::admin::HEALTH;
 use crate::front::error::{Fault, GatewayError};
 use crate::front::route::NoRoute;
 use crate::server::Shard;
 use crate::server::drain::Stage;
+use crate::server::shard::LocalSnapshot;
 use crate::snapshot::Snapshot;
 
 /// A page of the gateway's own.
@@ -35,7 +35,7 @@ pub async fn own_page(shard: &Shard, method: &Method, path: &str) -> Option<OwnP
         "/health" => Some(OwnPage {
             status: StatusCode::OK,
             content_type: HeaderValue::from_static("application/json"),
-            body: Bytes::from_static(br#"{"status":"ok","components":{}}"#),
+            body: Bytes::from_static(HEALTH.as_bytes()),
             path: "/health",
         }),
         "/metrics" => {
@@ -65,20 +65,24 @@ pub fn no_route(no_route: NoRoute, path: &str) -> GatewayError {
     }
 }
 
-/// Lets a request in, with the configuration it will see to its end.
-pub fn admit(shard: &Shard, inbound: &Inbound<'_>, body: &Incoming) -> Result<Arc<Snapshot>, GatewayError> {
+/// The configuration that a request will see to its end.
+pub fn configuration(shard: &Shard) -> Result<LocalSnapshot, GatewayError> {
     if shard.shared.drain.stage() == Stage::Cutoff {
         return Err(GatewayError::new(
             Fault::ShuttingDown,
             "this gateway pod is shutting down: send the request again",
         ));
     }
-    let Some(snapshot) = shard.snapshot() else {
-        return Err(GatewayError::new(
+    shard.snapshot().ok_or_else(|| {
+        GatewayError::new(
             Fault::NotReady,
             "this gateway pod has not loaded its configuration yet: send the request again",
-        ));
-    };
+        )
+    })
+}
+
+/// Lets a request in.
+pub fn admit(inbound: &Inbound<'_>, body: &Incoming, snapshot: &Snapshot) -> Result<(), GatewayError> {
     if inbound.head.get("upgrade").is_some_and(|value| value.eq_ignore_ascii_case(b"websocket")) {
         return Err(GatewayError::new(
             Fault::UpgradeNotServed,
@@ -86,9 +90,9 @@ pub fn admit(shard: &Shard, inbound: &Inbound<'_>, body: &Incoming) -> Result<Ar
         ));
     }
     if body.size_hint().lower() > snapshot.max_request_body() {
-        return Err(too_large(&snapshot));
+        return Err(too_large(snapshot));
     }
-    Ok(snapshot)
+    Ok(())
 }
 
 /// The answer to a body over the limit.

@@ -1,16 +1,14 @@
 //! Attempt: one call of the provider, on a kept or a new connection, within its time limits.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::uri::PathAndQuery;
-use http::{Method, StatusCode, Uri, header};
-use hyper::body::Incoming;
+use http::{HeaderValue, Method, StatusCode, Uri, header};
+use hyper::body::{Body, Incoming};
 use hyper::{Request, Response};
 
 use super::Inbound;
@@ -20,10 +18,10 @@ use super::decode::{Plan, RequestBody};
 use super::record::Ledger;
 use crate::deadline::Deadline;
 use crate::front::error::{Fault, GatewayError};
-use crate::http::{OnwardBody, StreamFault, UploadWatch, without_key};
-use crate::memory::Charge;
+use crate::http::{OnwardBody, StreamFault, UploadFault, UploadWatch, without_key};
 use crate::server::Shard;
 use crate::server::drain::Stage;
+use crate::server::shard::LocalSnapshot;
 use crate::snapshot::{Snapshot, Upstream};
 use crate::upstream::connect::{ConnectClass, ConnectError};
 use crate::upstream::pool::{Lease, SendError};
@@ -46,7 +44,7 @@ pub struct Answer {
     /// How the request was carried out.
     pub plan: Plan,
     /// The configuration it was carried out under.
-    pub snapshot: Arc<Snapshot>,
+    pub snapshot: LocalSnapshot,
 }
 
 /// Calls the provider.
@@ -54,22 +52,18 @@ pub async fn attempt(
     shard: &Rc<Shard>,
     inbound: Inbound<'_>,
     body: RequestBody,
-    plan: Plan,
-    snapshot: Arc<Snapshot>,
+    mut plan: Plan,
+    snapshot: LocalSnapshot,
     deadline: Deadline,
     ledger: &mut Ledger,
 ) -> Result<Answer, GatewayError> {
     let upstream = &snapshot.upstreams[plan.upstream];
-    let fault = Rc::new(Cell::new(None));
-    let watch = UploadWatch { fault: fault.clone(), stall: shard.deadlines.idle() };
-    // Charged until the answer's head is there: by then the body is gone, and the answer may be a stream of minutes.
-    let (request, _charge) = outbound(inbound, body, &plan, upstream, &snapshot, watch, ledger.method())?;
-    ledger.key(plan.key.as_ref().map(|(name, ..)| name.clone()));
+    let (request, upload) = outbound(shard, inbound, body, &mut plan, &snapshot, ledger.method())?;
+    ledger.key(plan.key);
     let network = &upstream.network;
     let whole = Duration::from_millis(network.request_timeout_ms);
     let first_byte = Duration::from_millis(network.first_byte_timeout_ms);
-    let streamed_up = matches!(request.body(), OnwardBody::Stream { .. });
-    let wait = match (plan.stream, streamed_up) {
+    let wait = match (plan.stream, upload.is_some()) {
         (true, _) => first_byte,
         (false, true) => whole,
         (false, false) => first_byte.min(whole),
@@ -79,7 +73,9 @@ pub async fn attempt(
     let exchange = exchange(shard, upstream, request);
     let (response, lease) = match race(shard, &deadline, exchange).await {
         Raced::Done(Ok(done)) => done,
-        Raced::Done(Err(failure)) => return Err(failure.into_error(upstream, &snapshot, fault.get())),
+        Raced::Done(Err(failure)) => {
+            return Err(failure.into_error(upstream, &snapshot, upload.and_then(|fault| fault.get())));
+        }
         Raced::Late => {
             return Err(GatewayError::new(
                 Fault::UpstreamTimeout,
@@ -93,17 +89,11 @@ pub async fn attempt(
             ));
         }
     };
-    let status = response.status();
-    if plan.arm == Arm::Bifrost && matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+    if let Some(key) = plan.key
+        && is_verdict_on_the_key(response.status())
+    {
         ledger.upstream_answered();
-        let key = plan.key.as_ref().map_or("", |(name, ..)| name);
-        tracing::warn!(provider = &*upstream.name, key, status = status.as_u16(), "the provider refused a pool key");
-        let message = format!(
-            "provider {:?} refused the gateway's key {key:?} with status {}: the key must be replaced",
-            &*upstream.name,
-            status.as_u16()
-        );
-        return Err(GatewayError::new(Fault::CredentialsRejected, message));
+        return Err(rejected(shard, upstream, &upstream.keys[key].name, &response));
     }
     let stream_idle = Duration::from_millis(network.stream_idle_timeout_ms);
     // A streaming request may have waited longer than a plain call may take; an answer that is no stream has its own time then.
@@ -111,32 +101,64 @@ pub async fn attempt(
     Ok(Answer { response, lease, deadline, due, stream_idle, plan, snapshot })
 }
 
-/// Builds the request to the vendor.
+/// Whether a status says something of the pool's key, which is no affair of the caller's.
+fn is_verdict_on_the_key(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::PAYMENT_REQUIRED | StatusCode::FORBIDDEN)
+}
+
+/// What the caller is told in place of the vendor's text, which may show of the key or its account.
+fn rejected(shard: &Shard, upstream: &Upstream, key: &str, response: &Response<Incoming>) -> GatewayError {
+    let (provider, status) = (&*upstream.name, response.status().as_u16());
+    if shard.may_complain() {
+        tracing::warn!(provider, key, status, "the provider refused a pool key");
+    }
+    let id = ["x-request-id", "request-id"].into_iter().find_map(|name| response.headers().get(name)?.to_str().ok());
+    let id = id.map(|id| format!(" (its request id: {})", &id[..id.floor_char_boundary(100)])).unwrap_or_default();
+    let message = format!(
+        "provider {provider:?} refused the gateway's key {key:?} with status {status}{id}: the key must be mended or replaced"
+    );
+    GatewayError::new(Fault::CredentialsRejected, message)
+}
+
+/// Builds the request to the vendor. With a body that is streamed comes where its fault will be noted.
 fn outbound(
+    shard: &Shard,
     inbound: Inbound<'_>,
     body: RequestBody,
-    plan: &Plan,
-    upstream: &Upstream,
+    plan: &mut Plan,
     snapshot: &Snapshot,
-    watch: UploadWatch,
     method: Method,
-) -> Result<(Request<OnwardBody>, Option<Charge>), GatewayError> {
+) -> Result<(Request<OnwardBody>, Option<UploadFault>), GatewayError> {
     let Inbound { route, query, mut head } = inbound;
+    let upstream = &snapshot.upstreams[plan.upstream];
     let uri = uri(upstream, route.rest, query, plan.arm)?;
     head.towards_vendor(plan.arm, upstream.vendor);
     head.set(header::HOST, upstream.endpoint.authority.clone());
-    if let Some((_, name, value)) = &plan.key {
+    if let Some(key) = plan.key {
+        let (name, value) = &upstream.keys[key].header;
         head.set(name.clone(), value.clone());
     }
-    let (body, charge) = match body {
-        RequestBody::Whole(bytes, charge) => (OnwardBody::whole(plan.rewritten.clone().unwrap_or(bytes)), Some(charge)),
-        RequestBody::Stream(body) => (OnwardBody::stream(body, snapshot.max_request_body(), watch), None),
+    let mut upload = None;
+    let body = match body {
+        RequestBody::Whole(bytes) => OnwardBody::whole(plan.rewritten.take().unwrap_or_else(|| {
+            let parts = Some(bytes).filter(|bytes| !bytes.is_empty());
+            parts.into_iter().collect()
+        })),
+        RequestBody::Stream(body) => {
+            let watch =
+                UploadWatch { fault: upload.insert(UploadFault::default()).clone(), stall: shard.deadlines.idle() };
+            OnwardBody::stream(body, snapshot.max_request_body(), watch)
+        }
     };
+    // The length of nothing is said where a method has a body as a rule: some servers insist.
+    if body.is_end_stream() && matches!(method, Method::POST | Method::PUT | Method::PATCH) {
+        head.set(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
     let mut request = Request::new(body);
     *request.method_mut() = method;
     *request.uri_mut() = uri;
     *request.headers_mut() = head.into_map();
-    Ok((request, charge))
+    Ok((request, upload))
 }
 
 /// The vendor's path: its version in front, the query as it came. On the bifrost arm a credential in it stays here.

@@ -78,13 +78,28 @@ pub struct Choice<'m> {
     pub renamed: bool,
 }
 
+/// A request for which nothing can be chosen.
+#[derive(Debug)]
+pub struct Refusal {
+    /// What the caller is told.
+    pub error: GatewayError,
+    /// The reason, where it is one of the split's.
+    pub reason: Option<Reason>,
+}
+
+impl From<GatewayError> for Refusal {
+    fn from(error: GatewayError) -> Self {
+        Self { error, reason: None }
+    }
+}
+
 /// What is known of the caller apart from the body.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Caller<'h> {
     /// Its own credential.
     pub credential: Option<&'h str>,
     /// The value of the header that the stickiness looks at.
-    pub sticky_header: Option<&'h str>,
+    pub sticky_header: Option<&'h [u8]>,
 }
 
 impl<'h> Caller<'h> {
@@ -97,7 +112,7 @@ impl<'h> Caller<'h> {
         };
         Self {
             credential: credential(head, query),
-            sticky_header: header.and_then(|name| head.text(name)).filter(|value| !value.is_empty()),
+            sticky_header: header.and_then(|name| head.get(name)).filter(|value| !value.is_empty()),
         }
     }
 }
@@ -116,18 +131,24 @@ pub fn choose<'m>(
     peek: Option<&'m Peek<'_>>,
     snapshot: &Snapshot,
     chance: u64,
-) -> Result<Choice<'m>, GatewayError> {
+) -> Result<Choice<'m>, Refusal> {
     let own = snapshot.own_provider(route.front);
     let model = peek.and_then(Peek::model);
     if let Some((upstream, rest)) = model.and_then(|model| snapshot.split_model(model)) {
-        let reason = if own == OwnProvider::One(upstream) { Reason::ProviderPrefix } else { Reason::OtherProvider };
+        let reason = match own {
+            OwnProvider::One(own) if own == upstream => Reason::ProviderPrefix,
+            OwnProvider::Ambiguous => Reason::AmbiguousProvider,
+            OwnProvider::One(_) | OwnProvider::Missing => Reason::OtherProvider,
+        };
         same_format(route, snapshot, upstream)?;
         return Ok(Choice { arm: Arm::Bifrost, reason, upstream, model: Some(rest), renamed: true });
     }
     let upstream = match own {
         OwnProvider::One(upstream) => upstream,
-        OwnProvider::Ambiguous => return Err(ambiguous(route, snapshot)),
-        OwnProvider::Missing => return Err(missing(route, snapshot)),
+        OwnProvider::Ambiguous => {
+            return Err(Refusal { error: ambiguous(route, snapshot), reason: Some(Reason::AmbiguousProvider) });
+        }
+        OwnProvider::Missing => return Err(missing(route, snapshot).into()),
     };
     let choice = |arm, reason| Choice { arm, reason, upstream, model, renamed: false };
     if route.kind == Kind::Account {
@@ -139,7 +160,8 @@ pub fn choose<'m>(
                     "{} belongs to an account at {}: send your own credential; the gateway's keys are not used for it",
                     route.rest, snapshot.upstreams[upstream].name
                 ),
-            )),
+            )
+            .into()),
         };
     }
     let reason = match caller.credential {
@@ -167,9 +189,8 @@ fn split(
         return (Arm::Bifrost, Reason::DropIn);
     }
     let sticky = sticky_key(caller, peek, table);
-    let may_be_stored = route.kind == Kind::Json(Endpoint::Responses)
-        && peek.is_none_or(|peek| peek.store.as_ref().is_none_or(|store| store.value));
-    if may_be_stored && sticky.is_none() && table.percent < 100 {
+    let holds_state = route.kind == Kind::Json(Endpoint::Responses) && peek.is_none_or(Peek::holds_vendor_state);
+    if holds_state && sticky.is_none() && table.percent < 100 {
         return (Arm::Baseline, Reason::VendorState);
     }
     let bucket = match sticky {
@@ -181,13 +202,13 @@ fn split(
 }
 
 /// What holds this request's user on an arm.
-fn sticky_key<'a>(caller: Caller<'a>, peek: Option<&'a Peek<'_>>, table: &TrafficTable) -> Option<&'a str> {
-    let user = || peek.and_then(Peek::end_user).filter(|user| !user.is_empty());
+fn sticky_key<'a>(caller: Caller<'a>, peek: Option<&'a Peek<'_>>, table: &TrafficTable) -> Option<&'a [u8]> {
+    let user = || peek.and_then(Peek::end_user).map(str::as_bytes);
     match table.sticky_key {
         StickyKey::Auto => caller.sticky_header.or_else(user),
         StickyKey::Header { .. } => caller.sticky_header,
         StickyKey::Body => user(),
-        StickyKey::Credential => caller.credential,
+        StickyKey::Credential => caller.credential.map(str::as_bytes),
         StickyKey::None => None,
     }
 }
@@ -215,12 +236,17 @@ fn same_format(route: &Route<'_>, snapshot: &Snapshot, upstream: usize) -> Resul
 }
 
 fn ambiguous(route: &Route<'_>, snapshot: &Snapshot) -> GatewayError {
+    let front = route.front.name();
     let names: Vec<_> = snapshot.upstreams.iter().filter(|u| u.vendor.front == route.front).map(|u| &*u.name).collect();
     let first = names.first().copied().unwrap_or_default();
+    let way_out = match route.kind {
+        Kind::Json(_) => format!("name one in the model, such as \"{first}/MODEL\", or call one of them {front:?}"),
+        Kind::Models | Kind::Raw | Kind::Account => format!("this path goes to the one that is called {front:?}"),
+    };
     GatewayError::new(
         Fault::AmbiguousProvider,
         format!(
-            "several providers speak the {} format ({}): name one in the model, such as \"{first}/MODEL\"",
+            "several providers speak the {} format ({}), and none is called {front:?}: {way_out}",
             route.front.provider_type().as_str(),
             names.join(", "),
         ),
@@ -273,7 +299,7 @@ mod tests {
         let caller = Caller { credential, sticky_header: None };
         choose(&route(&Method::POST, path).unwrap(), caller, Some(&peek), &snapshot, chance)
             .map(|c| (c.arm, c.reason, c.upstream))
-            .map_err(|e| e.fault)
+            .map_err(|refusal| refusal.error.fault)
     }
 
     const CHAT: &str = "/openai/v1/chat/completions";
@@ -305,6 +331,25 @@ mod tests {
     }
 
     #[test]
+    fn of_several_providers_none_is_baseline() {
+        let provider = r#"{"keys":[{"value":"sk-1"}],"network_config":{"base_url":"http://127.0.0.1:1"},
+            "custom_provider_config":{"base_provider_type":"openai"}}"#;
+        let snapshot = snapshot(&format!(
+            r#"{{"providers":{{"eu":{provider},"us":{provider}}},"migration":{{"canaryPercent":0}}}}"#
+        ));
+        let caller = Caller { credential: Some("k"), sticky_header: None };
+        let decide = |body: &str| {
+            let peek = peek(body.as_bytes()).unwrap();
+            let route = route(&Method::POST, CHAT).unwrap();
+            choose(&route, caller, Some(&peek), &snapshot, 0).map(|choice| (choice.arm, choice.reason))
+        };
+        assert_eq!(decide(r#"{"model":"eu/m"}"#).unwrap(), (Arm::Bifrost, Reason::AmbiguousProvider));
+        let refused = decide(r#"{"model":"m"}"#).unwrap_err();
+        assert_eq!((refused.error.fault, refused.reason), (Fault::AmbiguousProvider, Some(Reason::AmbiguousProvider)));
+        assert!(refused.error.message.contains("\"eu/MODEL\""), "{}", refused.error.message);
+    }
+
+    #[test]
     fn another_format_is_named_and_not_served() {
         assert_eq!(decide(0, CHAT, Some("k"), r#"{"model":"anthropic/claude"}"#, 0), Err(Fault::FormatNotServed));
     }
@@ -317,6 +362,14 @@ mod tests {
             (Arm::Baseline, Reason::VendorState, 2)
         );
         assert_eq!(decide(99, path, Some("k"), r#"{"model":"m","store":false}"#, 0).unwrap().0, Arm::Bifrost);
+        for state in [
+            r#""previous_response_id":"resp_1""#,
+            r#""include":["reasoning.encrypted_content"]"#,
+            r#""input":[{"type":"reasoning","encrypted_content":"gAAA"}]"#,
+        ] {
+            let body = format!(r#"{{"model":"m","store":false,{state}}}"#);
+            assert_eq!(decide(99, path, Some("k"), &body, 0).unwrap().1, Reason::VendorState, "{state}");
+        }
         assert_eq!(decide(100, path, Some("k"), r#"{"model":"m"}"#, 0).unwrap().0, Arm::Bifrost);
     }
 

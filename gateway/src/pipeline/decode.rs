@@ -1,9 +1,9 @@
 //! Decode: the request's body in memory or as a stream, what is in it, and the body that goes to the vendor.
 
-use bifrost_wire::{Peek, PeekError, Splice, StreamFormat};
+use bifrost_wire::{Part, Peek, PeekError, Splice, StreamFormat};
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
 use hyper::body::{Body, Incoming};
+use smallvec::SmallVec;
 
 use super::Inbound;
 use super::admit::too_large;
@@ -12,14 +12,16 @@ use crate::deadline::Deadline;
 use crate::front::error::{Fault, GatewayError};
 use crate::front::route::{Endpoint, Kind};
 use crate::http::{BodyError, collect};
-use crate::memory::Charge;
 use crate::server::Shard;
 use crate::snapshot::{NoKey, Snapshot, Upstream};
 
+/// A larger body is peeked at on another thread: on this one it would hold up all others for more than a millisecond.
+const LARGE: usize = 1 << 20;
+
 /// A request's body.
 pub enum RequestBody {
-    /// In memory, with its share of the byte budget.
-    Whole(Bytes, Charge),
+    /// In memory.
+    Whole(Bytes),
     /// Not read yet.
     Stream(Incoming),
 }
@@ -30,10 +32,10 @@ pub struct Plan {
     pub upstream: usize,
     /// The arm.
     pub arm: Arm,
-    /// The pool's key: its name, and the header that carries it.
-    pub key: Option<(std::sync::Arc<str>, HeaderName, HeaderValue)>,
-    /// The body where it is not the client's own bytes.
-    pub rewritten: Option<Bytes>,
+    /// Index of the pool's key among the provider's.
+    pub key: Option<usize>,
+    /// The parts of the body where it is not the client's own.
+    pub rewritten: Option<SmallVec<[Bytes; 1]>>,
     /// Whether the usage chunk was asked for by the gateway, and so must not reach the client.
     pub drop_usage_chunk: bool,
     /// Whether the client asked for a stream.
@@ -46,16 +48,21 @@ impl RequestBody {
     /// How many bytes are in memory.
     pub fn bytes_in_memory(&self) -> usize {
         match self {
-            Self::Whole(bytes, _) => bytes.len(),
+            Self::Whole(bytes) => bytes.len(),
             Self::Stream(_) => 0,
         }
     }
 
     /// What is in it, if it is in memory.
-    pub fn peek(&self) -> Option<Result<Peek<'_>, PeekError>> {
+    pub async fn peek(&self) -> Option<Result<Peek<'_>, PeekError>> {
         match self {
-            Self::Whole(bytes, _) if !bytes.is_empty() => Some(bifrost_wire::peek(bytes)),
-            Self::Whole(..) => Some(Err(PeekError::Empty)),
+            Self::Whole(bytes) if bytes.len() > LARGE => {
+                let bytes = bytes.clone();
+                let peeked = tokio::task::spawn_blocking(move || bifrost_wire::peek(&bytes).map(Peek::into_owned));
+                Some(peeked.await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic())))
+            }
+            Self::Whole(bytes) if !bytes.is_empty() => Some(bifrost_wire::peek(bytes)),
+            Self::Whole(_) => Some(Err(PeekError::Empty)),
             Self::Stream(_) => None,
         }
     }
@@ -74,8 +81,14 @@ pub async fn read(
         return Ok(RequestBody::Stream(body));
     }
     match collect(body, snapshot.max_request_body(), &shard.shared.budget, deadline).await {
-        Ok((bytes, charge)) => Ok(RequestBody::Whole(bytes, charge)),
+        Ok(bytes) => Ok(RequestBody::Whole(bytes)),
         Err(BodyError::TooLarge) => Err(too_large(snapshot)),
+        Err(BodyError::OverMemory(total)) => Err(GatewayError::new(
+            Fault::BodyTooLarge,
+            format!(
+                "the request's body is larger than the {total} bytes that this gateway pod may hold of all bodies: give it a higher memory limit"
+            ),
+        )),
         Err(BodyError::NoMemory) => Err(GatewayError::new(
             Fault::Overloaded,
             "this gateway pod holds as many request bytes as it may: send the request again in a second",
@@ -122,9 +135,8 @@ pub fn plan(
         (_, Some(model)) => upstream.choose_key(Some(model), chance),
         (_, None) => upstream.choose_unrestricted_key(chance),
     };
-    let key = key.map_err(|no_key| key_fault(no_key, choice.model, upstream, snapshot))?;
-    plan.key = Some((key.name.clone(), key.header.0.clone(), key.header.1.clone()));
-    if let (RequestBody::Whole(bytes, _), Some(peek)) = (body, peek) {
+    plan.key = Some(key.map_err(|no_key| key_fault(no_key, choice.model, upstream, snapshot))?);
+    if let (RequestBody::Whole(bytes), Some(peek)) = (body, peek) {
         rewrite(&mut plan, bytes, peek, choice, upstream);
     }
     Ok(plan)
@@ -135,18 +147,24 @@ fn rewrite(plan: &mut Plan, bytes: &Bytes, peek: &Peek<'_>, choice: &Choice<'_>,
         && upstream.vendor.stream_usage_on_request
         && plan.format == Some(StreamFormat::OpenAiChat)
         && !peek.asks_for_usage();
-    if !choice.renamed && !asks_for_usage {
-        return;
-    }
     let mut splice = Splice::new(bytes);
+    // The gateway's own member: a vendor would refuse it.
+    if let Some(fallbacks) = &peek.fallbacks {
+        splice.remove(&fallbacks.span);
+    }
     if choice.renamed
         && let Some(model) = choice.model
     {
         splice.rename_model(peek, model);
     }
     plan.drop_usage_chunk = asks_for_usage && splice.request_usage(peek);
+    // Most bodies go on as they are.
     if !splice.is_unchanged() {
-        plan.rewritten = Some(splice.to_vec().into());
+        let bytes = |part| match part {
+            Part::Kept(range) => bytes.slice(range),
+            Part::New(new) => Bytes::copy_from_slice(new),
+        };
+        plan.rewritten = Some(splice.parts().into_iter().map(bytes).collect());
     }
 }
 

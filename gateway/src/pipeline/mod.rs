@@ -15,7 +15,6 @@ pub mod record;
 pub mod respond;
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use hyper::body::{Body, Incoming};
 use hyper::{Request, Response};
@@ -25,7 +24,6 @@ use crate::front::route::{Route, route};
 use crate::http::Head;
 use crate::server::Shard;
 use crate::server::connection::ConnectionState;
-use crate::snapshot::Snapshot;
 pub use choose::{Arm, Reason};
 use record::Ledger;
 use respond::{AnswerBody, Answering};
@@ -74,11 +72,13 @@ async fn serve(
     body: Incoming,
     ledger: &mut Ledger,
 ) -> Result<attempt::Answer, GatewayError> {
-    let snapshot: Arc<Snapshot> = admit::admit(shard, &inbound, &body)?;
+    let snapshot = admit::configuration(shard)?;
+    ledger.admitted(&snapshot);
+    admit::admit(&inbound, &body, &snapshot)?;
     let deadline = shard.deadlines.idle();
     let body = decode::read(shard, &inbound, body, &snapshot, &deadline).await?;
-    ledger.received(body.bytes_in_memory());
-    let peeked = body.peek();
+    ledger.received(&body, inbound.head.content_length());
+    let peeked = body.peek().await;
     let caller = choose::Caller::of(&inbound.head, inbound.query, snapshot.traffic());
     let choice = choose::choose(
         &inbound.route,
@@ -86,8 +86,12 @@ async fn serve(
         peeked.as_ref().and_then(|p| p.as_ref().ok()),
         &snapshot,
         fastrand::u64(..),
-    )?;
-    ledger.chose(&choice, &snapshot);
+    )
+    .map_err(|refusal| {
+        ledger.refused(refusal.reason);
+        refusal.error
+    })?;
+    ledger.chose(&choice);
     let plan = decode::plan(&inbound, &choice, &body, peeked.as_ref(), &snapshot)?;
-    attempt::attempt(shard, inbound, body, plan, snapshot.clone(), deadline, ledger).await
+    attempt::attempt(shard, inbound, body, plan, snapshot, deadline, ledger).await
 }

@@ -1,21 +1,23 @@
 //! Record: what is known of a request is gathered as it goes and counted once, when the ledger is dropped, however it ended.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bifrost_config::catalog::Front;
-use bifrost_wire::Usage;
+use bifrost_wire::{Seen, Usage};
 use http::{Method, StatusCode};
 
 use super::choose::{Arm, Choice, Reason};
+use super::decode::RequestBody;
 use crate::front::error::Fault;
 use crate::front::route::{Endpoint, Kind, Route};
 use crate::server::Shard;
-use crate::server::shard::OpenRequest;
-use crate::snapshot::Snapshot;
-use crate::telemetry::Outcome;
+use crate::server::shard::{LocalSnapshot, OpenRequest};
+use crate::snapshot::Upstream;
+use crate::telemetry::{Gaps, Outcome};
 
+/// Code in metrics of a stream in which the provider reported an error.
+const ERROR_EVENT: &str = "upstream_error_event";
 /// Bytes kept of a model's name.
 const MODEL_KEPT: usize = 160;
 
@@ -28,16 +30,19 @@ pub struct Ledger {
     front: Option<Front>,
     kind: Option<Kind>,
     path: &'static str,
-    snapshot: Option<Arc<Snapshot>>,
-    upstream: usize,
+    snapshot: Option<LocalSnapshot>,
+    upstream: Option<usize>,
     model: Box<str>,
-    arm: Arm,
+    arm: Option<Arm>,
     reason: Option<Reason>,
-    key: Option<Arc<str>>,
+    key: Option<usize>,
     unread_body: bool,
     received: Instant,
     sent: Option<Instant>,
     first_output: Option<Duration>,
+    last_chunk: Option<Instant>,
+    gaps: Option<Box<Gaps>>,
+    error_event: bool,
     answered: bool,
     status: Option<StatusCode>,
     fault: Option<Fault>,
@@ -61,15 +66,18 @@ impl Ledger {
             kind: None,
             path: "other",
             snapshot: None,
-            upstream: 0,
+            upstream: None,
             model: "".into(),
-            arm: Arm::Bifrost,
+            arm: None,
             reason: None,
             key: None,
             unread_body: false,
             received: now,
             sent: None,
             first_output: None,
+            last_chunk: None,
+            gaps: None,
+            error_event: false,
             answered: false,
             status: None,
             fault: None,
@@ -113,27 +121,42 @@ impl Ledger {
         self.unread_body
     }
 
-    /// Its body was read.
-    pub fn received(&mut self, bytes: usize) {
+    /// It is served under this configuration.
+    pub fn admitted(&mut self, snapshot: &LocalSnapshot) {
+        self.snapshot = Some(snapshot.clone());
+    }
+
+    /// Its body was read, or is to be streamed with this declared length.
+    pub fn received(&mut self, body: &RequestBody, declared: Option<u64>) {
+        let bytes = body.bytes_in_memory() as u64;
         self.unread_body &= bytes == 0;
-        self.request_bytes = bytes as u64;
+        self.request_bytes = if bytes == 0 { declared.unwrap_or(0) } else { bytes };
         self.received = Instant::now();
     }
 
     /// Provider and arm were chosen.
-    pub fn chose(&mut self, choice: &Choice<'_>, snapshot: &Arc<Snapshot>) {
-        self.snapshot = Some(snapshot.clone());
-        self.upstream = choice.upstream;
+    pub fn chose(&mut self, choice: &Choice<'_>) {
+        self.upstream = Some(choice.upstream);
         // As much as tells that it is too long for a label: a caller may send a name of megabytes.
         let model = choice.model.unwrap_or_default();
         self.model = model[..model.floor_char_boundary(MODEL_KEPT)].into();
-        self.arm = choice.arm;
+        self.arm = Some(choice.arm);
         self.reason = Some(choice.reason);
     }
 
-    /// Arm and reason, once chosen.
-    pub fn arm(&self) -> Option<(Arm, Reason)> {
-        self.reason.map(|reason| (self.arm, reason))
+    /// No arm can be chosen, for this reason.
+    pub fn refused(&mut self, reason: Option<Reason>) {
+        self.reason = reason;
+    }
+
+    /// The arm, once chosen, and the reason.
+    pub fn arm(&self) -> (Option<Arm>, Option<Reason>) {
+        (self.arm, self.reason)
+    }
+
+    /// The provider, once chosen.
+    pub fn provider(&self) -> Option<&Upstream> {
+        self.snapshot.as_ref().zip(self.upstream).map(|(snapshot, upstream)| &snapshot.upstreams[upstream])
     }
 
     /// The revision of the configuration in use, once known.
@@ -142,8 +165,8 @@ impl Ledger {
     }
 
     /// A key of the pool was chosen.
-    pub fn key(&mut self, name: Option<Arc<str>>) {
-        self.key = name;
+    pub fn key(&mut self, key: Option<usize>) {
+        self.key = key;
     }
 
     /// The provider is called now.
@@ -169,15 +192,20 @@ impl Ledger {
         self.fault = Some(fault);
     }
 
-    /// Bytes went to the client.
+    /// Bytes go to the client.
     pub fn sent_bytes(&mut self, bytes: usize) {
         self.response_bytes += bytes as u64;
     }
 
-    /// The first event with output came.
-    pub fn output(&mut self) {
-        if self.first_output.is_none() {
-            self.first_output = Some(self.received.elapsed());
+    /// Events of a stream came.
+    pub fn events(&mut self, seen: Seen, now: Instant) {
+        self.error_event |= seen.error;
+        match self.last_chunk.replace(now) {
+            Some(before) if self.first_output.is_some() => self.gaps.get_or_insert_default().observe(now - before),
+            _ => {}
+        }
+        if seen.output && self.first_output.is_none() {
+            self.first_output = Some(now - self.received);
         }
     }
 
@@ -208,8 +236,8 @@ impl Ledger {
 impl Drop for Ledger {
     fn drop(&mut self) {
         let now = Instant::now();
-        let upstream = self.snapshot.as_ref().map(|snapshot| &snapshot.upstreams[self.upstream]);
-        let answered = self.answered;
+        let upstream = self.provider();
+        let key = upstream.zip(self.key).map(|(upstream, key)| &*upstream.keys[key].name);
         self.shard.recorder.record(&Outcome {
             front: self.front.map_or("", Front::name),
             endpoint: self.endpoint(),
@@ -222,12 +250,14 @@ impl Drop for Ledger {
             eligible: self.reason.is_some_and(Reason::is_eligible),
             epoch: self.snapshot.as_ref().map_or(0, |snapshot| snapshot.traffic().epoch),
             status: self.status.map_or(0, |status| status.as_u16()),
-            error_code: self.fault.map(Fault::code),
-            key_name: self.key.as_deref().unwrap_or_default(),
-            stream: self.stream,
+            error_code: self.fault.map(Fault::code).or_else(|| self.error_event.then_some(ERROR_EVENT)),
+            key_name: key.unwrap_or_default(),
             total: now - self.began,
-            upstream_latency: self.sent.filter(|_| answered).map(|sent| now - sent),
+            overhead: self.sent.map(|sent| sent - self.received),
+            upstream_latency: self.sent.map(|sent| now - sent),
+            answered: self.answered,
             first_output: self.first_output,
+            gaps: self.gaps.as_deref(),
             request_bytes: self.request_bytes,
             response_bytes: self.response_bytes,
             input_tokens: self.usage.input_tokens,

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bifrost_config::catalog::Front;
-use bifrost_wire::{Piece, Seen, StreamRelay, StreamTap, Tail, usage_from_tail};
+use bifrost_wire::{Piece, StreamRelay, StreamTap, Tail, usage_from_tail};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use hyper::Response;
@@ -16,10 +16,12 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use super::admit::OwnPage;
 use super::attempt::Answer;
 use super::choose::Arm;
+use super::decode::Plan;
 use super::record::Ledger;
 use crate::deadline::Deadline;
 use crate::front::error::{Fault, GatewayError};
 use crate::http::{Head, Inflate};
+use crate::memory::Charge;
 use crate::server::Shard;
 use crate::server::connection::{ConnectionState, Finish};
 use crate::server::drain::Stage;
@@ -50,6 +52,7 @@ impl Answering {
     /// A page of the gateway's own.
     pub fn own_page(&self, page: OwnPage, mut ledger: Ledger) -> Response<AnswerBody> {
         ledger.own_page(page.path);
+        ledger.sent_bytes(page.body.len());
         ledger.status(page.status, false);
         ledger.complete();
         let mut response = Response::new(AnswerBody::whole(page.body, Finish::new(&self.connection)));
@@ -66,6 +69,7 @@ impl Answering {
         ledger.fault(error.fault);
         ledger.complete();
         let body = error.body(front.unwrap_or(Front::OpenAI), id.to_str().unwrap_or_default());
+        ledger.sent_bytes(body.len());
         let mut response = Response::new(AnswerBody::whole(body.into(), Finish::new(&self.connection)));
         *response.status_mut() = error.fault.status();
         let headers = response.headers_mut();
@@ -81,8 +85,8 @@ impl Answering {
         if ledger.leaves_body_unread() {
             // The rest of the body is not read, so the connection cannot go on.
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            self.connection.leave_body_unread();
         }
-        self.connection.leave_body_unread();
         self.last_on_connection(response.headers_mut(), ledger.began());
         response
     }
@@ -93,7 +97,8 @@ impl Answering {
         let id = request_id();
         let mut head = Head::new(parts.headers);
         let stream = head.is_event_stream();
-        let watch = Watch::new(&answer.plan, stream, &head);
+        let framed = head.is_framed();
+        let (watch, tee) = Watch::new(&answer.plan, stream, &head, &self.shard);
         ledger.upstream_answered();
         ledger.status(parts.status, stream);
         head.towards_client(answer.plan.arm);
@@ -118,9 +123,10 @@ impl Answering {
             watch,
             front,
             request_id: error_id,
-            provider: answer.snapshot.upstreams[answer.plan.upstream].name.clone(),
+            framed,
             ledger,
             over: false,
+            _tee: tee,
             _finish: Finish::new(&self.connection),
         };
         if relay.body.is_end_stream() {
@@ -143,8 +149,9 @@ impl Answering {
 
 /// Says which arm served, why, under which configuration, and under which id.
 fn mark(headers: &mut HeaderMap, ledger: &Ledger, id: HeaderValue) {
-    if let Some((arm, reason)) = ledger.arm() {
-        headers.insert(ARM, HeaderValue::from_static(arm.as_str()));
+    let (arm, reason) = ledger.arm();
+    headers.insert(ARM, HeaderValue::from_static(Arm::label(arm)));
+    if let Some(reason) = reason {
         headers.insert(ARM_REASON, HeaderValue::from_static(reason.as_str()));
     }
     if let Some(revision) = ledger.revision() {
@@ -187,7 +194,22 @@ enum Watch {
 }
 
 impl Watch {
-    fn new(plan: &super::decode::Plan, stream: bool, head: &Head) -> Self {
+    /// What is to be looked at, and what the copies that are kept for it take of the byte budget. Without room nothing is looked at but
+    /// what decides how the answer passes.
+    fn new(plan: &Plan, stream: bool, head: &Head, shard: &Shard) -> (Self, Option<Charge>) {
+        let watch = Self::wanted(plan, stream, head);
+        let most = match &watch {
+            Self::Blind | Self::Events(_) => return (watch, None),
+            Self::Plain(..) => head.content_length().unwrap_or(u64::MAX).min(Tail::MOST as u64),
+            Self::Tap(..) => StreamTap::KEPT as u64,
+        };
+        match shard.shared.budget.try_charge(most) {
+            Some(charge) => (watch, Some(charge)),
+            None => (Self::Blind, None),
+        }
+    }
+
+    fn wanted(plan: &Plan, stream: bool, head: &Head) -> Self {
         let inflate = match head.is_encoded() {
             true if plan.arm == Arm::Baseline => match head.get("content-encoding").and_then(Inflate::of) {
                 Some(inflate) => Some(inflate),
@@ -220,9 +242,11 @@ pub struct Relay {
     watch: Watch,
     front: Front,
     request_id: HeaderValue,
-    provider: std::sync::Arc<str>,
+    /// Whether the head said how the end is known; else the end of the connection is the end.
+    framed: bool,
     ledger: Ledger,
     over: bool,
+    _tee: Option<Charge>,
     _finish: Finish,
 }
 
@@ -241,19 +265,19 @@ impl Relay {
             let data = match frame {
                 None => return Poll::Ready(self.end()),
                 Some(Err(error)) => {
-                    let message = format!("provider {:?} broke off in the middle of its answer", &*self.provider);
-                    tracing::debug!(provider = &*self.provider, %error, "an answer broke off");
-                    return Poll::Ready(self.break_off(GatewayError::new(Fault::StreamBroken, message)));
+                    tracing::debug!(provider = self.provider(), %error, "an answer broke off");
+                    return Poll::Ready(self.broken());
                 }
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => data,
                     Err(_trailers) => continue,
                 },
             };
+            let now = Instant::now();
             if let Some(idle) = self.idle {
-                self.deadline.extend(idle);
+                self.deadline.move_to(now + idle);
             }
-            let mut out = self.pass(data);
+            let mut out = self.pass(data, now);
             // The server stops asking once it has the declared length, so this may be the last time.
             if self.body.is_end_stream() {
                 let held = self.finish();
@@ -280,16 +304,16 @@ impl Relay {
         let message = match self.idle {
             Some(idle) => format!(
                 "provider {:?} sent nothing for {} s in the middle of its answer",
-                &*self.provider,
+                self.provider(),
                 idle.as_secs_f64()
             ),
-            None => format!("provider {:?} did not finish its answer in time", &*self.provider),
+            None => format!("provider {:?} did not finish its answer in time", self.provider()),
         };
         Poll::Ready(self.break_off(GatewayError::new(Fault::UpstreamTimeout, message)))
     }
 
     /// Looks at bytes and says which of them go on.
-    fn pass(&mut self, data: Bytes) -> Bytes {
+    fn pass(&mut self, data: Bytes, now: Instant) -> Bytes {
         match &mut self.watch {
             Watch::Blind => data,
             Watch::Plain(tail, inflate) => {
@@ -304,7 +328,7 @@ impl Relay {
                     Some(inflate) => tap.feed(&inflate.feed(&data)),
                     None => tap.feed(&data),
                 };
-                note(&mut self.ledger, seen);
+                self.ledger.events(seen, now);
                 data
             }
             Watch::Events(relay) => {
@@ -326,13 +350,19 @@ impl Relay {
                         }
                     }
                 });
-                note(&mut self.ledger, seen);
+                self.ledger.events(seen, now);
                 joined.map_or(out, BytesMut::freeze)
             }
         }
     }
 
     fn end(&mut self) -> Step {
+        if let Watch::Events(relay) = &self.watch
+            && !self.framed
+            && !relay.observer().seen().end
+        {
+            return self.broken();
+        }
         let held = self.finish();
         (!held.is_empty()).then(|| Ok(Frame::data(held.into())))
     }
@@ -359,6 +389,16 @@ impl Relay {
         }
     }
 
+    /// The provider broke off.
+    fn broken(&mut self) -> Step {
+        let message = format!("provider {:?} broke off in the middle of its answer", self.provider());
+        self.break_off(GatewayError::new(Fault::StreamBroken, message))
+    }
+
+    fn provider(&self) -> &str {
+        self.ledger.provider().map_or("", |provider| &provider.name)
+    }
+
     /// The end before the end. A stream of events on the bifrost arm gets an error event, between whole events; everything else is cut
     /// as the provider cut it, so that no client takes it for complete.
     fn break_off(&mut self, error: GatewayError) -> Step {
@@ -378,12 +418,6 @@ impl Relay {
             return Some(Ok(Frame::data(event.into())));
         }
         Some(Err(io::Error::other(error.message)))
-    }
-}
-
-fn note(ledger: &mut Ledger, seen: Seen) {
-    if seen.output {
-        ledger.output();
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -12,8 +12,10 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::drain::Stage;
 use super::shard::{self, Handover, Shared};
 
-/// Most connections of one pod.
-const MAX_CONNECTIONS: usize = 20_000;
+/// Least time between two lines of the log about connections that cannot be accepted.
+const COMPLAINT: Duration = Duration::from_secs(10);
+/// Connections that the kernel completes for a listener before they are accepted: the backlog that tokio asks for.
+const ACCEPT_QUEUE: usize = 1024;
 /// How long streams have for their error event after the cutoff.
 const CUTOFF_GRACE: Duration = Duration::from_secs(5);
 /// How often a drain looks whether all connections have ended.
@@ -28,6 +30,8 @@ pub struct ServeOptions {
     pub readiness_delay: Duration,
     /// How long open requests have after that.
     pub drain_timeout: Duration,
+    /// Most connections of applications at one time; more wait in the kernel's queue.
+    pub max_connections: usize,
 }
 
 /// A gateway that serves.
@@ -55,12 +59,14 @@ pub async fn start(options: ServeOptions, shared: Arc<Shared>) -> io::Result<Ser
             // A runtime that ends any other way than by the drain takes the process along: half a gateway helps nobody.
             let guard = AbortOnPanic;
             tokio::task::LocalSet::new().block_on(&runtime, shard::run(index, shared, receiver));
+            // A look-up that hangs in a thread of its own must not hold up the exit.
+            runtime.shutdown_background();
             std::mem::forget(guard);
         };
         runtimes.push(std::thread::Builder::new().name(format!("runtime-{index}")).spawn(body)?);
     }
     let (stop, stopped) = oneshot::channel();
-    tokio::spawn(accept(listener, shared.clone(), handovers, stopped));
+    tokio::spawn(accept(listener, shared.clone(), handovers, stopped, options.max_connections));
     Ok(Serving { address, shared, options, stop, runtimes })
 }
 
@@ -79,34 +85,64 @@ async fn accept(
     shared: Arc<Shared>,
     handovers: Vec<mpsc::UnboundedSender<Handover>>,
     mut stopped: oneshot::Receiver<()>,
+    connections: usize,
 ) {
-    let limit = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let limit = Arc::new(Semaphore::new(connections));
+    let mut complained: Option<Instant> = None;
     loop {
-        let Ok(permit) = limit.clone().acquire_owned().await else { return };
         let accepted = tokio::select! {
-            biased;
-            accepted = listener.accept() => accepted,
-            _ = &mut stopped => return,
+            accepted = next(&listener, &limit) => accepted,
+            _ = &mut stopped => break,
         };
-        let stream = match accepted.and_then(|(stream, _)| {
-            stream.set_nodelay(true)?;
-            stream.into_std()
-        }) {
-            Ok(stream) => stream,
+        match accepted {
+            Ok(handover) => hand_over(handover, &shared, &handovers),
             Err(error) => {
                 // Out of file descriptors, most likely: what is open goes on, and ends sooner or later.
-                tracing::warn!(%error, "a connection could not be accepted");
+                if complained.is_none_or(|last| last.elapsed() > COMPLAINT) {
+                    complained = Some(Instant::now());
+                    tracing::warn!(%error, "connections cannot be accepted");
+                }
                 tokio::time::sleep(Duration::from_millis(10)).await;
-                continue;
             }
-        };
-        let least = shared.loads.iter().enumerate().min_by_key(|(_, load)| load.rank()).map_or(0, |(index, _)| index);
-        // Here, not where it is taken over: the next of a burst must see it, and so must a drain.
-        shared.loads[least].hand_over();
-        if handovers[least].send(Handover { stream, permit }).is_err() {
-            return;
         }
     }
+    if let Ok(listener) = listener.into_std() {
+        empty_queue(&listener, &limit, |handover| hand_over(handover, &shared, &handovers));
+    }
+}
+
+/// Accepts what the kernel has accepted by now, without waiting. Bounded, as those that connect without a pause must not hold up the end.
+fn empty_queue(listener: &std::net::TcpListener, limit: &Arc<Semaphore>, mut hand_over: impl FnMut(Handover)) {
+    for _ in 0..ACCEPT_QUEUE {
+        let Ok(permit) = limit.clone().try_acquire_owned() else { return };
+        match listener.accept() {
+            Ok((stream, _)) => {
+                if stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)).is_ok() {
+                    hand_over(Handover { stream, permit });
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            // One that left while it waited says nothing of the others.
+            Err(_) => {}
+        }
+    }
+}
+
+/// The next connection, once there is room for one.
+async fn next(listener: &TcpListener, limit: &Arc<Semaphore>) -> io::Result<Handover> {
+    let permit = limit.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    Ok(Handover { stream: stream.into_std()?, permit })
+}
+
+/// Gives a connection to the runtime with the least to do.
+fn hand_over(handover: Handover, shared: &Shared, handovers: &[mpsc::UnboundedSender<Handover>]) {
+    let least = shared.loads.iter().enumerate().min_by_key(|(_, load)| load.rank()).map_or(0, |(index, _)| index);
+    // Here, not where it is taken over: the next of a burst must see it, and so must a drain.
+    shared.loads[least].hand_over();
+    // A runtime that has ended ends the process.
+    let _ = handovers[least].send(handover);
 }
 
 impl Serving {
@@ -141,5 +177,22 @@ impl Serving {
             }
             let _ = tokio::task::spawn_blocking(move || runtime.join()).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_in_the_kernel_is_taken_over_to_the_last() {
+        const WAITING: usize = 100;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let clients: Vec<_> = (0..WAITING).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        let mut taken = Vec::new();
+        empty_queue(&listener, &Arc::new(Semaphore::new(1_000)), |handover| taken.push(handover));
+        assert_eq!((taken.len(), clients.len()), (WAITING, WAITING));
     }
 }

@@ -1,12 +1,13 @@
 //! One runtime: a thread with its connections, its upstream pool and its counters.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::task::JoinSet;
 
 use super::connection::{self, ConnectionState};
 use super::drain::{Drain, Stage};
@@ -20,6 +21,8 @@ use crate::upstream::pool::Pool;
 
 /// Silence after which a draining pod closes a connection. At once would cut requests that are on their way.
 pub(super) const DRAIN_SILENCE: Duration = Duration::from_secs(2);
+/// Least time between two lines of the log about requests.
+const COMPLAINT: Duration = Duration::from_secs(5);
 /// Sweeps between two clean-ups: of the upstream pool, and of memory that nothing uses.
 const CLEAN_UP: u32 = 20;
 
@@ -66,11 +69,6 @@ impl Load {
     pub fn connections(&self) -> u32 {
         self.connections.load(Ordering::Relaxed)
     }
-
-    /// Open requests.
-    pub fn requests(&self) -> u32 {
-        self.requests.load(Ordering::Relaxed)
-    }
 }
 
 /// A connection on its way to a runtime.
@@ -80,6 +78,10 @@ pub struct Handover {
     /// Its share of the connection limit.
     pub permit: OwnedSemaphorePermit,
 }
+
+/// The configuration of one request, counted within the runtime: a count that all runtimes share would go from core to core with
+/// every request.
+pub type LocalSnapshot = Rc<Arc<Snapshot>>;
 
 /// One runtime's own things.
 pub struct Shard {
@@ -92,7 +94,9 @@ pub struct Shard {
     pub deadlines: Deadlines,
     /// Counters.
     pub recorder: Rc<Recorder>,
+    snapshot: RefCell<Option<LocalSnapshot>>,
     connections: RefCell<Vec<Weak<ConnectionState>>>,
+    last_complaint: Cell<Option<Instant>>,
 }
 
 /// Counts an open request while it lives.
@@ -103,8 +107,28 @@ pub struct OpenRequest {
 
 impl Shard {
     /// The configuration for a new request.
-    pub fn snapshot(&self) -> Option<Arc<Snapshot>> {
-        self.shared.current.load_full()
+    pub fn snapshot(&self) -> Option<LocalSnapshot> {
+        let current = self.shared.current.load();
+        let current = current.as_ref()?;
+        let mut held = self.snapshot.borrow_mut();
+        match &*held {
+            Some(held) if Arc::ptr_eq(held, current) => Some(held.clone()),
+            _ => {
+                *held = Some(Rc::new(current.clone()));
+                held.clone()
+            }
+        }
+    }
+
+    /// Whether something that may come with every request should be logged now: not more often than every few seconds, as each line
+    /// holds up all requests of the runtime.
+    pub fn may_complain(&self) -> bool {
+        let now = Instant::now();
+        let may = self.last_complaint.get().is_none_or(|last| now - last > COMPLAINT);
+        if may {
+            self.last_complaint.set(Some(now));
+        }
+        may
     }
 
     /// Counts a request as open.
@@ -146,12 +170,19 @@ pub async fn run(index: usize, shared: Arc<Shared>, mut incoming: mpsc::Unbounde
         pool: Pool::new(shared.connector.clone()),
         deadlines: Deadlines::spawn(),
         recorder,
+        snapshot: RefCell::default(),
         connections: RefCell::default(),
+        last_complaint: Cell::default(),
         shared,
     });
     watch(&shard);
-    let mut open = Vec::new();
-    while let Some(Handover { stream, permit }) = incoming.recv().await {
+    let mut open = JoinSet::new();
+    loop {
+        let handover = tokio::select! {
+            handover = incoming.recv() => handover,
+            Some(_) = open.join_next() => continue,
+        };
+        let Some(Handover { stream, permit }) = handover else { break };
         let Ok(stream) = tokio::net::TcpStream::from_std(stream) else {
             shard.load().connections.fetch_sub(1, Ordering::Relaxed);
             continue;
@@ -165,18 +196,14 @@ pub async fn run(index: usize, shared: Arc<Shared>, mut incoming: mpsc::Unbounde
             connections.push(Rc::downgrade(&state));
         }
         let shard = shard.clone();
-        let task = tokio::task::spawn_local(async move {
+        open.spawn_local(async move {
             // A panic is one request's end, and its connection's, not the runtime's: the count holds either way.
             let _open =
                 OpenConnection { _tracked: shard.recorder.track_connection(), shard: shard.clone(), _permit: permit };
             connection::serve(shard, state, stream).await;
         });
-        open.retain(|task: &tokio::task::JoinHandle<()>| !task.is_finished());
-        open.push(task);
     }
-    for task in open {
-        let _ = task.await;
-    }
+    while open.join_next().await.is_some() {}
 }
 
 /// Counts an open connection while it lives.
@@ -200,6 +227,8 @@ fn watch(shard: &Rc<Shard>) {
     shard.deadlines.on_sweep(move |_| {
         let Some(shard) = weak.upgrade() else { return };
         shard.shared.heartbeats.beat(shard.index);
+        // An idle runtime lets go of a configuration that was replaced, and of its keys.
+        shard.snapshot();
         let now = shard.shared.drain.stage();
         if now != stage {
             stage = now;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bifrost_config::Config;
 use bifrost_config::published::{Published, PublishedError, PublishedKeys};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -94,6 +95,14 @@ impl Inbox {
     /// Keys as last seen.
     pub(super) fn keys(&self) -> Option<&PublishedKeys> {
         self.keys.as_ref()
+    }
+
+    /// Whether the configuration names a key that `known` does not, and whose value is not known here.
+    pub(super) fn lacks_a_new_value(&self, known: &Config) -> bool {
+        let Some(Ok(Read { candidate, .. })) = self.candidate() else { return false };
+        let is_known = |name: &str| known.keys.iter().any(|key| key.name == name);
+        let mut names = candidate.config.keys.iter().map(|key| &key.name);
+        names.any(|name| !candidate.keys.values.contains_key(name) && !is_known(name))
     }
 
     /// The two as one candidate, once both are known.

@@ -21,7 +21,7 @@ use super::saved::{self, Members, Saver};
 use super::store::{Offered, Origin, Store};
 use super::watch::watch_one;
 
-/// How long a start waits for the API server before it serves from a copy.
+/// How long a start waits for the API server before it serves from a copy, and a configuration for the values of its new keys.
 const START_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a refresh waits for it.
 const REFRESH_PATIENCE: Duration = Duration::from_secs(5);
@@ -144,11 +144,16 @@ struct Asker {
 
 impl Asker {
     async fn ask(&self, patience: Duration) -> Answers {
-        let (config_map, secret) = tokio::join!(
-            timeout(patience, self.config_maps.get_opt(&self.config_map)),
-            timeout(patience, self.secrets.get_opt(&self.secret)),
-        );
-        Answers { config_map: flatten(config_map), secret: flatten(secret) }
+        let (config_map, secret) = tokio::join!(self.config_map(patience), self.secret(patience));
+        Answers { config_map, secret }
+    }
+
+    async fn config_map(&self, patience: Duration) -> Result<Option<ConfigMap>, RefreshError> {
+        flatten(timeout(patience, self.config_maps.get_opt(&self.config_map)).await)
+    }
+
+    async fn secret(&self, patience: Duration) -> Result<Option<Secret>, RefreshError> {
+        flatten(timeout(patience, self.secrets.get_opt(&self.secret)).await)
     }
 }
 
@@ -208,6 +213,7 @@ impl Source {
                 Some(event) = config_maps.next() => {
                     if let Some((news, object)) = self.watched("ConfigMap", event) {
                         self.inbox.config_map(news, object);
+                        self.catch_up_with_keys().await;
                         self.offer();
                     }
                 }
@@ -221,6 +227,17 @@ impl Source {
                 // Watches do not end; without handles there are only they.
                 else => return,
             }
+        }
+    }
+
+    /// Asks for the Secret where the configuration names a new key without a value: the value is written first, but the Secret's watch
+    /// may tell of it later than the other one of the configuration.
+    async fn catch_up_with_keys(&mut self) {
+        let Some(in_use) = self.store.snapshot() else { return };
+        if self.inbox.lacks_a_new_value(&in_use.candidate.config)
+            && let Ok(secret) = self.asker.secret(START_PATIENCE).await
+        {
+            self.inbox.secret(News::Asked, secret);
         }
     }
 

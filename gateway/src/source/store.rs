@@ -91,7 +91,7 @@ impl Store {
             Ruling::Take => {}
             Ruling::Same => {
                 state.origin = Some(origin);
-                state.problem = None;
+                state.problem = held.as_ref().and_then(|snapshot| snapshot.problem.clone());
                 return Offered::Same;
             }
             Ruling::Stale => {
@@ -129,7 +129,7 @@ impl Store {
         state.origin = Some(origin);
         state.generation += 1;
         if origin.is_authority() {
-            state.problem = None;
+            state.problem.clone_from(&snapshot.problem);
         }
         self.current.store(Some(snapshot));
         Offered::Taken
@@ -259,18 +259,38 @@ fn announce(snapshot: &Snapshot, origin: Origin) {
     if !without_value.is_empty() {
         tracing::warn!(keys = without_value.join(","), "these keys have no value yet and are left out");
     }
+    if let Some(problem) = &snapshot.problem {
+        tracing::warn!(%problem, "a part of the configuration cannot be used");
+    }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use bifrost_config::published::{CONFIG_VERSION, PublishedKeys, STABLE, Stable, TRAFFIC, digest, revision};
-    use bifrost_config::{AddressRule, Draft, Migration, ProviderDraft, ProviderType, validate};
+    use bifrost_config::{AddressRule, Draft, KeyDraft, Migration, ProviderDraft, ProviderType, validate};
     use std::collections::BTreeMap;
 
     use super::*;
 
     /// The members of a ConfigMap of gateway `uid` with this epoch and percent.
     pub(in crate::source) fn members(uid: &str, epoch: u64, percent: u8) -> BTreeMap<String, String> {
+        let key = KeyDraft {
+            path: "k".into(),
+            name: "main".into(),
+            provider: "openai".into(),
+            models: Vec::new(),
+            weight: 1,
+            enabled: true,
+            hosts: Vec::new(),
+        };
+        published(uid, epoch, percent, vec![key])
+    }
+
+    pub(in crate::source) fn members_without_keys(uid: &str, epoch: u64, percent: u8) -> BTreeMap<String, String> {
+        published(uid, epoch, percent, Vec::new())
+    }
+
+    fn published(uid: &str, epoch: u64, percent: u8, keys: Vec<KeyDraft>) -> BTreeMap<String, String> {
         let provider = ProviderDraft {
             path: "p".into(),
             name: "openai".into(),
@@ -278,8 +298,8 @@ pub(crate) mod tests {
             base_url: None,
             network: Default::default(),
         };
-        let (config, migration) =
-            validate(&Draft { providers: vec![provider], ..Draft::default() }, AddressRule::NoLocal).unwrap();
+        let draft = Draft { providers: vec![provider], keys, ..Draft::default() };
+        let (config, migration) = validate(&draft, AddressRule::NoLocal).unwrap();
         let stable = serde_json::to_string(&Stable { config_version: CONFIG_VERSION, config }).unwrap();
         let table = TrafficTable::new(&Migration { percent, ..migration }, uid, epoch, &revision(&stable));
         let traffic = serde_json::to_string(&table).unwrap();
@@ -288,6 +308,19 @@ pub(crate) mod tests {
 
     pub(in crate::source) fn keys(value: &str) -> PublishedKeys {
         PublishedKeys::parse([("key.main", value.as_bytes()), ("admin-token", b"token-1".as_slice())])
+    }
+
+    #[test]
+    fn a_bad_ca_bundle_holds_up_no_table_and_is_reported() {
+        let mut candidate = candidate("g", 2, 0);
+        candidate.config.ca_bundle = Some("nothing".into());
+        let store = store();
+        assert_eq!(store.offer(candidate.clone(), Origin::Api), Offered::Taken);
+        let report = store.report(ArmCounts::default());
+        assert_eq!(report.epoch, 2);
+        assert!(report.problem.as_ref().unwrap().contains("the CA bundle holds no PEM certificate"), "{report:?}");
+        assert_eq!(store.offer(candidate, Origin::Api), Offered::Same);
+        assert_eq!(store.report(ArmCounts::default()).problem, report.problem);
     }
 
     pub(crate) fn store() -> Arc<Store> {

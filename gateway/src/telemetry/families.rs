@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::gather::Totals;
-use super::histogram::{self, BYTES, DURATION, FIRST_OUTPUT, NANOS};
+use super::histogram::{self, BYTES, DURATION, FIRST_OUTPUT, NANOS, OVERHEAD};
 use super::series::Labels;
 
 /// Values of a metric's labels, in the order of their names.
@@ -28,19 +28,19 @@ pub(super) fn of_requests(totals: &Totals) -> Vec<MetricFamily> {
             "bifrost_requests_total",
             "Inference requests by provider, model, status and arm.",
             &["provider", "model", "status", "arm"],
-            inference().map(|(l, n)| (provider_model(l, [status(l), l.arm.as_str().into()]), n.requests)),
+            inference().map(|(l, n)| (provider_model(l, [status(l), l.arm.into()]), n.requests)),
         ),
         times(
             "bifrost_request_duration_seconds",
             "Time from an inference request's head to its answer's last byte, in seconds.",
             &["provider", "model", "arm"],
-            inference().map(|(l, n)| (provider_model(l, [l.arm.as_str().into()]), &n.total)),
+            inference().map(|(l, n)| (provider_model(l, [l.arm.into()]), &n.total)),
         ),
         counter(
             "bifrost_arm_requests_total",
             "Inference requests by front, by the arm they took and why they took it.",
             &["front", "arm", "reason"],
-            inference().map(|(l, n)| (vec![l.front.into(), l.arm.as_str().into(), l.reason.into()], n.requests)),
+            inference().map(|(l, n)| (vec![l.front.into(), l.arm.into(), l.reason.into()], n.requests)),
         ),
         counter(
             "bifrost_client_gone_total",
@@ -114,8 +114,22 @@ pub(super) fn of_requests(totals: &Totals) -> Vec<MetricFamily> {
             "bifrost_stream_first_token_latency_seconds",
             "Time from a streaming request's last byte to the first event with output, in seconds.",
             CALL,
-            (&FIRST_OUTPUT, NANOS),
-            calls().map(|(l, n)| (call(l), &n.first_output)),
+            NANOS,
+            calls().map(|(l, n)| (call(l), (&FIRST_OUTPUT, &n.first_output))),
+        ),
+        histogram(
+            "bifrost_stream_inter_token_latency_seconds",
+            "Time between the chunks of a stream, from the first with output on, in seconds.",
+            CALL,
+            NANOS,
+            calls().map(|(l, n)| (call(l), n.gaps.bounds_and_counts())),
+        ),
+        histogram(
+            "bifrost_gateway_overhead_seconds",
+            "Time from a request's last byte to the call of the provider, in seconds.",
+            &["front", "arm"],
+            NANOS,
+            calls().map(|(l, n)| (vec![l.front.into(), l.arm.into()], (&OVERHEAD, &n.overhead))),
         ),
         gauge("bifrost_requests_in_flight", "Requests in progress.", &[], Vec::new(), totals.requests as f64),
         gauge("bifrost_open_connections", "Open connections of clients.", &[], Vec::new(), totals.connections as f64),
@@ -156,8 +170,7 @@ fn http(labels: &Labels) -> Values<'_> {
 }
 
 fn call(labels: &Labels) -> Values<'_> {
-    let method = if labels.stream { format!("{}_stream", labels.endpoint).into() } else { labels.endpoint.into() };
-    provider_model(labels, [method, (&*labels.key_name).into(), labels.arm.as_str().into()])
+    provider_model(labels, [labels.endpoint.into(), (&*labels.key_name).into(), labels.arm.into()])
 }
 
 fn call_and<'a>(labels: &'a Labels, last: Cow<'a, str>) -> Values<'a> {
@@ -189,7 +202,7 @@ fn times<'a>(
     names: &[&str],
     series: impl Iterator<Item = (Values<'a>, &'a histogram::Histogram<21>)>,
 ) -> MetricFamily {
-    histogram(name, help, names, (&DURATION, NANOS), series)
+    histogram(name, help, names, NANOS, series.map(|(values, times)| (values, (&DURATION, times))))
 }
 
 fn sizes<'a>(
@@ -197,21 +210,21 @@ fn sizes<'a>(
     help: &str,
     series: impl Iterator<Item = (Values<'a>, &'a histogram::Histogram<8>)>,
 ) -> MetricFamily {
-    histogram(name, help, HTTP, (&BYTES, 1.0), series)
+    histogram(name, help, HTTP, 1.0, series.map(|(values, sizes)| (values, (&BYTES, sizes))))
 }
 
 fn histogram<'a, const N: usize>(
     name: &str,
     help: &str,
     names: &[&str],
-    (bounds, unit): (&[u64; N], f64),
-    series: impl Iterator<Item = (Values<'a>, &'a histogram::Histogram<N>)>,
+    unit: f64,
+    series: impl Iterator<Item = (Values<'a>, (&'static [u64; N], &'a histogram::Histogram<N>))>,
 ) -> MetricFamily {
-    let mut sums = BTreeMap::<Values<'a>, histogram::Histogram<N>>::new();
-    for (values, histogram) in series.filter(|(_, histogram)| histogram.count > 0) {
-        sums.entry(values).or_default().merge(histogram);
+    let mut sums = BTreeMap::<Values<'a>, (&'static [u64; N], histogram::Histogram<N>)>::new();
+    for (values, (bounds, histogram)) in series.filter(|(_, (_, histogram))| histogram.count > 0) {
+        sums.entry(values).or_insert_with(|| (bounds, histogram::Histogram::default())).1.merge(histogram);
     }
-    let metrics = sums.into_iter().map(|(values, sum)| {
+    let metrics = sums.into_iter().map(|(values, (bounds, sum))| {
         let mut metric = Metric::default();
         metric.set_histogram(sum.to_proto(bounds, unit));
         labelled(metric, names, &values)

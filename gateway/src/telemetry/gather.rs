@@ -10,18 +10,23 @@ use bifrost_config::report::ArmCounts;
 use tokio::sync::{mpsc, oneshot};
 
 use super::models::ModelLabels;
-use super::recorder::Counted;
+use super::recorder::{Counted, Eligible};
 use super::series::{Labels, Numbers};
 
 /// How long a runtime may take to hand over its counters.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Scrapes that reach one runtime.
-pub(super) type Requests = mpsc::Receiver<oneshot::Sender<Counted>>;
+/// What a runtime is asked for.
+pub(super) enum Question {
+    /// A copy of everything, which may be megabytes.
+    All(oneshot::Sender<Counted>),
+    /// The two numbers that are asked for many times a second while a change of the split is confirmed.
+    Eligible(oneshot::Sender<Eligible>),
+}
 
 /// One runtime, as the gatherer sees it.
 struct Runtime {
-    ask: mpsc::Sender<oneshot::Sender<Counted>>,
+    ask: mpsc::Sender<Question>,
     /// What it last said: a silent runtime must not make counters fall.
     last: Arc<Counted>,
 }
@@ -45,7 +50,6 @@ pub struct Gatherer {
 #[derive(Debug)]
 pub(super) struct Gathered {
     copies: Vec<Arc<Counted>>,
-    percent_since: u64,
 }
 
 /// The counters of all runtimes, added up.
@@ -83,19 +87,25 @@ impl Gatherer {
         self.percent_since.store(epoch, Ordering::Relaxed);
     }
 
-    /// Eligible requests by arm since the split last changed.
+    /// Eligible requests by arm since the split last changed; a runtime that has not seen the change yet has none.
     pub async fn eligible(&self) -> ArmCounts {
-        self.gather().await.eligible()
+        let answers = futures::future::join_all(self.ask_all(Question::Eligible)).await;
+        let since = self.percent_since.load(Ordering::Relaxed);
+        let current = answers.into_iter().flatten().filter(|answer| answer.since == since);
+        current.fold(ArmCounts::default(), |sum, one| ArmCounts {
+            baseline: sum.baseline + one.counts.baseline,
+            bifrost: sum.bifrost + one.counts.bifrost,
+        })
     }
 
     pub(super) fn percent_since(&self) -> &Arc<AtomicU64> {
         &self.percent_since
     }
 
-    pub(super) fn add_runtime(&self) -> Requests {
-        let (ask, requests) = mpsc::channel(4);
+    pub(super) fn add_runtime(&self) -> mpsc::Receiver<Question> {
+        let (ask, questions) = mpsc::channel(4);
         lock(&self.runtimes).push(Runtime { ask, last: Arc::default() });
-        requests
+        questions
     }
 
     pub(super) fn levels(&self) -> Vec<Arc<Level>> {
@@ -104,14 +114,20 @@ impl Gatherer {
 
     /// Asks every runtime.
     pub(super) async fn gather(&self) -> Gathered {
-        let asked: Vec<_> = lock(&self.runtimes).iter().map(|runtime| ask(&runtime.ask)).collect();
-        let answers = futures::future::join_all(asked).await;
+        let answers = futures::future::join_all(self.ask_all(Question::All)).await;
         let mut runtimes = lock(&self.runtimes);
         for (runtime, answer) in runtimes.iter_mut().zip(answers) {
-            runtime.last = answer.unwrap_or_else(|| runtime.last.clone());
+            runtime.last = answer.map_or_else(|| runtime.last.clone(), Arc::new);
         }
-        let copies = runtimes.iter().map(|runtime| runtime.last.clone()).collect();
-        Gathered { copies, percent_since: self.percent_since.load(Ordering::Relaxed) }
+        Gathered { copies: runtimes.iter().map(|runtime| runtime.last.clone()).collect() }
+    }
+
+    /// Asks every runtime at once, so that all work at the same time; the futures wait.
+    fn ask_all<T>(
+        &self,
+        question: fn(oneshot::Sender<T>) -> Question,
+    ) -> Vec<impl Future<Output = Option<T>> + use<T>> {
+        lock(&self.runtimes).iter().map(|runtime| ask(&runtime.ask, question)).collect()
     }
 }
 
@@ -145,26 +161,19 @@ impl Gathered {
         }
         totals
     }
-
-    /// Eligible requests by arm; a runtime that has not seen the last change of the split yet has none.
-    fn eligible(&self) -> ArmCounts {
-        let current = self.copies.iter().filter(|copy| copy.percent_since == self.percent_since);
-        current.fold(ArmCounts::default(), |sum, copy| ArmCounts {
-            baseline: sum.baseline + copy.eligible.baseline,
-            bifrost: sum.bifrost + copy.eligible.bifrost,
-        })
-    }
 }
 
-/// Asks at once, so that all runtimes work at the same time; the future waits.
-fn ask(runtime: &mpsc::Sender<oneshot::Sender<Counted>>) -> impl Future<Output = Option<Arc<Counted>>> + use<> {
+fn ask<T>(
+    runtime: &mpsc::Sender<Question>,
+    question: fn(oneshot::Sender<T>) -> Question,
+) -> impl Future<Output = Option<T>> + use<T> {
     let (reply, answer) = oneshot::channel();
-    let asked = runtime.try_send(reply).is_ok();
+    let asked = runtime.try_send(question(reply)).is_ok();
     async move {
         if !asked {
             return None;
         }
-        tokio::time::timeout(PATIENCE, answer).await.ok()?.ok().map(Arc::new)
+        tokio::time::timeout(PATIENCE, answer).await.ok()?.ok()
     }
 }
 
@@ -195,7 +204,8 @@ mod tests {
         let mut counts: Vec<_> = totals.series.values().map(|numbers| numbers.requests).collect();
         counts.sort();
         assert_eq!(counts, [1, 2]);
-        assert_eq!((totals.requests, gathered.eligible().bifrost), (1, 3));
+        assert_eq!(totals.requests, 1);
+        assert_eq!(local.run_until(gatherer.eligible()).await.bifrost, 3);
     }
 
     #[tokio::test(start_paused = true)]

@@ -30,16 +30,6 @@ impl Heartbeats {
         self.beat_at(index, self.start.elapsed());
     }
 
-    /// Beats for runtime `index` once a second for as long as it is polled: to be spawned there.
-    pub async fn keep_beating(self: Arc<Self>, index: usize) {
-        let mut every = tokio::time::interval(Duration::from_secs(1));
-        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            every.tick().await;
-            self.beat(index);
-        }
-    }
-
     /// The first runtime that was silent for longer than [`SILENCE_LIMIT`], and for how long.
     pub fn silent(&self) -> Option<(usize, Duration)> {
         self.silent_at(self.start.elapsed())

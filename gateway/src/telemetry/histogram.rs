@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use prometheus::proto;
 
-const MS: u64 = 1_000_000;
+const US: u64 = 1_000;
+const MS: u64 = 1_000 * US;
 const SECOND: u64 = 1_000 * MS;
 
 /// Bounds of request and upstream durations, in nanoseconds.
@@ -51,6 +52,14 @@ pub(super) static FIRST_OUTPUT: [u64; 16] = [
     120 * SECOND,
     300 * SECOND,
 ];
+
+/// Bounds of the time between the chunks of a stream, in nanoseconds.
+static GAP: [u64; 12] =
+    [MS, 5 * MS, 10 * MS, 25 * MS, 50 * MS, 100 * MS, 250 * MS, 500 * MS, SECOND, 2_500 * MS, 5 * SECOND, 10 * SECOND];
+
+/// Bounds of the gateway's own time before a provider is called, in nanoseconds.
+pub(super) static OVERHEAD: [u64; 12] =
+    [25 * US, 50 * US, 100 * US, 250 * US, 500 * US, MS, 2_500 * US, 5 * MS, 10 * MS, 50 * MS, 250 * MS, SECOND];
 
 /// Bounds of body sizes, in bytes.
 pub(super) static BYTES: [u64; 8] = [100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
@@ -112,6 +121,25 @@ impl<const N: usize> Histogram<N> {
         histogram.set_sample_count(self.count);
         histogram.set_sample_sum(self.sum as f64 / unit);
         histogram
+    }
+}
+
+/// Times between the chunks of one stream, and of many.
+#[derive(Debug, Clone, Default)]
+pub struct Gaps(Histogram<12>);
+
+impl Gaps {
+    /// Counts one.
+    pub fn observe(&mut self, gap: Duration) {
+        self.0.observe_time(&GAP, gap);
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.0.merge(&other.0);
+    }
+
+    pub(super) const fn bounds_and_counts(&self) -> (&'static [u64; 12], &Histogram<12>) {
+        (&GAP, &self.0)
     }
 }
 

@@ -119,7 +119,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::outcome::tests::chat;
-    use super::super::{Arm, Outcome, Recorder};
+    use super::super::{Arm, Gaps, Outcome, Recorder};
     use super::*;
 
     async fn rendered(outcomes: &[Outcome<'_>]) -> String {
@@ -143,12 +143,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_guides_metrics_have_its_labels_and_the_arm() {
-        let baseline = Outcome { arm: Arm::Baseline, key_name: "", ..chat() };
+        let baseline = Outcome { arm: Some(Arm::Baseline), key_name: "", ..chat() };
+        let mut gaps = Gaps::default();
+        gaps.observe(Duration::from_millis(3));
         let failed = Outcome { status: 502, error_code: Some("upstream_unreachable"), ..chat() };
         let text = rendered(&[
             chat(),
-            Outcome { stream: true, first_output: Some(Duration::from_millis(30)), ..chat() },
+            Outcome {
+                endpoint: "chat_completion_stream",
+                first_output: Some(Duration::from_millis(30)),
+                gaps: Some(&gaps),
+                ..chat()
+            },
             baseline,
+            Outcome { arm: None, provider: "", model: "", status: 413, upstream_latency: None, ..chat() },
             failed,
         ])
         .await;
@@ -162,6 +170,9 @@ mod tests {
             r#"bifrost_error_requests_total{provider="openai",model="gpt-4o-mini",method="chat_completion",selected_key_name="openai-1",arm="bifrost",status_code="502",error_code="upstream_unreachable"} 1"#,
             r#"bifrost_stream_first_token_latency_seconds_count{provider="openai",model="gpt-4o-mini",method="chat_completion_stream",selected_key_name="openai-1",arm="bifrost"} 1"#,
             r#"bifrost_output_tokens_total{provider="openai",model="gpt-4o-mini",method="chat_completion",selected_key_name="",arm="baseline"} 20"#,
+            r#"bifrost_stream_inter_token_latency_seconds_bucket{provider="openai",model="gpt-4o-mini",method="chat_completion_stream",selected_key_name="openai-1",arm="bifrost",le="0.005"} 1"#,
+            r#"bifrost_gateway_overhead_seconds_bucket{front="openai",arm="bifrost",le="0.0001"} 3"#,
+            r#"bifrost_requests_total{provider="",model="",status="413",arm="none"} 1"#,
             "bifrost_requests_in_flight 0",
             "bifrost_config_epoch 7",
             r#"bifrost_config_info{revision="0123456789"} 1"#,

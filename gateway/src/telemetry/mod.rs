@@ -17,6 +17,7 @@ mod series;
 
 pub use gather::Gatherer;
 pub use heartbeat::{Heartbeats, SILENCE_LIMIT};
+pub use histogram::Gaps;
 pub use metrics::{CONTENT_TYPE, ConfigStatus, Metrics};
 pub use models::{ModelLabels, OTHER};
 pub use outcome::{Arm, Outcome};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::histogram::Gaps;
+
 /// Which way a request took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Arm {
@@ -19,6 +21,14 @@ impl Arm {
             Self::Bifrost => "bifrost",
         }
     }
+
+    /// As labels and headers spell the arm of a request that may have ended before one was chosen.
+    pub const fn label(arm: Option<Self>) -> &'static str {
+        match arm {
+            Some(arm) => arm.as_str(),
+            None => "none",
+        }
+    }
 }
 
 /// One finished request. Texts become labels, so each must come from a bounded set; only `model` may be anything, it is bounded
@@ -27,7 +37,7 @@ impl Arm {
 pub struct Outcome<'a> {
     /// The front, such as `openai`.
     pub front: &'static str,
-    /// Kind of request, such as `chat_completion`; empty for what is no inference (health, unknown paths): such requests count
+    /// Kind of request, such as `chat_completion_stream`; empty for what is no inference (health, unknown paths): such requests count
     /// in the `http_*` metrics only.
     pub endpoint: &'static str,
     /// Path template, such as `/openai/v1/chat/completions`; never the path as sent.
@@ -38,8 +48,8 @@ pub struct Outcome<'a> {
     pub provider: &'a str,
     /// Model; empty when the request ended before one was known.
     pub model: &'a str,
-    /// Which way it took.
-    pub arm: Arm,
+    /// Which way it took; none when the request ended before one was chosen.
+    pub arm: Option<Arm>,
     /// Why it took that arm (`x-bf-arm-reason`).
     pub reason: &'static str,
     /// Whether the split decided: such requests are the ones that the observed percent is made of.
@@ -52,14 +62,18 @@ pub struct Outcome<'a> {
     pub error_code: Option<&'static str>,
     /// Name of the pool key used; empty on the baseline arm.
     pub key_name: &'a str,
-    /// Whether the answer was a stream of events.
-    pub stream: bool,
     /// From the request's head to the answer's last byte.
     pub total: Duration,
+    /// From the request's last byte to the call of the provider; none when none was called.
+    pub overhead: Option<Duration>,
     /// From the first byte sent to the provider to the answer's last byte; none when no provider was called.
     pub upstream_latency: Option<Duration>,
+    /// Whether the provider answered at all.
+    pub answered: bool,
     /// From the request's last byte to the first event with output.
     pub first_output: Option<Duration>,
+    /// Time between the chunks of a stream, from the first with output on.
+    pub gaps: Option<&'a Gaps>,
     /// Bytes of the request's body.
     pub request_bytes: u64,
     /// Bytes of the answer's body.
@@ -75,7 +89,7 @@ pub struct Outcome<'a> {
 impl Outcome<'_> {
     /// Whether a provider answered it with a 2xx, which also confirms the model's name.
     pub(super) fn is_confirmed(&self) -> bool {
-        (200..300).contains(&self.status) && self.error_code.is_none() && self.upstream_latency.is_some()
+        (200..300).contains(&self.status) && self.error_code.is_none() && self.answered
     }
 }
 
@@ -98,17 +112,19 @@ pub(super) mod tests {
             http_method: "POST",
             provider: "openai",
             model: "gpt-4o-mini",
-            arm: Arm::Bifrost,
+            arm: Some(Arm::Bifrost),
             reason: "split",
             eligible: true,
             epoch: 1,
             status: 200,
             error_code: None,
             key_name: "openai-1",
-            stream: false,
             total: Duration::from_millis(80),
+            overhead: Some(Duration::from_micros(80)),
             upstream_latency: Some(Duration::from_millis(70)),
+            answered: true,
             first_output: None,
+            gaps: None,
             request_bytes: 500,
             response_bytes: 1500,
             input_tokens: 10,

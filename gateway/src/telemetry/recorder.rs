@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bifrost_config::report::ArmCounts;
+use tokio::sync::mpsc;
 
-use super::gather::{Gatherer, Requests};
+use super::gather::{Gatherer, Question};
 use super::models::ModelLabels;
 use super::outcome::{Arm, Outcome};
 use super::series::{Labels, Numbers, Table};
@@ -16,18 +17,22 @@ use super::series::{Labels, Numbers, Table};
 #[derive(Debug, Clone, Default)]
 pub(super) struct Counted {
     pub(super) series: Vec<(Labels, Numbers)>,
-    pub(super) eligible: ArmCounts,
-    /// The percent's mark ([`Gatherer::mark_percent`]) that `eligible` belongs to.
-    pub(super) percent_since: u64,
     pub(super) requests: u64,
     pub(super) connections: u64,
+}
+
+/// The eligible requests of one runtime by arm.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Eligible {
+    pub(super) counts: ArmCounts,
+    /// The percent's mark ([`Gatherer::mark_percent`]) since which they were counted.
+    pub(super) since: u64,
 }
 
 /// Counts the requests of one runtime.
 pub struct Recorder {
     table: RefCell<Table>,
-    eligible: Cell<ArmCounts>,
-    eligible_since: Cell<u64>,
+    eligible: Cell<Eligible>,
     requests: Cell<u64>,
     connections: Cell<u64>,
     models: Arc<ModelLabels>,
@@ -41,7 +46,6 @@ impl Recorder {
         let recorder = Rc::new(Self {
             table: RefCell::default(),
             eligible: Cell::default(),
-            eligible_since: Cell::default(),
             requests: Cell::default(),
             connections: Cell::default(),
             models: gatherer.models().clone(),
@@ -78,45 +82,42 @@ impl Recorder {
     }
 
     fn count_eligible(&self, outcome: &Outcome<'_>) {
-        let since = self.since();
+        let mut eligible = self.eligible();
         // A request that an earlier table decided says nothing about the percent of this one.
-        if outcome.epoch < since {
+        if outcome.epoch < eligible.since {
             return;
         }
-        let mut counts = self.eligible.get();
+        let counts = &mut eligible.counts;
         match outcome.arm {
-            Arm::Baseline => counts.baseline += 1,
-            Arm::Bifrost => counts.bifrost += 1,
+            Some(Arm::Baseline) => counts.baseline += 1,
+            Some(Arm::Bifrost) => counts.bifrost += 1,
+            None => {}
         }
-        self.eligible.set(counts);
+        self.eligible.set(eligible);
     }
 
-    /// The percent's mark; a new one starts the count of eligible requests anew.
-    fn since(&self) -> u64 {
-        let since = self.percent_since.load(Ordering::Relaxed);
-        if since != self.eligible_since.get() {
-            self.eligible_since.set(since);
-            self.eligible.set(ArmCounts::default());
-        }
-        since
+    /// Eligible requests so far; a new mark of the percent starts the count anew.
+    fn eligible(&self) -> Eligible {
+        let (eligible, since) = (self.eligible.get(), self.percent_since.load(Ordering::Relaxed));
+        if since == eligible.since { eligible } else { Eligible { since, ..Eligible::default() } }
     }
 
     fn copy(&self) -> Counted {
-        let percent_since = self.since();
         Counted {
             series: self.table.borrow().copy(),
-            eligible: self.eligible.get(),
-            percent_since,
             requests: self.requests.get(),
             connections: self.connections.get(),
         }
     }
 }
 
-async fn answer(recorder: Rc<Recorder>, mut requests: Requests) {
-    while let Some(reply) = requests.recv().await {
+async fn answer(recorder: Rc<Recorder>, mut questions: mpsc::Receiver<Question>) {
+    while let Some(question) = questions.recv().await {
         // Whoever asked may have given up meanwhile.
-        let _ = reply.send(recorder.copy());
+        match question {
+            Question::All(reply) => drop(reply.send(recorder.copy())),
+            Question::Eligible(reply) => drop(reply.send(recorder.eligible())),
+        }
     }
 }
 
@@ -156,13 +157,13 @@ mod tests {
         let (gatherer, recorder) = recorder();
         recorder.record(&chat());
         recorder.record(&Outcome { eligible: false, ..chat() });
-        recorder.record(&Outcome { arm: Arm::Baseline, ..chat() });
-        assert_eq!(recorder.copy().eligible, ArmCounts { baseline: 1, bifrost: 1 });
+        recorder.record(&Outcome { arm: Some(Arm::Baseline), ..chat() });
+        assert_eq!(recorder.eligible().counts, ArmCounts { baseline: 1, bifrost: 1 });
 
         gatherer.mark_percent(5);
         recorder.record(&Outcome { epoch: 4, ..chat() });
         recorder.record(&Outcome { epoch: 6, ..chat() });
-        assert_eq!(recorder.copy().eligible, ArmCounts { baseline: 0, bifrost: 1 });
+        assert_eq!(recorder.eligible().counts, ArmCounts { baseline: 0, bifrost: 1 });
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::histogram::{BYTES, DURATION, FIRST_OUTPUT, Histogram};
+use super::histogram::{BYTES, DURATION, FIRST_OUTPUT, Gaps, Histogram, OVERHEAD};
 use super::models::{ModelLabels, OTHER};
 use super::outcome::{Arm, Outcome, method_label};
 
@@ -22,12 +22,11 @@ pub(super) struct Labels {
     pub(super) http_method: &'static str,
     pub(super) provider: Arc<str>,
     pub(super) model: Arc<str>,
-    pub(super) arm: Arm,
+    pub(super) arm: &'static str,
     pub(super) reason: &'static str,
     pub(super) status: u16,
     pub(super) error_code: Option<&'static str>,
     pub(super) key_name: Arc<str>,
-    pub(super) stream: bool,
 }
 
 /// The same labels, borrowed from a request: what the table is asked with, so that a known series costs no allocation.
@@ -39,12 +38,11 @@ struct LabelsRef<'a> {
     http_method: &'static str,
     provider: &'a str,
     model: &'a str,
-    arm: Arm,
+    arm: &'static str,
     reason: &'static str,
     status: u16,
     error_code: Option<&'static str>,
     key_name: &'a str,
-    stream: bool,
 }
 
 impl<'a> LabelsRef<'a> {
@@ -56,12 +54,11 @@ impl<'a> LabelsRef<'a> {
             http_method: method_label(outcome.http_method),
             provider: outcome.provider,
             model: outcome.model,
-            arm: outcome.arm,
+            arm: Arm::label(outcome.arm),
             reason: outcome.reason,
             status: outcome.status,
             error_code: outcome.error_code,
             key_name: outcome.key_name,
-            stream: outcome.stream,
         }
     }
 }
@@ -80,7 +77,6 @@ impl Labels {
             status: self.status,
             error_code: self.error_code,
             key_name: &self.key_name,
-            stream: self.stream,
         }
     }
 }
@@ -99,7 +95,6 @@ impl From<LabelsRef<'_>> for Labels {
             status: labels.status,
             error_code: labels.error_code,
             key_name: Arc::from(labels.key_name),
-            stream: labels.stream,
         }
     }
 }
@@ -109,8 +104,10 @@ impl From<LabelsRef<'_>> for Labels {
 pub(super) struct Numbers {
     pub(super) requests: u64,
     pub(super) total: Histogram<21>,
+    pub(super) overhead: Histogram<12>,
     pub(super) upstream: Histogram<21>,
     pub(super) first_output: Histogram<16>,
+    pub(super) gaps: Gaps,
     pub(super) request_bytes: Histogram<8>,
     pub(super) response_bytes: Histogram<8>,
     pub(super) input_tokens: u64,
@@ -122,11 +119,17 @@ impl Numbers {
     fn add(&mut self, outcome: &Outcome<'_>) {
         self.requests += 1;
         self.total.observe_time(&DURATION, outcome.total);
+        if let Some(overhead) = outcome.overhead {
+            self.overhead.observe_time(&OVERHEAD, overhead);
+        }
         if let Some(latency) = outcome.upstream_latency {
             self.upstream.observe_time(&DURATION, latency);
         }
         if let Some(latency) = outcome.first_output {
             self.first_output.observe_time(&FIRST_OUTPUT, latency);
+        }
+        if let Some(gaps) = outcome.gaps {
+            self.gaps.merge(gaps);
         }
         self.request_bytes.observe(&BYTES, outcome.request_bytes);
         self.response_bytes.observe(&BYTES, outcome.response_bytes);
@@ -139,8 +142,10 @@ impl Numbers {
     pub(super) fn merge(&mut self, other: &Self) {
         self.requests += other.requests;
         self.total.merge(&other.total);
+        self.overhead.merge(&other.overhead);
         self.upstream.merge(&other.upstream);
         self.first_output.merge(&other.first_output);
+        self.gaps.merge(&other.gaps);
         self.request_bytes.merge(&other.request_bytes);
         self.response_bytes.merge(&other.response_bytes);
         self.input_tokens += other.input_tokens;
@@ -210,7 +215,7 @@ mod tests {
         let (mut table, models) = (Table::default(), ModelLabels::default());
         table.add(&chat(), &models);
         table.add(&chat(), &models);
-        table.add(&Outcome { stream: true, ..chat() }, &models);
+        table.add(&Outcome { endpoint: "chat_completion_stream", ..chat() }, &models);
         let mut counts: Vec<_> = table.copy().into_iter().map(|(_, numbers)| numbers.requests).collect();
         counts.sort();
         assert_eq!(counts, [1, 2]);

@@ -3,41 +3,17 @@
 //! A name is checked when the configuration is; where it leads is known only here. Without this a resource could name a host of
 //! its author's own whose DNS record points into the gateway's pod or at the cloud's metadata service.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 pub use bifrost_config::AddressRule;
+use bifrost_config::is_local_address;
 
 /// Whether `rule` allows a connection to `address`.
 pub fn allowed(address: IpAddr, rule: AddressRule) -> bool {
     match rule {
         AddressRule::Any => true,
-        AddressRule::NoLocal => !is_local(address),
+        AddressRule::NoLocal => !is_local_address(address),
     }
-}
-
-/// Loopback, unspecified ("this host") and link-local addresses, in every form that reaches them.
-fn is_local(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => is_local_v4(v4),
-        IpAddr::V6(v6) => {
-            v6.is_loopback()
-                || v6.is_unspecified()
-                || v6.is_unicast_link_local()
-                || embedded_v4(v6).is_some_and(is_local_v4)
-        }
-    }
-}
-
-fn is_local_v4(v4: Ipv4Addr) -> bool {
-    v4.is_loopback() || v4.is_link_local() || v4.octets()[0] == 0
-}
-
-/// The IPv4 address inside an IPv4-mapped (`::ffff:0:0/96`) or a NAT64 (`64:ff9b::/96`) address.
-fn embedded_v4(v6: Ipv6Addr) -> Option<Ipv4Addr> {
-    let octets = v6.octets();
-    let nat64 = octets.starts_with(&[0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0]);
-    let [.., a, b, c, d] = octets;
-    v6.to_ipv4_mapped().or_else(|| nat64.then(|| Ipv4Addr::new(a, b, c, d)))
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! Connections to the providers, kept by each runtime for itself: no lock, the warmest first.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,7 +23,8 @@ const MAX_AGE: Duration = Duration::from_secs(600);
 
 /// The idle connections of one runtime.
 pub struct Pool {
-    idle: RefCell<HashMap<String, Vec<Idle>>>,
+    /// By the endpoint's id.
+    idle: RefCell<Vec<Vec<Idle>>>,
     connector: Connector,
 }
 
@@ -41,8 +41,6 @@ pub struct Lease {
     sender: SendRequest<OnwardBody>,
     endpoint: Arc<Endpoint>,
     born: Instant,
-    /// Whether it was made for this request.
-    pub fresh: bool,
 }
 
 /// Why a request got no answer.
@@ -62,7 +60,7 @@ impl Pool {
     /// The connection that was used last, if one is idle and alive.
     pub fn checkout(&self, endpoint: &Arc<Endpoint>) -> Option<Lease> {
         let mut idle = self.idle.borrow_mut();
-        let connections = idle.get_mut(&endpoint.id)?;
+        let connections = idle.get_mut(endpoint.id)?;
         let mut at = connections.len();
         while at > 0 {
             at -= 1;
@@ -74,7 +72,7 @@ impl Pool {
                 connections.remove(at);
             } else if candidate.sender.is_ready() {
                 let found = connections.remove(at);
-                return Some(Lease { sender: found.sender, endpoint: found.endpoint, born: found.born, fresh: false });
+                return Some(Lease { sender: found.sender, endpoint: found.endpoint, born: found.born });
             }
             // Else its task has not yet seen the end of the last answer: the next one is tried.
         }
@@ -84,7 +82,7 @@ impl Pool {
     /// Whether the connection that [`Pool::checkout`] would give rested so long that the runtime should look at its socket first.
     pub fn has_rested(&self, endpoint: &Endpoint) -> bool {
         let idle = self.idle.borrow();
-        idle.get(&endpoint.id)
+        idle.get(endpoint.id)
             .and_then(|connections| connections.last())
             .is_some_and(|last| last.since.elapsed() > RESTED)
     }
@@ -103,7 +101,7 @@ impl Pool {
             // Its faults reach the request that is on it; an idle connection's end is no fault.
             let _ = connection.await;
         });
-        Ok(Lease { sender, endpoint: endpoint.clone(), born: Instant::now(), fresh: true })
+        Ok(Lease { sender, endpoint: endpoint.clone(), born: Instant::now() })
     }
 
     /// Takes a connection back for the next request.
@@ -112,23 +110,20 @@ impl Pool {
             return;
         }
         let mut idle = self.idle.borrow_mut();
-        let entry =
-            Idle { sender: lease.sender, endpoint: lease.endpoint.clone(), born: lease.born, since: Instant::now() };
-        match idle.get_mut(&lease.endpoint.id) {
-            Some(connections) => connections.push(entry),
-            None => {
-                idle.insert(lease.endpoint.id.clone(), vec![entry]);
-            }
+        let Lease { sender, endpoint, born } = lease;
+        let id = endpoint.id;
+        if idle.len() <= id {
+            idle.resize_with(id + 1, Vec::new);
         }
+        idle[id].push(Idle { sender, endpoint, born, since: Instant::now() });
     }
 
     /// Closes what is too old, of providers that are gone too. Called now and then.
     pub fn sweep(&self) {
-        self.idle.borrow_mut().retain(|_, connections| {
+        for connections in self.idle.borrow_mut().iter_mut() {
             connections
                 .retain(|c| !c.sender.is_closed() && c.since.elapsed() <= MAX_IDLE && c.born.elapsed() <= MAX_AGE);
-            !connections.is_empty()
-        });
+        }
     }
 }
 

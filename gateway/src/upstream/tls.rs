@@ -99,6 +99,21 @@ impl TlsRoots {
         Ok(config)
     }
 
+    /// The client configuration for `bundle`, or, where the bundle cannot be used, the one that was used last, and why. What comes
+    /// with a bad bundle may be a rollback: it must not wait for better certificates.
+    pub fn usable_config(&self, bundle: Option<&str>) -> Result<(Arc<ClientConfig>, Option<String>), TlsError> {
+        let error = match self.client_config(bundle) {
+            Ok(config) => return Ok((config, None)),
+            Err(error) => error,
+        };
+        let last =
+            self.made.lock().unwrap_or_else(PoisonError::into_inner).last().map(|(_, config)| Arc::clone(config));
+        match last {
+            Some(config) => Ok((config, Some(format!("{error}; the last certificates stay in use")))),
+            None => Ok((self.client_config(None)?, Some(format!("{error}; only the built-in roots are trusted")))),
+        }
+    }
+
     fn build(&self, bundle: Option<&str>) -> Result<ClientConfig, TlsError> {
         let mut roots = self.base.clone();
         if let Some(pem) = bundle {
@@ -187,6 +202,22 @@ mod tests {
         assert!(error.starts_with("the CA bundle: certificate 2: "), "{error}");
         let error = roots.client_config(Some(&bad.repeat(9))).unwrap_err().to_string();
         assert!(error.contains("certificate 5") && error.ends_with("and 4 more"), "{error}");
+    }
+
+    #[test]
+    fn a_bad_bundle_leaves_the_last_roots_in_use() {
+        let roots = TlsRoots::with_file(None).unwrap();
+        let (builtin, problem) = roots.usable_config(Some("nothing")).unwrap();
+        assert_eq!(
+            problem.as_deref(),
+            Some("the CA bundle holds no PEM certificate; only the built-in roots are trusted")
+        );
+        assert!(Arc::ptr_eq(&builtin, &roots.client_config(None).unwrap()));
+        let (good, problem) = roots.usable_config(Some(&authority())).unwrap();
+        assert_eq!(problem, None);
+        let (kept, problem) = roots.usable_config(Some("nothing")).unwrap();
+        assert!(Arc::ptr_eq(&good, &kept));
+        assert!(problem.unwrap().ends_with("the last certificates stay in use"));
     }
 
     #[test]

@@ -90,6 +90,7 @@ pub(crate) async fn gateway(text: &str) -> (Arc<Shared>, Serving) {
         loads: Box::new([Default::default()]),
     });
     let options = ServeOptions {
+        max_connections: 1_000,
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         readiness_delay: Duration::from_millis(300),
         drain_timeout: Duration::from_secs(5),

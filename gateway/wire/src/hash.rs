@@ -1,7 +1,7 @@
 //! The cohort decision's hash: which users take the bifrost arm.
 //!
 //! `bucket = xxh3_64(frame) mod 10_000`, seed 0, where `frame` is the salt's length in bytes as four bytes little-endian, then
-//! the salt, then the sticky key, both UTF-8. The length keeps salt and key apart: ("ab", "c") and ("a", "bc") are
+//! the salt in UTF-8, then the sticky key's bytes as they came. The length keeps salt and key apart: ("ab", "c") and ("a", "bc") are
 //! different frames. The result is part of the API: the same user is on the same side in every pod, after every restart and in
 //! every version. `golden/buckets.tsv` holds examples that must never change.
 
@@ -14,9 +14,9 @@ pub const BUCKETS: u16 = 10_000;
 const ON_STACK: usize = 512;
 
 /// The bucket of a sticky key, below [`BUCKETS`].
-pub fn bucket(salt: &str, sticky_key: &str) -> u16 {
+pub fn bucket(salt: &str, sticky_key: impl AsRef<[u8]>) -> u16 {
     let salt_length = u32::try_from(salt.len()).unwrap_or(u32::MAX).to_le_bytes();
-    let parts = [&salt_length[..], salt.as_bytes(), sticky_key.as_bytes()];
+    let parts = [&salt_length[..], salt.as_bytes(), sticky_key.as_ref()];
     let length: usize = parts.iter().map(|part| part.len()).sum();
     let mut stack = [0u8; ON_STACK];
     let hash = match stack.get_mut(..length) {

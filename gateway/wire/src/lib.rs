@@ -21,7 +21,7 @@ pub use error_body::{Front, error_body, error_event, json_string};
 pub use hash::{bucket, takes_bifrost};
 pub use json::SyntaxReason;
 pub use peek::{Peek, PeekError, peek};
-pub use splice::Splice;
+pub use splice::{Part, Splice};
 pub use sse::{Piece, StreamRelay, StreamTap};
 pub use stream::{Seen, StreamFormat, StreamObserver};
 pub use tail::Tail;

@@ -74,6 +74,9 @@ pub struct Peek<'a> {
     pub metadata_user_id: Option<Member<Cow<'a, str>>>,
     /// What keeps requests with one prompt prefix together; names no user.
     pub prompt_cache_key: Option<Member<Cow<'a, str>>>,
+    /// With `store` false: whether the text `encrypted_content` occurs, as it does where reasoning that only its account can read is
+    /// asked for or sent back.
+    pub carries_encrypted: bool,
     /// An answer stored at the vendor that this request goes on from.
     pub previous_response_id: Option<Member<Cow<'a, str>>>,
     /// The gateway's own member `fallbacks`. The value says whether it names something: `[]` does not.
@@ -82,7 +85,28 @@ pub struct Peek<'a> {
     pub stream_options: Option<StreamOptions>,
 }
 
-impl<'a> Peek<'a> {
+impl Peek<'_> {
+    /// The same without a loan from the body, for a body that was read on another thread.
+    pub fn into_owned(self) -> Peek<'static> {
+        let own = |member: Option<Member<Cow<'_, str>>>| {
+            member.map(|Member { value, span }| Member { value: Cow::Owned(value.into_owned()), span })
+        };
+        Peek {
+            opening: self.opening,
+            model: own(self.model),
+            stream: self.stream,
+            store: self.store,
+            user: own(self.user),
+            safety_identifier: own(self.safety_identifier),
+            metadata_user_id: own(self.metadata_user_id),
+            prompt_cache_key: own(self.prompt_cache_key),
+            carries_encrypted: self.carries_encrypted,
+            previous_response_id: own(self.previous_response_id),
+            fallbacks: self.fallbacks,
+            stream_options: self.stream_options,
+        }
+    }
+
     /// The model's name, if one is given.
     pub fn model(&self) -> Option<&str> {
         self.model.as_ref().map(|member| member.value.as_ref())
@@ -102,6 +126,14 @@ impl<'a> Peek<'a> {
     /// Whether the request names fallback targets.
     pub fn has_fallbacks(&self) -> bool {
         self.fallbacks.as_ref().is_some_and(|member| member.value)
+    }
+
+    /// Whether an OpenAI Responses request makes or names what belongs to one account at the vendor: the answer is stored unless it says
+    /// otherwise, an earlier one is named, or reasoning is carried along encrypted.
+    pub fn holds_vendor_state(&self) -> bool {
+        self.store.as_ref().is_none_or(|store| store.value)
+            || self.previous_response_id.is_some()
+            || self.carries_encrypted
     }
 
     /// The end user that the body names: `safety_identifier`, else `user`, else `metadata.user_id`. An empty string

@@ -1,7 +1,7 @@
 //! Splicing: a body with a few places changed, everything else byte for byte as it came.
 //!
 //! Edits name places that [`crate::peek()`] found in the same body, and what is put in must be JSON already; the result
-//! is then JSON again. Nothing is copied until [`Splice::to_vec`]; [`Splice::pieces`] lends the parts for vectored
+//! is then JSON again. Nothing is copied until [`Splice::to_vec`]; [`Splice::parts`] names the parts for vectored
 //! writes. Edits that overlap or lie outside of the body cannot come from one peek; they are cut down, never a panic.
 
 use std::borrow::Cow;
@@ -16,6 +16,24 @@ use crate::peek::{Opening, Peek, Span};
 pub struct Splice<'a> {
     body: &'a [u8],
     edits: SmallVec<[Edit<'a>; 4]>,
+}
+
+/// A part of the result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// Bytes of the body, by their place in it.
+    Kept(Range<usize>),
+    /// Bytes that were put in.
+    New(&'a [u8]),
+}
+
+impl Part<'_> {
+    fn is_empty(&self) -> bool {
+        match self {
+            Part::Kept(range) => range.is_empty(),
+            Part::New(bytes) => bytes.is_empty(),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -95,35 +113,39 @@ impl<'a> Splice<'a> {
     }
 
     /// The parts of the result, in order.
-    pub fn pieces(&self) -> SmallVec<[&[u8]; 8]> {
-        let mut pieces: SmallVec<[&[u8]; 8]> = SmallVec::new();
+    pub fn parts(&self) -> SmallVec<[Part<'_>; 8]> {
+        let mut parts: SmallVec<[Part<'_>; 8]> = SmallVec::new();
         let mut copied = 0;
         for edit in self.in_order() {
             let start = edit.place().0.clamp(copied, self.body.len());
-            pieces.push(self.body.get(copied..start).unwrap_or_default());
+            parts.push(Part::Kept(copied..start));
             copied = start;
             match edit {
                 Edit::Insert(after, member) => {
-                    pieces.push(member.as_ref());
+                    parts.push(Part::New(member));
                     if self.needs_comma(edit, *after) {
-                        pieces.push(&b","[..]);
+                        parts.push(Part::New(b","));
                     }
                 }
                 Edit::Replace(range, value) => {
-                    pieces.push(value.as_ref());
+                    parts.push(Part::New(value));
                     copied = range.end.clamp(copied, self.body.len());
                 }
                 Edit::Remove(range) => copied = range.end.clamp(copied, self.body.len()),
             }
         }
-        pieces.push(self.body.get(copied..).unwrap_or_default());
-        pieces.retain(|piece| !piece.is_empty());
-        pieces
+        parts.push(Part::Kept(copied..self.body.len()));
+        parts.retain(|part| !part.is_empty());
+        parts
     }
 
     /// The result in one buffer of exactly its size.
     pub fn to_vec(&self) -> Vec<u8> {
-        self.pieces().concat()
+        let bytes = |part| match part {
+            Part::Kept(range) => self.body.get(range).unwrap_or_default(),
+            Part::New(bytes) => bytes,
+        };
+        self.parts().into_iter().map(bytes).collect::<SmallVec<[&[u8]; 8]>>().concat()
     }
 
     fn in_order(&self) -> SmallVec<[&Edit<'a>; 4]> {

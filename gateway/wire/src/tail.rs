@@ -10,6 +10,9 @@ pub struct Tail {
 }
 
 impl Tail {
+    /// Bytes of memory it takes at the most.
+    pub const MOST: usize = 2 * KEPT;
+
     /// Nothing pushed yet; no memory is taken before something is.
     pub fn new() -> Self {
         Tail::default()
@@ -19,7 +22,7 @@ impl Tail {
     pub fn push(&mut self, bytes: &[u8]) {
         let bytes = bytes.get(bytes.len().saturating_sub(KEPT)..).unwrap_or_default();
         let keep = KEPT - bytes.len();
-        if keep == 0 || self.buffer.len() + bytes.len() > 2 * KEPT {
+        if keep == 0 || self.buffer.len() + bytes.len() > Self::MOST {
             self.buffer.drain(..self.buffer.len().saturating_sub(keep));
         }
         self.buffer.extend_from_slice(bytes);

@@ -21,7 +21,7 @@ fn buckets_are_those_of_the_golden_file() {
 #[test]
 fn ten_percent_of_ten_thousand_users_are_within_a_point() {
     for salt in ["llm/ai", "default/gateway", "a/b"] {
-        let users = (0..10_000).filter(|user| takes_bifrost(bucket(salt, &format!("user-{user}")), 10)).count();
+        let users = (0..10_000).filter(|user| takes_bifrost(bucket(salt, format!("user-{user}")), 10)).count();
         assert!((900..=1_100).contains(&users), "{users} of 10,000 with salt {salt}");
     }
 }

@@ -1,6 +1,7 @@
 //! The source against an API server that is a router in this process.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Json;
 use axum::Router;
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::super::saved::{read_saved, tests::write};
-use super::super::store::tests::{members, store};
+use super::super::store::tests::{members, members_without_keys, store};
 use super::*;
 
 /// An API server with one namespace. It answers reads and watches of the ConfigMap and the Secret, or nothing at all.
@@ -28,6 +29,8 @@ struct Objects {
     /// Whether it answers; `Some(status)`: only with this.
     refusal: Mutex<Option<u16>>,
     is_silent: bool,
+    /// Whether watches of the Secret tell nothing.
+    secrets_lag: AtomicBool,
 }
 
 impl FakeApi {
@@ -37,6 +40,7 @@ impl FakeApi {
             writes: watch::Sender::new(1),
             refusal: Mutex::default(),
             is_silent,
+            secrets_lag: AtomicBool::default(),
         }))
     }
 
@@ -83,7 +87,7 @@ impl FakeApi {
 }
 
 fn failure(code: u16) -> Response {
-    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "r", "message": "m", "code": code});
+    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": if code == 404 { "NotFound" } else { "r" }, "message": "m", "code": code});
     (StatusCode::from_u16(code).unwrap(), Json(status)).into_response()
 }
 
@@ -127,6 +131,9 @@ async fn list_or_watch(
                 return Some((Ok::<_, std::io::Error>(line), (api, kind, version)));
             }
             writes.changed().await.ok()?;
+            if kind == "secrets" && api.0.secrets_lag.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
         }
     });
     Body::from_stream(events).into_response()
@@ -184,6 +191,19 @@ async fn changes_of_configmap_and_secret_are_followed_and_saved() {
     until("the new value is in use", || in_use(&store).2.as_deref() == Some("sk-2")).await;
     let saved = || read_saved(&dirs.path().join("state")).unwrap();
     until("the new table is saved, without keys", || saved() == Some(members("u", 8, 25))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_key_is_in_use_with_its_value_although_the_secrets_watch_lags() {
+    let (api, store) = (FakeApi::new(false), store());
+    api.write("configmaps", json!(members_without_keys("u", 7, 10)));
+    let _handle = start(options(None), api.client(), store.clone()).await;
+    assert_eq!(in_use(&store), ("u".into(), 7, None));
+    api.0.secrets_lag.store(true, Ordering::Relaxed);
+    api.set_key("c2stMQ==");
+    api.publish("u", 8, 10);
+    until("the new table is in use", || in_use(&store).1 == 8).await;
+    assert_eq!(in_use(&store).2.as_deref(), Some("sk-1"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,7 +13,10 @@ pub(super) fn read(body: &[u8]) -> Result<Peek<'_>, PeekError> {
     let text = simdutf8::basic::from_utf8(body).map_err(|_| invalid_utf8(body))?;
     let mut reader = Reader { text, cursor: Cursor::new(body), seen: 0, peek: Peek::default() };
     reader.read_body()?;
-    Ok(reader.peek)
+    let mut peek = reader.peek;
+    peek.carries_encrypted = peek.store.as_ref().is_some_and(|store| !store.value)
+        && memchr::memmem::find(body, b"encrypted_content").is_some();
+    Ok(peek)
 }
 
 /// The fast check does not say where it failed, this one does.

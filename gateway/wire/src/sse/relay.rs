@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Scanner;
 use super::event::Event;
-use super::splitter::{Splitter, Visitor};
+use super::splitter::{KEPT_CAPACITY, Splitter, Visitor};
 use crate::stream::{Seen, StreamFormat, StreamObserver};
 use crate::usage::Usage;
 
@@ -98,6 +98,9 @@ pub struct StreamTap {
 }
 
 impl StreamTap {
+    /// Bytes of memory it may keep for long; an event that is cut by a chunk's border takes up to 64 KiB until it is whole.
+    pub const KEPT: usize = KEPT_CAPACITY;
+
     /// A tap at the start of a stream.
     pub fn new(format: StreamFormat) -> Self {
         StreamTap { scanner: Scanner::new(), observer: StreamObserver::new(format) }

@@ -12,7 +12,7 @@ use crate::tail::Tail;
 const MAX_HELD: usize = 64 * 1024;
 
 /// Buffers above this size are given back once their event is over.
-const KEPT_CAPACITY: usize = 16 * 1024;
+pub(super) const KEPT_CAPACITY: usize = 16 * 1024;
 
 /// What a scan reports to.
 pub(super) trait Visitor {
