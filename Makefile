@@ -10,13 +10,17 @@ LOCAL = $(CARGO) run --quiet --package bifrost-e2e --bin bifrost-local --
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# What the targets below pass on; `make up ARGS="--context NAME"` takes a cluster you have.
+ARGS ?=
+
 .PHONY: up
 up: ## Start a local cluster with the operator, an example gateway, an app and a fake provider
-	@$(CARGO) build --package bifrost-e2e
-	@$(LOCAL) up
+	@$(CARGO) build --locked --package bifrost-e2e
+	@$(LOCAL) up $(ARGS)
 
 .PHONY: down
-down: ## Remove the local cluster and every trace of it
+down: ## Remove the local cluster; what was downloaded and built stays
+	@$(CARGO) build --locked --package bifrost-e2e
 	@$(LOCAL) down
 
 .PHONY: env
@@ -27,26 +31,31 @@ env: ## Print the variables of the local cluster, for: eval "$$(make -s env)"
 status: ## Say what of the local cluster runs
 	@$(LOCAL) status
 
+.PHONY: images
+images: ## Build the images of operator and gateway, and say where their archives are
+	@$(CARGO) build --locked --package bifrost-e2e
+	@$(LOCAL) images
+
 .PHONY: test
 test: test-unit test-e2e ## Run all tests: unit, property, and end to end on a cluster of their own
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need no cluster
-	$(CARGO) test --workspace --quiet
+	$(CARGO) test --locked --workspace --quiet
 
 .PHONY: test-e2e
 test-e2e: ## Run the scenarios on a cluster of their own; ONLY=word picks some
-	$(CARGO) build --package bifrost-e2e
-	$(LOCAL) test $(ONLY)
+	$(CARGO) build --locked --package bifrost-e2e
+	$(LOCAL) test $(ARGS) $(ONLY)
 
 .PHONY: bench
 bench: ## Measure what the wire formats cost: peek, splice, streams, usage
 	$(CARGO) run --quiet --release --package bifrost-wire --example wire_bench
 
 .PHONY: lint
-lint: ## Check formatting, lints, and that generated files are current
+lint: ## Check formatting and lints
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets --quiet -- -D warnings
 
 .PHONY: crds
 crds: ## Write the CRDs, and the chart's copy of them, from the Rust types

@@ -14,11 +14,21 @@ use crate::files;
 /// How many of a failed command's last lines its error shows.
 const ERROR_LINES: usize = 20;
 
+/// Variables that lead clients to a proxy.
+pub const PROXIES: [&str; 6] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
+
 /// Starts a command description. The child ends when its future is dropped (Ctrl-C, a timeout).
 pub fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new(program);
     command.kill_on_drop(true).stdin(Stdio::null());
     command
+}
+
+/// Takes the user's proxy from a command that runs where it is out of reach.
+pub fn without_proxies(command: &mut Command) {
+    for name in PROXIES {
+        command.env_remove(name);
+    }
 }
 
 /// Runs a command and returns its stdout; anything but success is an error with the end of its stderr.

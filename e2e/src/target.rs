@@ -93,7 +93,8 @@ impl Target {
         match self {
             Self::Embedded(cluster) => cluster.load_image(image).await,
             Self::External(_) => {
-                progress::line(&format!("Not loaded, the cluster must have it: {}", image.reference));
+                let (reference, archive) = (&image.reference, image.archive.display());
+                progress::line(&format!("The cluster must have {reference}, as imported from {archive}"));
                 Ok(())
             }
         }

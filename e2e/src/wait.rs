@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// The first pause between two looks, and the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// The first pause between two looks, and the longest: what waits measure is published, so they look often.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+/// What a look may take beyond the limit: one that began in time is not lost to a busy machine.
+const GRACE: Duration = Duration::from_secs(1);
 
-/// Looks until `look` returns a value, at most for `limit`.
+/// Looks until `look` returns a value, at most for `limit`; the last look is at the limit.
 ///
 /// `Ok(Some(value))` ends the wait. `Ok(None)` and errors are looked at again: while something comes up, errors are
 /// normal; the last one is part of the error of a wait that took too long.
@@ -17,20 +19,21 @@ where
     F: Future<Output = Result<Option<T>>>,
 {
     let started = Instant::now();
+    let left = || limit.saturating_sub(started.elapsed());
     let mut pause = FIRST_PAUSE;
     let mut seen = String::from("it was not so");
     loop {
-        let left = limit.saturating_sub(started.elapsed());
-        match tokio::time::timeout(left, look()).await {
+        let last = left().is_zero();
+        match tokio::time::timeout(left() + GRACE, look()).await {
             Ok(Ok(Some(value))) => return Ok(value),
             Ok(Ok(None)) => {}
             Ok(Err(error)) => seen = format!("{error:#}"),
             Err(_) => seen = format!("{seen}; the last look did not end"),
         }
-        if started.elapsed() + pause > limit {
+        if last {
             bail!("waited {:.1} s for {what}; last seen: {seen}", started.elapsed().as_secs_f64());
         }
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(pause.min(left())).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
@@ -70,5 +73,12 @@ mod tests {
         let look = || async { Err(anyhow!("two pods of three")) };
         let error = wait_until("three pods", Duration::from_millis(10), look).await.unwrap_err().to_string();
         assert!(error.contains("three pods") && error.contains("two pods of three"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_is_so_at_the_limit_is_seen() {
+        let limit = Duration::from_millis(150);
+        let started = Instant::now();
+        wait_until("the limit", limit, || async { Ok(started.elapsed() >= limit) }).await.unwrap();
     }
 }

@@ -12,8 +12,10 @@ import OpenAI from "openai";
 import { describe } from "./describe.mjs";
 
 const { values: options } = parseArgs({ options: { once: { type: "string" } } });
-const openai = new OpenAI();
-const anthropic = new Anthropic();
+// With --once failures are counted: none may be hidden by a retry.
+const settings = options.once ? { maxRetries: 0 } : {};
+const openai = new OpenAI(settings);
+const anthropic = new Anthropic(settings);
 const content = "Tell me something nice.";
 
 const apps = {
@@ -52,6 +54,12 @@ function show({ vendor, user, arm, ms, error }) {
   console.log(`${new Date().toISOString()} ${vendor.padEnd(9)} ${user.padEnd(10)} arm=${arm.padEnd(8)} ${ms}ms ${end}`);
 }
 
+function summarise([vendor, { requests, failures, arms, first_error }]) {
+  const shares = Object.entries(arms).map(([arm, n]) => `${n} ${arm} (${((100 * n) / requests).toFixed(1)} %)`);
+  const failed = failures ? `${failures} failed, the first: ${first_error}` : "none failed";
+  console.log(`${vendor.padEnd(9)} ${requests} requests by arm: ${shares.sort().join(", ")}; ${failed}`);
+}
+
 /** `count` users ask each vendor once, a few at a time. */
 async function once(count) {
   const split = {};
@@ -70,7 +78,7 @@ async function once(count) {
     }
   };
   await Promise.all(Array.from({ length: 16 }, worker));
-  console.log(JSON.stringify(split));
+  Object.entries(split).forEach(summarise);
   return Object.values(split).every((of) => of.failures === 0);
 }
 

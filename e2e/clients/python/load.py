@@ -1,8 +1,9 @@
 """Sends many requests with one SDK client and counts which arm served them.
 
 The client reads address and key from the environment. Retries are off: a failed request is a failure. Prints one JSON
-line: {requests, failures, first_error, arms: {bifrost, baseline, none}, reasons, statuses, seconds}; arms, reasons and
-statuses count every answer whose head came, also one that failed later.
+line: {requests, failures, first_error, arms: {bifrost, baseline, none}, reasons, statuses, seconds, longest_pause}; arms,
+reasons and statuses count every answer whose head came, also one that failed later; longest_pause is the longest time
+between the ends of two requests. With --until-stdin-closes a line `serving` comes first, after the first request.
 """
 
 import argparse
@@ -10,6 +11,8 @@ import asyncio
 import collections
 import inspect
 import json
+import os
+import threading
 import time
 import warnings
 
@@ -29,6 +32,7 @@ def arguments():
     parser.add_argument("--stream", action="store_true")
     parser.add_argument("--prompt", default="Say hello.")
     parser.add_argument("--duration", type=float, help="seconds; instead of --requests")
+    parser.add_argument("--until-stdin-closes", action="store_true", help="at most --duration seconds")
     args = parser.parse_args()
     args.model = args.model or ("claude-3-haiku-20240307" if args.api == "messages" else "gpt-4o-mini")
     return args
@@ -69,6 +73,8 @@ class Tally:
         self.arms = collections.Counter(bifrost=0, baseline=0, none=0)
         self.reasons = collections.Counter()
         self.statuses = collections.Counter()
+        self.ended = None
+        self.longest_pause = 0.0
 
     def served(self, headers, status):
         self.arms[headers.get("x-bf-arm", "none")] += 1
@@ -79,6 +85,26 @@ class Tally:
     def failed(self, error):
         self.failures += 1
         self.first_error = self.first_error or describe(error)
+
+    def end(self):
+        """A request is over, well or not."""
+        now = time.monotonic()
+        if self.ended is not None:
+            self.longest_pause = max(self.longest_pause, now - self.ended)
+        self.ended = now
+
+
+def told_to_stop():
+    """An event that is set once stdin is closed."""
+    stop = threading.Event()
+
+    def wait():
+        while os.read(0, 1024):
+            pass
+        stop.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    return stop
 
 
 async def one(call, args, common, number, tally):
@@ -121,13 +147,22 @@ async def run(args):
     client = make_client(args)
     call, common = make_call(client, args)
     tally = Tally()
+    stop = told_to_stop() if args.until_stdin_closes else threading.Event()
     start = time.monotonic()
 
+    def goes_on():
+        if args.duration:
+            return time.monotonic() - start < args.duration and not stop.is_set()
+        return tally.requests < args.requests
+
     async def worker():
-        while (time.monotonic() - start < args.duration) if args.duration else (tally.requests < args.requests):
+        while goes_on():
             number = tally.requests
             tally.requests += 1
             await one(call, args, common, number, tally)
+            if tally.ended is None and args.until_stdin_closes:
+                print("serving", flush=True)
+            tally.end()
 
     await asyncio.gather(*(worker() for _ in range(args.concurrency)))
     seconds = time.monotonic() - start
@@ -141,6 +176,7 @@ async def run(args):
         "reasons": tally.reasons,
         "statuses": tally.statuses,
         "seconds": round(seconds, 3),
+        "longest_pause": round(tally.longest_pause, 3),
     }
 
 

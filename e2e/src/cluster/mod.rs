@@ -147,6 +147,7 @@ impl Cluster {
     pub fn command_inside(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = run::command(run::find_program("ip").unwrap_or_else(|| "ip".into()));
         command.args(["netns", "exec", self.namespace().name()]).arg(program);
+        run::without_proxies(&mut command);
         command
     }
 
@@ -170,6 +171,16 @@ impl Cluster {
     /// (`containerd://<id>`). Works while the API server is away.
     pub async fn kill_container(&self, id: &str) -> Result<()> {
         self.signal_container(id, "SIGKILL").await
+    }
+
+    /// A container's first process, by the id that a pod's status shows.
+    pub async fn container_process(&self, id: &str) -> Result<i32> {
+        let id = id.strip_prefix("containerd://").unwrap_or(id);
+        let tasks = run::stdout_of(self.ctr().args(["tasks", "list"])).await?;
+        let words = tasks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let pid =
+            words.into_iter().find(|words| words.first() == Some(&id)).and_then(|words| words.get(1)?.parse().ok());
+        pid.with_context(|| format!("the container {id} does not run"))
     }
 
     /// Sends a signal to a container's first process: `SIGSTOP` freezes it where it is, `SIGCONT` lets it go on.
@@ -202,7 +213,7 @@ impl Cluster {
         process::end(process.context("the API server does not run")?, Duration::ZERO).await
     }
 
-    /// Starts the API server again, and waits until it answers here and to pods.
+    /// Starts the API server again, and waits until it answers here and to pods, and reaches the kubelet.
     ///
     /// The rest of the control plane, kubelet and kube-proxy begin anew; containers run on. Left alone, their watches come back only
     /// after up to a minute, and the controller manager would declare the node dead, which it has not heard of for so long.
@@ -216,7 +227,10 @@ impl Cluster {
         self.restart(control_plane::SCHEDULER, control_plane::scheduler(layout, components)?).await?;
         self.restart(node::KUBELET, node::kubelet(layout, components)?).await?;
         self.restart(node::KUBE_PROXY, node::kube_proxy(layout, components)?).await?;
-        wait_until("the API server's Service", API_LIMIT, || self.api_service_is_reachable()).await
+        let service = (network::KUBERNETES_SERVICE, network::KUBERNETES_PORT);
+        wait_until("the API server's Service", API_LIMIT, || self.is_reachable(service.into())).await?;
+        let kubelet = (network::NODE_ADDRESS, network::KUBELET_PORT);
+        wait_until("the kubelet", API_LIMIT, || self.is_reachable(kubelet.into())).await
     }
 
     async fn restart(&self, name: &str, daemon: Daemon) -> Result<()> {
@@ -226,9 +240,8 @@ impl Cluster {
         self.spawn(name, daemon).map(drop)
     }
 
-    /// Whether what pods connect to leads to the API server.
-    async fn api_service_is_reachable(&self) -> Result<bool> {
-        let address = SocketAddr::from((network::KUBERNETES_SERVICE, network::KUBERNETES_PORT));
+    /// Whether somebody listens at an address inside.
+    async fn is_reachable(&self, address: SocketAddr) -> Result<bool> {
         let connected = self.run_inside(move || TcpStream::connect_timeout(&address, Duration::from_secs(1))).await?;
         connected.with_context(|| format!("cannot connect to {address}"))?;
         Ok(true)

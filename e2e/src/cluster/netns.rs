@@ -66,6 +66,20 @@ impl Namespace {
         if self.path().exists() {
             self.ip(&["netns", "delete", &self.name]).await?;
         }
+        self.remove_outside();
+        Ok(())
+    }
+
+    /// As [`Namespace::delete`], for where nobody can wait: when something is dropped. What fails is left.
+    pub fn delete_now(&self) {
+        if let Some(ip) = run::find_program("ip") {
+            let mut command = std::process::Command::new(ip);
+            let _ = command.args(["netns", "delete", &self.name]).stderr(std::process::Stdio::null()).status();
+        }
+        self.remove_outside();
+    }
+
+    fn remove_outside(&self) {
         let _ = std::fs::remove_dir_all(self.etc());
         // Only when empty, that is when no one else uses them.
         let _ = std::fs::remove_dir(ETC);
@@ -73,7 +87,6 @@ impl Namespace {
             let _ = nix::mount::umount2(RUN, nix::mount::MntFlags::MNT_DETACH);
             let _ = std::fs::remove_dir(RUN);
         }
-        Ok(())
     }
 
     /// Moves the calling thread into the namespace, for good.

@@ -19,6 +19,9 @@ pub const DNS_DOMAIN: &str = "cluster.local";
 /// Where the API server listens, inside.
 pub const API_PORT: u16 = 6443;
 
+/// Where the kubelet serves logs and `exec`.
+pub const KUBELET_PORT: u16 = 10250;
+
 /// The resolver configuration of a client inside, as kubelet writes it for a pod of the namespace `default`.
 pub fn resolv_conf() -> String {
     format!(

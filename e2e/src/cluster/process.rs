@@ -92,7 +92,7 @@ impl Daemon {
         command.arg(&self.program).args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
         command.env("PATH", system_path()).current_dir("/");
         // A proxy of the user's is out of reach inside.
-        for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
+        for name in run::PROXIES {
             command.env_remove(name);
         }
         command

@@ -12,11 +12,11 @@ pub struct Args {
     name: String,
 }
 
-/// Prints each image's name on stdout.
+/// Prints each image's name and its archive on stdout.
 pub async fn run(args: Args) -> Result<()> {
     let cluster = Cluster::attach(&args.name)?;
     for image in Images::build().await?.all() {
-        println!("{}", image.reference);
+        println!("{}\t{}", image.reference, image.archive.display());
         if let Some(cluster) = &cluster {
             cluster.load_image(image).await?;
             progress::line(&format!("Loaded into cluster {}: {}", cluster.name(), image.reference));

@@ -21,7 +21,9 @@ use crate::{
 
 /// The name of the cluster that users work with.
 pub const LOCAL: &str = "local";
-/// Where its API server is, on 127.0.0.1.
+/// The name of the cluster that scenarios run on.
+pub const TEST: &str = "test";
+/// Where the local API server is, on 127.0.0.1.
 pub const API_PORT: u16 = 16443;
 /// Where the example gateway's Service is, on 127.0.0.1.
 pub const GATEWAY_PORT: u16 = 18080;

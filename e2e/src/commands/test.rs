@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     cluster::{Cluster, Options},
-    commands::TargetArgs,
+    commands::{TEST, TargetArgs},
     progress,
     scenarios::{self, Scenario, Stage, Summary, runner},
 };
@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(long)]
     keep: bool,
     /// The name of the embedded cluster
-    #[arg(long, default_value = "test")]
+    #[arg(long, default_value = TEST)]
     name: String,
     #[command(flatten)]
     target: TargetArgs,
@@ -58,22 +58,19 @@ async fn run_on_cluster(args: &Args, scenarios: &[Scenario]) -> Result<Summary> 
     let options = Options { name: args.name.clone(), api_port: 0, forwards: Vec::new() };
     let target = args.target.open(&options).await?;
     let stage = Stage::prepare(&target).await?;
-    let summary = runner::run(&target, &stage, scenarios, args.keep).await?;
+    let summary = runner::run(&target, &stage, scenarios, args.keep).await;
     if args.keep {
         progress::line(&format!("Kept: KUBECONFIG={}", target.access()?.kubeconfig.display()));
     }
     Ok(summary)
 }
 
-/// Ready at Ctrl-C, or when this program is asked to end.
+/// Ready at Ctrl-C, when this program is asked to end, or when its terminal is closed.
 async fn interrupted() {
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-        }
-        Err(_) => drop(tokio::signal::ctrl_c().await),
+    let signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let mut streams: Vec<_> = signals.into_iter().filter_map(|kind| signal(kind).ok()).collect();
+    if streams.is_empty() {
+        return std::future::pending().await;
     }
+    futures::future::select_all(streams.iter_mut().map(|stream| Box::pin(stream.recv()))).await;
 }

@@ -13,18 +13,26 @@ use crate::{
 /// Requests that show the split; enough for a share to be near what was asked for.
 const REQUESTS: u32 = 400;
 
-/// What to type next.
-const NEXT: &str = r#"
+/// How a shell gets to the embedded cluster.
+const SHELL: &str = r#"
 The gateway runs. In this shell, kubectl, helm and the vendors' SDKs work with it after:
 
-    eval "$(make -s env)"
+    eval "$(make -s env)""#;
 
+/// What to type next.
+const NEXT: &str = r#"
 Move more of the application's requests onto the gateway:
 
     kubectl patch bifrostgateway ai -n llm --type=merge -p '{"spec":{"migration":{"canaryPercent":50}}}'
     kubectl exec -n llm deploy/example-app -- node app.mjs --once 400
 
-Watch it: kubectl get bgw -n llm -w    Remove everything: make down"#;
+Watch it: kubectl get bgw -n llm -w"#;
+
+/// The way out of the embedded cluster, and of one that the user has.
+const DOWN: &str = "Remove it all: make down";
+const DOWN_ELSEWHERE: &str =
+    "Remove it all: helm uninstall bifrost -n bifrost-system; kubectl delete namespace llm vendors bifrost-system;
+               kubectl delete crd bifrostgateways.bifrost.dev providerkeys.bifrost.dev";
 
 /// Arguments of `up`.
 #[derive(Debug, clap::Args)]
@@ -60,6 +68,11 @@ pub async fn run(args: Args) -> Result<()> {
     let sent = Example::send(&target, REQUESTS).await?;
     let gateways =
         target.access()?.kubectl(["--namespace", EXAMPLE_NAMESPACE, "get", "bifrostgateways,providerkeys"]).await?;
-    println!("\n{}\n{}\n{NEXT}", gateways.trim_end(), sent.trim_end());
+    println!("\n{}\n\n{}", gateways.trim_end(), sent.trim_end());
+    if target.embedded().is_some() {
+        println!("{SHELL}\n{NEXT}\n{DOWN}");
+    } else {
+        println!("{NEXT}\n{DOWN_ELSEWHERE}");
+    }
     Ok(())
 }

@@ -46,7 +46,7 @@ impl Components {
         let module = module.with_context(|| format!("there is no component {name}"))?;
         let path = self.folder(module).join(name);
         if !path.is_file() {
-            bail!("{name} is not built yet; `bifrost-local components` does it");
+            bail!("{name} is not built yet: make up does it");
         }
         Ok(path)
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::{Vendors, manifest, rolled_out};
 use crate::{images::Images, progress::Step, target::Target};
@@ -47,7 +47,8 @@ impl Example {
         let deployment = format!("deployment/{APP}");
         let count = requests.to_string();
         let args = ["--namespace", EXAMPLE_NAMESPACE, "exec", &deployment, "--", "node", "app.mjs", "--once", &count];
-        let sent = tokio::time::timeout(Duration::from_secs(120), target.access()?.kubectl(args)).await??;
+        let sent = tokio::time::timeout(Duration::from_secs(120), target.access()?.kubectl(args)).await;
+        let sent = sent.context("the application's requests did not end in two minutes")??;
         step.done();
         Ok(sent)
     }

@@ -12,6 +12,9 @@ use anyhow::{Context, Result};
 
 use crate::{paths, target::Target};
 
+/// The label of namespaces whose pods have no rights at all: the product's own need none.
+pub const RESTRICTED: (&str, &str) = ("pod-security.kubernetes.io/enforce", "restricted");
+
 /// Images that manifests name by a tag of their own, which stands for the one built here.
 const TAG_IN_MANIFESTS: &str = ":dev";
 

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::gateway;
+use super::{curl, gateway, load};
 use crate::{
     cluster::Cluster,
     scenarios::{Context, Scenario},
@@ -53,12 +53,12 @@ async fn run(context: &Context) -> Result<()> {
     victim.restarted(context, 2).await?;
     let origin = victim.origin_of_its_configuration(context).await?;
     ensure!(origin == "saved", "the restarted container took the {origin} configuration, not the one it had saved");
-    context.wait_for_condition(&format!("bifrostgateway/{}", gateway::NAME), "Ready", RECOVERED).await
+    context.wait_for_condition(gateway::OBJECT, "Ready", RECOVERED).await
 }
 
 /// The first outage: steady requests for its length, then a crash.
 async fn while_away(context: &Context, victim: &Victim, user: &str) -> Result<()> {
-    let load = gateway::load(context, &["--duration", OUTAGE, "--concurrency", "4", "--users", "fixed"]).await?;
+    let load = load::send(context, &["--duration", OUTAGE, "--concurrency", "4", "--users", "fixed"]).await?;
     load.all_served()?;
     ensure!(load.arms.bifrost > 0 && load.arms.baseline > 0, "one arm served all");
     println!(
@@ -69,7 +69,7 @@ async fn while_away(context: &Context, victim: &Victim, user: &str) -> Result<()
     );
     let back = victim.kill(context, &victim.container, user, "bifrost").await?;
     println!("  container killed meanwhile: its pod serves with a pool key after {:.2} s", back.as_secs_f64());
-    let load = gateway::load_at(context, &victim.url, &["--requests", "200", "--users", "fixed"]).await?;
+    let load = load::send_to(context, &victim.url, &["--requests", "200", "--users", "fixed"]).await?;
     load.all_served()?;
     ensure!(load.arms.bifrost > 0, "none of {} requests took the bifrost arm", load.requests);
     Ok(())
@@ -89,7 +89,7 @@ async fn still_rolled_back(context: &Context, victim: &Victim, container: &str) 
     println!("  the pod's copies before its crash: saved epoch {saved}, mounted epoch {mounted}");
     ensure!(saved >= mounted, "what the pod saved is older than what is mounted");
     let back = victim.kill(context, container, "anyone", "baseline").await?;
-    let load = gateway::load_at(context, &victim.url, &["--requests", "500", "--users", "fixed"]).await?;
+    let load = load::send_to(context, &victim.url, &["--requests", "500", "--users", "fixed"]).await?;
     load.all_served()?;
     ensure!(load.arms.bifrost == 0, "{} of {} requests took the bifrost arm", load.arms.bifrost, load.requests);
     println!(
@@ -125,7 +125,7 @@ impl Victim {
     async fn user_of_the_bifrost_arm(&self, context: &Context) -> Result<String> {
         for number in 0..200 {
             let user = format!("user-{number}");
-            if gateway::curl(context, &self.url, &gateway::chat(&user), true).await?.arm == "bifrost" {
+            if curl::chat(context, &self.url, &gateway::chat(&user), true).await?.arm() == "bifrost" {
                 return Ok(user);
             }
         }
@@ -138,9 +138,9 @@ impl Victim {
         let began = Instant::now();
         context.embedded()?.kill_container(container).await?;
         let took = wait::wait_for("the killed container to serve again", BACK * 4, || async {
-            let sent = gateway::curl(context, &self.url, &body, true).await?;
+            let sent = curl::chat(context, &self.url, &body, true).await?;
             let took = began.elapsed();
-            ensure!(sent.status == "200" && sent.arm == arm, "status {}, arm {:?}", sent.status, sent.arm);
+            ensure!(sent.status == 200 && sent.arm() == arm, "status {}, arm {:?}", sent.status, sent.arm());
             Ok(Some(took))
         })
         .await?;

@@ -4,7 +4,10 @@ use anyhow::{Result, ensure};
 use futures::FutureExt;
 use serde_json::{Value, json};
 
-use super::gateway;
+use super::{
+    gateway::{self, OBJECT},
+    load, objects,
+};
 use crate::scenarios::{Context, Scenario};
 
 /// The scenario.
@@ -15,20 +18,19 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 )
 .embedded_only();
 
-const OBJECT: &str = "bifrostgateway/ai";
-
 async fn run(context: &Context) -> Result<()> {
     gateway::create(context, 2, Value::Null).await?;
-    let before = (gateway::pods(context).await?, gateway::get(context, "configmap/ai-bifrost").await?["data"].clone());
-    let steady = gateway::load(context, &["--duration", "8", "--concurrency", "4"]);
-    let (steady, broken) = tokio::join!(steady, break_it(context));
-    broken?;
-    let steady = steady?;
-    steady.all_served()?;
-    let after = (gateway::pods(context).await?, gateway::get(context, "configmap/ai-bifrost").await?["data"].clone());
-    ensure!(before == after, "the bad configuration touched pods or ConfigMap");
-    println!("  {} requests meanwhile, none failed; pods and ConfigMap untouched", steady.requests);
+    let before = published(context).await?;
+    load::during(context, &[], break_it(context)).await?;
+    ensure!(before == published(context).await?, "the bad configuration touched pods or ConfigMap");
+    println!("  pods and ConfigMap untouched");
     Ok(())
+}
+
+/// The pods, and what they act upon.
+async fn published(context: &Context) -> Result<(Vec<(String, i32)>, Value)> {
+    let data = objects::get(context, "configmap/ai-bifrost").await?["data"].clone();
+    Ok((gateway::pods(context).await?, data))
 }
 
 async fn break_it(context: &Context) -> Result<()> {
@@ -39,7 +41,7 @@ async fn break_it(context: &Context) -> Result<()> {
     let message = condition["message"].as_str().unwrap_or_default();
     ensure!(message.contains("spec.config.providers[0].baseURL"), "{condition}");
     println!("  Accepted=False/{}: {message}", condition["reason"].as_str().unwrap_or_default());
-    gateway::wait_event(context, "ConfigRejected").await?;
+    gateway::wait_event(context, "ConfigRejected", "baseURL").await?;
     let patch =
         json!([{"op": "replace", "path": "/spec/config/providers/0/baseURL", "value": "https://openai.vendors.svc"}])
             .to_string();

@@ -8,7 +8,10 @@ use bifrost_fake_provider::Vendor;
 use futures::FutureExt;
 use serde_json::json;
 
-use super::gateway::{self, POOL_OPENAI};
+use super::{
+    gateway::{self, POOL_OPENAI},
+    load,
+};
 use crate::{
     deploy::Vendors,
     scenarios::{Context, Scenario},
@@ -30,12 +33,7 @@ const CONFIRMED: Duration = Duration::from_secs(2);
 async fn run(context: &Context) -> Result<()> {
     gateway::create(context, 3, json!({"strategy": "Canary", "canaryPercent": 10})).await?;
     let before = gateway::pods(context).await?;
-    let steady = gateway::load(context, &["--duration", "30", "--concurrency", "4"]);
-    let (steady, changed) = tokio::join!(steady, changes(context));
-    changed?;
-    let steady = steady?;
-    steady.all_served()?;
-    println!("  {} requests during the changes, none failed", steady.requests);
+    load::during(context, &[], changes(context)).await?;
     ensure!(gateway::pods(context).await? == before, "pods were replaced or restarted");
     Ok(())
 }
@@ -50,7 +48,7 @@ async fn changes(context: &Context) -> Result<()> {
             ensure!(took <= CONFIRMED, "{from} → {percent} took {:.2} s", took.as_secs_f64());
         }
         control.reset().await?;
-        let load = gateway::load(context, &["--requests", "1000", "--users", "fixed", "--concurrency", "8"]).await?;
+        let load = load::send(context, &["--requests", "1000", "--users", "fixed", "--concurrency", "8"]).await?;
         load.all_served()?;
         let users = control.users(Some(Vendor::OpenAi)).await?;
         let now: BTreeSet<String> =

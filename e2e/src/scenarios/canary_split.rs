@@ -1,16 +1,22 @@
-//! `canaryPercent: 10`: which share of requests takes which arm, what each arm carries, and what is not split at all.
+//! `canaryPercent: 10`: which share of requests takes which arm, for each front and language, and what is not split at all.
 
-use anyhow::{Context as _, Result, ensure};
-use bifrost_fake_provider::{Control, Record, RecordQuery};
-use futures::FutureExt;
-use serde_json::{Value, json};
 use std::time::Duration;
 
-use super::gateway::{self, APP_OPENAI, POOL_OPENAI};
+use anyhow::{Context as _, Result, ensure};
+use bifrost_fake_provider::{Control, RecordQuery};
+use futures::FutureExt;
+use serde_json::json;
+
+use super::{
+    arm_contents, curl,
+    gateway::{self, APP_OPENAI, OBJECT, POOL_OPENAI},
+    load::{self, Load, Sdk},
+    objects,
+};
 use crate::{
     deploy::Vendors,
-    run,
     scenarios::{Context, Scenario},
+    wait,
 };
 
 /// The scenario.
@@ -22,140 +28,106 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 .embedded_only()
 .limit(Duration::from_secs(600));
 
+const REPLICAS: usize = 3;
 const REQUESTS: &str = "10000";
+/// Enough for the other front and the other language: they share the decision.
+const FEWER: &str = "2000";
+/// The operator asks pods that confirm every 10 s.
+const SEEN: Duration = Duration::from_secs(30);
+const SECOND_KEY: &str = "sk-pool-second-0123456789";
 
 async fn run(context: &Context) -> Result<()> {
     let second = json!({"name": "second", "type": "OpenAI", "baseURL": "https://openai.vendors.svc"});
     context.stage.vendors.trust_in(&context.target, &context.namespace).await?;
-    gateway::apply_all(context, gateway::key("second", "second", "sk-pool-second-0123456789")).await?;
-    gateway::create_with(context, 3, json!({"strategy": "Canary", "canaryPercent": 10}), vec![second]).await?;
+    gateway::apply_all(context, gateway::key("second", "second", SECOND_KEY)).await?;
+    gateway::create_with(context, REPLICAS as u32, json!({"strategy": "Canary", "canaryPercent": 10}), vec![second])
+        .await?;
     let (_port, control) = Vendors::control(&context.target).await?;
     control.reset_all().await?;
 
-    let users = gateway::load(context, &["--requests", REQUESTS, "--users", "fixed"]).await?;
-    users.all_served()?;
-    println!(
-        "  {} users: {:.2} % bifrost ({:.0} requests/s)",
-        users.requests,
-        users.bifrost_percent(),
-        users.requests as f64 / users.seconds
-    );
-    ensure!((users.bifrost_percent() - 10.0).abs() <= 1.0, "the share of users is {:.2} %", users.bifrost_percent());
-    let counts = control.counts().await?;
-    ensure!(
-        counts.sum(|c| c.key.as_deref() == Some(POOL_OPENAI)) == users.arms.bifrost,
-        "bifrost requests do not carry the pool's key"
-    );
-    ensure!(
-        counts.sum(|c| c.key.as_deref() == Some(APP_OPENAI)) == users.arms.baseline,
-        "baseline requests do not carry the caller's key"
-    );
+    let users = load::send(context, &["--requests", REQUESTS, "--users", "fixed"]).await?;
+    shared("users of the OpenAI front", &users, 1.0)?;
+    carries_whose_key(&control, &users).await?;
+    let anonymous = load::send(context, &["--requests", REQUESTS]).await?;
+    shared("requests of one client without a user", &anonymous, 1.5)?;
+    let fewer = ["--requests", FEWER, "--users", "fixed"];
+    let messages = [&fewer[..], &["--api", "messages"]].concat();
+    shared("users of the Anthropic front", &load::send(context, &messages).await?, 2.5)?;
+    shared("users of the JavaScript SDK", &load::send_with(context, Sdk::JavaScript, &fewer).await?, 2.5)?;
+    the_status_says_so(context).await?;
 
-    let anonymous = gateway::load(context, &["--requests", REQUESTS]).await?;
-    anonymous.all_served()?;
-    println!(
-        "  {} requests of one client without a user: {:.2} % bifrost",
-        anonymous.requests,
-        anonymous.bifrost_percent()
-    );
-    ensure!(
-        (anonymous.bifrost_percent() - 10.0).abs() <= 1.5,
-        "the share of requests is {:.2} %",
-        anonymous.bifrost_percent()
-    );
-
-    what_each_arm_carries(context, &control).await?;
+    arm_contents::check(context, &control).await?;
     what_is_not_eligible(context, &control).await
 }
 
-fn body(model: &str, user: &str) -> String {
-    format!(
-        "{{ \"model\":\"{model}\" , \"user\":\"{user}\",\n\"temperature\":1.0e0,\"messages\":[{{\"role\":\"user\",\"content\":\"caf\\u00e9\"}}]}}"
-    )
-}
-
-async fn what_each_arm_carries(context: &Context, control: &Control) -> Result<()> {
-    let mut seen = (false, false);
-    for number in 0..200 {
-        let user = format!("carry-{number}");
-        let text = body("gpt-4o-mini", &user);
-        let sent = gateway::curl(context, &gateway::url(context), &text, true).await?;
-        ensure!(sent.status == "200" && sent.reason == "canary", "{} {}", sent.status, sent.reason);
-        let query = RecordQuery { user: Some(user), ..RecordQuery::default() };
-        let record = control.wait_for(&query, 1, Duration::from_secs(5)).await?.pop().context("no record")?;
-        ensure!(
-            record.path == "/v1/chat/completions" && record.query.as_deref() == Some("trace=1"),
-            "{} {:?}",
-            record.path,
-            record.query
-        );
-        ensure!(record.body == text, "other bytes arrived than were sent");
-        ensure!(record.header("x-bf-secret").is_none() && record.host == "openai.vendors.svc", "{}", record.host);
-        match sent.arm.as_str() {
-            "baseline" => baseline_carries(&record).map(|()| seen.0 = true)?,
-            "bifrost" => bifrost_carries(&record).map(|()| seen.1 = true)?,
-            other => anyhow::bail!("the arm {other:?}"),
-        }
-        if seen == (true, true) {
-            println!(
-                "  baseline carries the caller's credential and bytes, bifrost the pool's key and nothing of the caller's"
-            );
-            return Ok(());
-        }
-    }
-    anyhow::bail!("200 users and not both arms")
-}
-
-fn baseline_carries(record: &Record) -> Result<()> {
-    ensure!(
-        record.key.as_deref() == Some(APP_OPENAI) && record.header("cookie") == Some("a=b"),
-        "the baseline arm changed headers"
-    );
+fn shared(what: &str, load: &Load, points: f64) -> Result<()> {
+    load.all_served()?;
+    let (percent, speed) = (load.bifrost_percent(), load.requests as f64 / load.seconds);
+    println!("  {} {what}: {percent:.2} % bifrost ({speed:.0} requests/s)", load.requests);
+    ensure!((percent - 10.0).abs() <= points, "the share of {what} is {percent:.2} %");
     Ok(())
 }
 
-fn bifrost_carries(record: &Record) -> Result<()> {
-    ensure!(
-        record.key.as_deref() == Some(POOL_OPENAI) && record.header("cookie").is_none(),
-        "the bifrost arm carries the caller's"
-    );
-    let carries = record.headers.iter().any(|(_, value)| value.contains(APP_OPENAI));
-    ensure!(!carries && record.header("openai-beta") == Some("x=y"), "the bifrost arm's headers are wrong");
+async fn carries_whose_key(control: &Control, load: &Load) -> Result<()> {
+    let counts = control.counts().await?;
+    for (key, requests) in [(POOL_OPENAI, load.arms.bifrost), (APP_OPENAI, load.arms.baseline)] {
+        let seen = counts.sum(|count| count.key.as_deref() == Some(key));
+        ensure!(seen == requests, "{seen} requests came with the key of {requests}");
+    }
+    Ok(())
+}
+
+/// What the operator has gathered from the pods.
+async fn the_status_says_so(context: &Context) -> Result<()> {
+    let traffic = wait::wait_for("the seen share", SEEN, || async {
+        let traffic = objects::get(context, OBJECT).await?["status"]["traffic"].clone();
+        let (bifrost, baseline) = (traffic["bifrostPercent"].as_i64(), traffic["baselinePercent"].as_i64());
+        let (bifrost, baseline) = bifrost.zip(baseline).with_context(|| traffic.to_string())?;
+        ensure!((8..=12).contains(&bifrost) && bifrost + baseline == 100, "{traffic}");
+        Ok(Some(traffic))
+    })
+    .await?;
+    ensure!(traffic["wantedPercent"] == 10, "{traffic}");
+    println!("  status: {} % wanted, {} % seen", traffic["wantedPercent"], traffic["bifrostPercent"]);
     Ok(())
 }
 
 async fn what_is_not_eligible(context: &Context, control: &Control) -> Result<()> {
     for (model, credential, reason, key) in [
         ("gpt-4o-mini", false, "no_credential", POOL_OPENAI),
-        ("second/gpt-4o-mini", true, "other_provider", "sk-pool-second-0123456789"),
+        ("second/gpt-4o-mini", true, "other_provider", SECOND_KEY),
     ] {
         let user = format!("ineligible-{reason}");
-        let sent = gateway::curl(context, &gateway::url(context), &body(model, &user), credential).await?;
-        ensure!(
-            sent.status == "200" && sent.arm == "bifrost" && sent.reason == reason,
-            "{reason}: {} {} {}",
-            sent.status,
-            sent.arm,
-            sent.reason
-        );
+        let before = counted(context, reason).await?;
+        let body = json!({"model": model, "user": user, "messages": [{"role": "user", "content": "hello"}]});
+        let sent = curl::chat(context, &gateway::url(context), &body.to_string(), credential).await?;
+        let is = (sent.status, sent.arm(), sent.reason());
+        ensure!(is == (200, "bifrost", reason), "{reason}: {is:?}");
         let query = RecordQuery { user: Some(user), ..RecordQuery::default() };
         let record = control.wait_for(&query, 1, Duration::from_secs(5)).await?.pop().context("no record")?;
-        ensure!(
-            record.key.as_deref() == Some(key) && record.model.as_deref() == Some("gpt-4o-mini"),
-            "{reason}: {:?}",
-            record.model
-        );
+        let (sent_key, sent_model) = (record.key.as_deref(), record.model.as_deref());
+        ensure!(sent_key == Some(key) && sent_model == Some("gpt-4o-mini"), "{reason}: {sent_model:?}");
+        // A request is counted when its answer has ended, which its client may see first.
+        wait::wait_until(&format!("{reason} to be counted"), Duration::from_secs(5), || async {
+            let now = counted(context, reason).await?;
+            ensure!(now == before + 1, "{now} after {before}");
+            Ok(true)
+        })
+        .await?;
     }
-    let metrics = run::stdout_of(context.embedded()?.command_inside("curl").args([
-        "--silent",
-        "--fail",
-        &format!("{}/metrics", gateway::url(context)),
-    ]))
-    .await?;
-    ensure!(metrics.contains("bifrost_requests_total{") && metrics.contains("arm=\"baseline\""), "{metrics}");
     println!("  requests that are not eligible are served, marked with the reason and counted apart");
-    let status: Value =
-        serde_json::from_str(&context.kubectl(&["get", "bifrostgateway", gateway::NAME, "--output=json"]).await?)?;
-    ensure!(status["status"]["traffic"]["wantedPercent"] == 10, "{}", status["status"]);
     Ok(())
+}
+
+/// Requests of the bifrost arm with this reason, as all pods together have counted them.
+async fn counted(context: &Context, reason: &str) -> Result<u64> {
+    let labels = format!("{{front=\"openai\",arm=\"bifrost\",reason=\"{reason}\"}} ");
+    let mut sum = 0;
+    for url in gateway::pod_urls(context, REPLICAS).await? {
+        let metrics = curl::inside(context, &[&format!("{url}/metrics")]).await?.ok()?;
+        let mut values = metrics.lines().filter_map(|line| line.strip_prefix("bifrost_arm_requests_total"));
+        let value = values.find_map(|rest| rest.strip_prefix(&labels)).unwrap_or("0");
+        sum += value.trim().parse::<u64>().with_context(|| value.to_owned())?;
+    }
+    Ok(sum)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use futures::FutureExt;
 
-use super::cluster_services::{deploy_server, get_inside};
+use super::{cluster_services::deploy_server, curl};
 use crate::scenarios::{Context, Scenario};
 
 /// The scenario.
@@ -22,7 +22,7 @@ async fn run(context: &Context) -> Result<()> {
     let url = format!("http://server.{}.svc.cluster.local/health", context.namespace);
     cluster.stop_api_server().await?;
     ensure!(cluster.check_health().await.is_err(), "the API server still answers");
-    ensure!(get_inside(context, &url).await? == "OK", "no answer while the API server is away");
+    ensure!(curl::inside(context, &[&url]).await?.ok()? == "OK", "no answer while the API server is away");
     cluster.start_api_server().await?;
     context.kubectl(&["scale", "deployment/server", "--replicas=2"]).await?;
     context.wait_for_pods("app=server", 2, Duration::from_secs(60)).await.map(drop)

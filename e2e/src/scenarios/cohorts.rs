@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use futures::FutureExt;
 use serde_json::json;
 
-use super::gateway::{self, NAME};
+use super::{
+    curl,
+    gateway::{self, NAME},
+};
 use crate::scenarios::{Context, Scenario};
 
 /// The scenario.
@@ -20,14 +23,15 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 
 const USERS: usize = 30;
 const REPLICAS: usize = 2;
-const SELECTOR: &str = "app.kubernetes.io/instance=ai";
 
 async fn run(context: &Context) -> Result<()> {
     gateway::create(context, REPLICAS as u32, json!({"strategy": "Canary", "canaryPercent": 50})).await?;
     let before = arms(context).await?;
     let bifrost = before.values().filter(|arm| *arm == "bifrost").count();
     ensure!((5..=25).contains(&bifrost), "{bifrost} of {USERS} users on the bifrost arm");
-    context.kubectl(&["delete", "pods", "--selector", SELECTOR]).await?;
+    // Their logs go with them.
+    context.stage.leaks.search_logs(context, &context.namespace).await?;
+    context.kubectl(&["delete", "pods", "--selector", &gateway::selector()]).await?;
     context.wait_for_condition(&format!("deployment/{NAME}"), "Available", Duration::from_secs(60)).await?;
     ensure!(arms(context).await? == before, "users changed their arm with the pods");
     println!(
@@ -39,14 +43,13 @@ async fn run(context: &Context) -> Result<()> {
 /// The arm of each user, asked of every pod by itself.
 async fn arms(context: &Context) -> Result<BTreeMap<String, String>> {
     let mut arms = BTreeMap::new();
-    for pod in context.wait_for_pods(SELECTOR, REPLICAS, Duration::from_secs(60)).await? {
-        let address = pod.status.and_then(|status| status.pod_ip).context("a pod without an address")?;
+    for url in gateway::pod_urls(context, REPLICAS).await? {
         for number in 0..USERS {
             let user = format!("cohort-{number}");
-            let sent = gateway::curl(context, &format!("http://{address}:8080"), &gateway::chat(&user), true).await?;
-            ensure!(sent.status == "200", "{} for {user}", sent.status);
-            let arm = arms.entry(user.clone()).or_insert_with(|| sent.arm.clone());
-            ensure!(*arm == sent.arm, "{user} is on {arm} and on {}", sent.arm);
+            let sent = curl::chat(context, &url, &gateway::chat(&user), true).await?;
+            ensure!(sent.status == 200, "{} for {user}", sent.status);
+            let arm = arms.entry(user.clone()).or_insert_with(|| sent.arm().to_owned());
+            ensure!(*arm == sent.arm(), "{user} is on {arm} and on {}", sent.arm());
         }
     }
     Ok(arms)

@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use k8s_openapi::{NamespaceResourceScope, api::core::v1::Pod};
-use kube::{
-    Api, Resource, ResourceExt,
-    api::{DynamicObject, ListParams},
-};
+use kube::{Api, Resource, ResourceExt, api::ListParams};
 
+use super::{Leaks, objects};
 use crate::{
     cluster::Cluster,
     deploy::{Operator, Vendors, Watch},
@@ -39,6 +37,8 @@ pub struct Stage {
     pub images: Images,
     /// The vendors.
     pub vendors: Vendors,
+    /// The search for key values, through the whole run.
+    pub leaks: Leaks,
 }
 
 impl Stage {
@@ -50,7 +50,7 @@ impl Stage {
         }
         let vendors = Vendors::install(target, &images).await?;
         Operator::install(target, &images, Watch::Cluster).await?;
-        Ok(Self { images, vendors })
+        Ok(Self { images, vendors, leaks: Leaks::default() })
     }
 }
 
@@ -109,15 +109,7 @@ impl Context {
 
     /// Waits for a condition of an object to be `True`, as `kubectl wait --for=condition=…` does.
     pub async fn wait_for_condition(&self, object: &str, condition: &str, limit: Duration) -> Result<()> {
-        wait::wait_until(&format!("{object} to be {condition}"), limit, || async {
-            let object: DynamicObject = serde_json::from_str(&self.kubectl(&["get", object, "--output=json"]).await?)?;
-            let conditions = object.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
-            let found = conditions.iter().find(|one| one["type"] == condition);
-            let found = found.with_context(|| format!("no condition {condition}"))?;
-            anyhow::ensure!(found["status"] == "True", "{condition}: {found}");
-            Ok(true)
-        })
-        .await
+        objects::wait_condition(self, object, condition, "True", limit).await.map(drop)
     }
 }
 

@@ -4,7 +4,10 @@ use anyhow::{Result, ensure};
 use futures::FutureExt;
 use serde_json::Value;
 
-use super::gateway::{self, NAME};
+use super::{
+    gateway::{self, NAME, OBJECT},
+    load, objects,
+};
 use crate::{
     clients::{JavaScript, Python},
     deploy::Vendors,
@@ -20,28 +23,13 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 )
 .embedded_only();
 
-/// Every object of a gateway, and the kind it has.
-const OWNED: &[(&str, &str)] = &[
-    ("deployment", ""),
-    ("service", ""),
-    ("configmap", "-bifrost"),
-    ("configmap", "-bifrost-env"),
-    ("configmap", "-bifrost-env-direct"),
-    ("secret", "-bifrost-keys"),
-    ("serviceaccount", "-bifrost"),
-    ("role", "-bifrost"),
-    ("rolebinding", "-bifrost"),
-    ("poddisruptionbudget", "-bifrost"),
-    ("networkpolicy", "-bifrost"),
-];
-
 async fn run(context: &Context) -> Result<()> {
     gateway::create(context, 1, Value::Null).await?;
     owned_objects(context).await?;
     let (_port, control) = Vendors::control(&context.target).await?;
     control.reset_all().await?;
     for script in [Python::install().await?.script("smoke.py"), JavaScript::install().await?.script("smoke.mjs")] {
-        let output = run::output_of(&mut gateway::sdk(context, &script)?).await?;
+        let output = run::output_of(&mut load::sdk(context, &script)?).await?;
         let text = String::from_utf8_lossy(&output.stdout);
         ensure!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
         let report: Value = serde_json::from_str(text.trim())?;
@@ -57,13 +45,16 @@ async fn run(context: &Context) -> Result<()> {
 }
 
 async fn owned_objects(context: &Context) -> Result<()> {
-    let uid = context.kubectl(&["get", "bifrostgateway", NAME, "--output=jsonpath={.metadata.uid}"]).await?;
-    for (kind, suffix) in OWNED {
-        let name = format!("{NAME}{suffix}");
-        let object: Value = serde_json::from_str(&context.kubectl(&["get", kind, &name, "--output=json"]).await?)?;
+    let gateway = objects::get(context, OBJECT).await?;
+    let owned = objects::owned(NAME);
+    for name in &owned {
+        let object = objects::get(context, name).await?;
         let owner = &object["metadata"]["ownerReferences"][0];
-        ensure!(owner["uid"] == uid.as_str() && owner["controller"] == true, "{kind} {name} has the owner {owner}");
+        ensure!(
+            owner["uid"] == gateway["metadata"]["uid"] && owner["controller"] == true,
+            "{name} has the owner {owner}"
+        );
     }
-    println!("  {} objects exist, each with its owner reference", OWNED.len());
+    println!("  {} objects exist, each with its owner reference", owned.len());
     Ok(())
 }

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use futures::FutureExt;
 use serde_json::json;
 
+use super::objects;
 use crate::{
     clients::JavaScript,
     images,
@@ -29,8 +30,6 @@ const SCRIPT: &str = "import OpenAI from 'openai'; import Anthropic from '@anthr
 async fn run(context: &Context) -> Result<()> {
     let image = images::build_node_app(&JavaScript::install().await?).await?;
     context.target.load_image(&image).await?;
-    let label = "pod-security.kubernetes.io/enforce=restricted";
-    context.kubectl(&["label", "namespace", &context.namespace, label]).await?;
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "app"},
         "spec": {
@@ -51,8 +50,8 @@ async fn run(context: &Context) -> Result<()> {
     });
     context.apply(&pod.to_string()).await?;
     let phase = wait_for("the end of the app", LIMIT, || async {
-        let phase = context.kubectl(&["get", "pod/app", "--output=jsonpath={.status.phase}"]).await?;
-        Ok(["Succeeded", "Failed"].contains(&phase.as_str()).then_some(phase))
+        let phase = objects::get(context, "pod/app").await?["status"]["phase"].as_str().map(str::to_owned);
+        Ok(phase.filter(|phase| ["Succeeded", "Failed"].contains(&phase.as_str())))
     })
     .await?;
     let printed = context.kubectl(&["logs", "pod/app"]).await.context("no logs of the app")?;

@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-use super::gateway;
+use super::{gateway, objects};
 use crate::{scenarios::Context, wait};
-
-/// The objects that a gateway owns.
-pub(super) const OBJECTS: usize = 11;
 
 /// Status and owned objects.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,13 +16,13 @@ pub(super) struct State(Value);
 /// Waits until a gateway is ready, its pods are all there, and keys that are not selected have left; returns its state.
 pub(super) async fn settled(context: &Context, name: &str, limit: Duration) -> Result<State> {
     wait::wait_for(&format!("{name} to settle"), limit, || async {
-        let object = gateway::get(context, &format!("bifrostgateway/{name}")).await?;
+        let object = objects::get(context, &format!("bifrostgateway/{name}")).await?;
         let (status, spec) = (&object["status"], &object["spec"]);
         ensure!(status["observedGeneration"] == object["metadata"]["generation"], "{status}");
         ensure!(status["readyReplicas"] == spec["replicas"] && status["replicas"] == spec["replicas"], "{status}");
         let is = |condition: &str| gateway::condition(status, condition).is_some_and(|one| one["status"] == "True");
         ensure!(is("Ready") && !is("Progressing") && !is("Reconciling"), "{status}");
-        let secret = gateway::get(context, &format!("secret/{name}-bifrost-keys")).await?;
+        let secret = objects::get(context, &format!("secret/{name}-bifrost-keys")).await?;
         let values =
             secret["data"].as_object().into_iter().flatten().filter(|(key, _)| key.starts_with("key.")).count();
         ensure!(status["keys"]["ready"] == values, "{values} values in the Secret");
@@ -46,38 +43,15 @@ pub(super) async fn reached(context: &Context, name: &str, state: &State, limit:
     .await
 }
 
-/// How many of a gateway's objects there are.
-pub(super) async fn present(context: &Context, name: &str) -> Result<usize> {
-    let text = objects(context, name, "--output=name").await?;
-    Ok(text.lines().count())
-}
-
 async fn of(context: &Context, name: &str) -> Result<State> {
-    let gateway = gateway::get(context, &format!("bifrostgateway/{name}")).await?;
-    let objects: Value = serde_json::from_str(&objects(context, name, "--output=json").await?)?;
-    let objects: serde_json::Map<_, _> = objects["items"]
-        .as_array()
-        .context("no list")?
+    let gateway = objects::get(context, &format!("bifrostgateway/{name}")).await?;
+    let objects: serde_json::Map<_, _> = objects::owned_now(context, name)
+        .await?
         .iter()
         .map(|object| (format!("{} {}", object["kind"], object["metadata"]["name"]), contents(object)))
         .collect();
     let state = json!({"status": status(&gateway["status"]), "objects": objects});
     Ok(State(serde_json::from_str(&state.to_string().replace(name, "NAME"))?))
-}
-
-async fn objects(context: &Context, name: &str, output: &str) -> Result<String> {
-    let of = |kind: &str, suffix: &str| format!("{kind}/{name}{suffix}");
-    let mut args = vec!["get".to_owned(), "--ignore-not-found".to_owned(), output.to_owned()];
-    for kind in ["serviceaccount", "role", "rolebinding", "poddisruptionbudget", "networkpolicy", "configmap"] {
-        args.push(of(kind, "-bifrost"));
-    }
-    args.extend([
-        of("configmap", "-bifrost-env"),
-        of("configmap", "-bifrost-env-direct"),
-        of("secret", "-bifrost-keys"),
-    ]);
-    args.extend([of("service", ""), of("deployment", "")]);
-    context.kubectl(&args.iter().map(String::as_str).collect::<Vec<_>>()).await
 }
 
 /// What was asked for. Left out: what the cluster gives each object, the gateway's UID, epochs, and the token that is drawn by lot.

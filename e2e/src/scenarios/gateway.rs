@@ -1,25 +1,30 @@
-//! What scenarios about a gateway have in common: making one, waiting for it, calling it with the SDKs.
+//! What scenarios about a gateway have in common: making one, waiting for it, changing it.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use serde::Deserialize;
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::api::ListParams;
 use serde_json::{Value, json};
 
-use crate::{
-    clients::{Python, Script},
-    run,
-    scenarios::Context,
-    wait,
-};
+use super::objects;
+use crate::{scenarios::Context, wait};
 
 /// The gateway's name in every scenario.
 pub(super) const NAME: &str = "ai";
+/// The gateway, for kubectl.
+pub(super) const OBJECT: &str = "bifrostgateway/ai";
 /// Keys of the pool, by vendor, and the application's own.
 pub(super) const POOL_OPENAI: &str = "sk-pool-openai-0123456789";
 pub(super) const POOL_ANTHROPIC: &str = "sk-ant-pool-anthropic-0123456789";
 pub(super) const APP_OPENAI: &str = "sk-app-openai-0123456789";
 pub(super) const APP_ANTHROPIC: &str = "sk-ant-app-anthropic-0123456789";
+/// All of them.
+pub(super) const KEYS: [&str; 4] = [POOL_OPENAI, POOL_ANTHROPIC, APP_OPENAI, APP_ANTHROPIC];
+/// How every key of a pool begins, those of single scenarios too.
+pub(super) const POOL_KEY_STARTS: [&str; 2] = ["sk-pool-", "sk-ant-pool-"];
+/// How long the operator may take to say something.
+const NOTICED: Duration = Duration::from_secs(30);
 /// How long a gateway may take to be ready.
 const READY: Duration = Duration::from_secs(90);
 
@@ -45,7 +50,7 @@ pub(super) async fn create_from(context: &Context, manifest: Value) -> Result<()
     items.extend(key("anthropic", "anthropic", POOL_ANTHROPIC));
     items.push(manifest);
     apply_all(context, items).await?;
-    context.wait_for_condition(&format!("bifrostgateway/{NAME}"), "Ready", READY).await
+    context.wait_for_condition(OBJECT, "Ready", READY).await
 }
 
 /// Applies objects of the scenario's namespace.
@@ -87,82 +92,18 @@ pub(super) fn url(context: &Context) -> String {
     format!("http://{NAME}.{}.svc.cluster.local:8080", context.namespace)
 }
 
-/// A script of the SDKs inside the cluster's network, pointed at the gateway with the application's own keys.
-pub(super) fn sdk(context: &Context, script: &Script) -> Result<tokio::process::Command> {
-    sdk_at(context, &url(context), script)
-}
-
-/// As [`sdk`], pointed at another address, such as one pod's.
-fn sdk_at(context: &Context, base: &str, script: &Script) -> Result<tokio::process::Command> {
-    let mut command = script.command_inside(context.embedded()?);
-    command.env("OPENAI_BASE_URL", format!("{base}/openai/v1")).env("OPENAI_API_KEY", APP_OPENAI);
-    command.env("ANTHROPIC_BASE_URL", format!("{base}/anthropic")).env("ANTHROPIC_API_KEY", APP_ANTHROPIC);
-    Ok(command)
-}
-
-/// What `load.py` saw.
-#[derive(Debug, Deserialize)]
-pub(super) struct Load {
-    pub(super) requests: u64,
-    pub(super) failures: u64,
-    pub(super) first_error: Option<String>,
-    pub(super) arms: Arms,
-    pub(super) seconds: f64,
-}
-
-/// Requests by the arm that served them.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct Arms {
-    pub(super) bifrost: u64,
-    pub(super) baseline: u64,
-}
-
-impl Load {
-    /// The bifrost arm's share in percent.
-    pub(super) fn bifrost_percent(&self) -> f64 {
-        100.0 * self.arms.bifrost as f64 / self.requests.max(1) as f64
-    }
-
-    /// Fails unless every request was answered as asked.
-    pub(super) fn all_served(&self) -> Result<()> {
-        ensure!(
-            self.failures == 0,
-            "{} of {} requests failed; the first: {}",
-            self.failures,
-            self.requests,
-            self.first_error.as_deref().unwrap_or("?")
-        );
-        Ok(())
-    }
-}
-
-/// Sends requests with one client of the Python SDK, retries off.
-pub(super) async fn load(context: &Context, args: &[&str]) -> Result<Load> {
-    load_at(context, &url(context), args).await
-}
-
-/// As [`load`], sent to another address, such as one pod's.
-pub(super) async fn load_at(context: &Context, base: &str, args: &[&str]) -> Result<Load> {
-    let script = Python::install().await?.script("load.py");
-    let output = run::stdout_of(sdk_at(context, base, &script)?.args(args)).await?;
-    serde_json::from_str(&output).with_context(|| output.clone())
-}
-
 /// Sets the share and returns how long it took until all replicas had confirmed it.
 pub(super) async fn set_percent(context: &Context, percent: u32, replicas: u64) -> Result<Duration> {
-    let patch = json!({"spec": {"migration": {"canaryPercent": percent}}}).to_string();
-    let object = format!("bifrostgateway/{NAME}");
+    let patch = json!({"spec": {"migration": {"canaryPercent": percent}}});
     let began = Instant::now();
-    let patched = context.kubectl(&["patch", &object, "--type=merge", "--patch", &patch, "--output=json"]).await?;
-    let generation =
-        serde_json::from_str::<Value>(&patched)?["metadata"]["generation"].as_i64().context("no generation")?;
+    let generation = objects::merge(context, OBJECT, &patch).await?["metadata"]["generation"].clone();
     let what = format!("{percent} % confirmed by {replicas} replicas");
-    wait::wait_until(&what, Duration::from_secs(20), || async {
-        let seen: Value = serde_json::from_str(&context.kubectl(&["get", &object, "--output=json"]).await?)?;
-        let status = &seen["status"];
+    wait::wait_for(&what, Duration::from_secs(20), || async {
+        let seen = objects::get(context, OBJECT).await?;
+        let took = began.elapsed();
+        let (status, traffic) = (&seen["status"], &seen["status"]["traffic"]);
         let programmed = condition(status, "Programmed")
-            .is_some_and(|c| c["status"] == "True" && c["observedGeneration"] == generation);
-        let traffic = &status["traffic"];
+            .is_some_and(|one| one["status"] == "True" && one["observedGeneration"] == generation);
         ensure!(
             programmed
                 && status["observedGeneration"] == generation
@@ -170,10 +111,9 @@ pub(super) async fn set_percent(context: &Context, percent: u32, replicas: u64) 
                 && traffic["confirmedReplicas"] == replicas,
             "{status}"
         );
-        Ok(true)
+        Ok(Some(took))
     })
-    .await?;
-    Ok(began.elapsed())
+    .await
 }
 
 /// A condition of a status.
@@ -189,38 +129,19 @@ pub(super) fn selector() -> String {
 /// Name and restarts of each gateway pod.
 pub(super) async fn pods(context: &Context) -> Result<Vec<(String, i32)>> {
     let pods = context.pods(&selector()).await?;
-    let restarts = |pod: &k8s_openapi::api::core::v1::Pod| {
+    let restarts = |pod: &Pod| {
         let statuses = pod.status.as_ref().and_then(|s| s.container_statuses.as_deref()).unwrap_or_default();
         statuses.iter().map(|c| c.restart_count).sum()
     };
     Ok(pods.iter().map(|pod| (pod.metadata.name.clone().unwrap_or_default(), restarts(pod))).collect())
 }
 
-/// What `curl` saw of one request.
-pub(super) struct Sent {
-    pub(super) arm: String,
-    pub(super) reason: String,
-    pub(super) status: String,
-}
-
-/// One chat completion by `curl`, so that its bytes are known.
-pub(super) async fn curl(context: &Context, base: &str, body: &str, credential: bool) -> Result<Sent> {
-    let mut command = context.embedded()?.command_inside("curl");
-    command.args(["--silent", "--show-error", "--max-time", "10", "--output", "/dev/null", "--dump-header", "-"]);
-    for header in ["content-type: application/json", "x-bf-secret: stays", "openai-beta: x=y", "cookie: a=b"] {
-        command.args(["--header", header]);
-    }
-    if credential {
-        command.args(["--header", &format!("authorization: Bearer {APP_OPENAI}")]);
-    }
-    command.args(["--data-binary", body, &format!("{base}/openai/v1/chat/completions?trace=1")]);
-    let head = run::stdout_of(&mut command).await?;
-    let header = |name: &str| {
-        let line = head.lines().find_map(|line| line.split_once(':').filter(|(n, _)| n.eq_ignore_ascii_case(name)));
-        line.map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
-    };
-    let status = head.split_whitespace().nth(1).unwrap_or_default().to_owned();
-    Ok(Sent { arm: header("x-bf-arm"), reason: header("x-bf-arm-reason"), status })
+/// Where each of so many gateway pods is reached by itself, inside the cluster.
+pub(super) async fn pod_urls(context: &Context, replicas: usize) -> Result<Vec<String>> {
+    let pods = context.wait_for_pods(&selector(), replicas, Duration::from_secs(60)).await?;
+    let address = |pod: &Pod| pod.status.as_ref().and_then(|status| status.pod_ip.clone());
+    let urls = pods.iter().map(|pod| address(pod).map(|address| format!("http://{address}:8080")));
+    urls.collect::<Option<_>>().context("a pod without an address")
 }
 
 /// A chat completion of a user.
@@ -228,30 +149,18 @@ pub(super) fn chat(user: &str) -> String {
     json!({"model": "gpt-4o-mini", "user": user, "messages": [{"role": "user", "content": "hello"}]}).to_string()
 }
 
-/// An object of the scenario's namespace.
-pub(super) async fn get(context: &Context, object: &str) -> Result<Value> {
-    let text = context.kubectl(&["get", object, "--output=json"]).await?;
-    serde_json::from_str(&text).with_context(|| text.clone())
-}
-
 /// Waits for a condition of an object to have a status, and returns it.
 pub(super) async fn wait_condition(context: &Context, object: &str, name: &str, status: &str) -> Result<Value> {
-    wait::wait_for(&format!("{object} {name}={status}"), Duration::from_secs(30), || async {
-        let seen = get(context, object).await?;
-        let found = condition(&seen["status"], name).cloned();
-        ensure!(found.as_ref().is_some_and(|c| c["status"] == status), "{found:?}");
-        Ok(found)
-    })
-    .await
+    objects::wait_condition(context, object, name, status, NOTICED).await
 }
 
-/// Waits for an event with this reason and returns its note.
-pub(super) async fn wait_event(context: &Context, reason: &str) -> Result<String> {
-    wait::wait_for(&format!("an event {reason}"), Duration::from_secs(30), || async {
-        let events = context.kubectl(&["get", "events", "--output=json"]).await?;
-        let events: Value = serde_json::from_str(&events)?;
-        let found = events["items"].as_array().into_iter().flatten().find(|event| event["reason"] == reason);
-        Ok(found.map(|event| event["message"].as_str().unwrap_or_default().to_owned()))
+/// Waits for an event with this reason whose note names something, and returns the note.
+pub(super) async fn wait_event(context: &Context, reason: &str, about: &str) -> Result<String> {
+    let events = context.api::<Event>();
+    let fields = ListParams::default().fields(&format!("reason={reason}"));
+    wait::wait_for(&format!("an event {reason} about {about:?}"), NOTICED, || async {
+        let notes = events.list(&fields).await?.items.into_iter().filter_map(|event| event.message);
+        Ok(notes.into_iter().find(|note| note.contains(about)))
     })
     .await
 }

@@ -192,31 +192,33 @@ mod tests {
         assert!(Head::parse(b"HTTP/1.1 200 OK\r\nx: y").is_err());
     }
 
-    /// A server that answers the first request of a connection and ends it without a word.
-    fn deaf_server() -> SocketAddr {
+    /// A server that answers the first request of a connection and ends it without a word. It counts connections.
+    fn rude_server() -> (SocketAddr, watch::Receiver<u32>) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
+        let (count, accepted) = watch::channel(0);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
                 let _ = stream.read(&mut [0; 64]).unwrap();
                 stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+                count.send_modify(|count| *count += 1);
             }
         });
-        address
+        (address, accepted)
     }
 
     #[tokio::test]
     async fn a_connection_that_ends_unannounced_costs_a_client_that_does_not_look_its_request() {
         for (habit, lost) in [(Habit::Blind, true), (Habit::Looks, false)] {
+            let (server, mut accepted) = rude_server();
             let (stop, stopped) = watch::channel(false);
-            let silence = Duration::from_millis(100);
-            let client = Client { habit, silence, server: deaf_server(), request: b"GET / HTTP/1.1\r\n\r\n".to_vec() };
+            let silence = Duration::from_millis(50);
+            let client = Client { habit, silence, server, request: b"GET / HTTP/1.1\r\n\r\n".to_vec() };
             let running = tokio::spawn(client.run(stopped));
-            tokio::time::sleep(silence * 5).await;
+            accepted.wait_for(|connections| *connections == 2).await.unwrap();
             stop.send_replace(true);
             let seen = running.await.unwrap();
-            assert!(seen.requests > 1, "{seen:?}");
             assert_eq!((seen.all_served().is_err(), seen.found_closed == 0), (lost, lost), "{seen:?}");
         }
     }

@@ -7,7 +7,10 @@ use bifrost_fake_provider::Control;
 use futures::FutureExt;
 use serde_json::{Value, json};
 
-use super::gateway::{self, POOL_OPENAI};
+use super::{
+    gateway::{self, POOL_OPENAI},
+    load,
+};
 use crate::{
     deploy::Vendors,
     scenarios::{Context, Scenario},
@@ -22,6 +25,8 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 )
 .embedded_only();
 
+/// How long a change of keys may take to show.
+const LIMIT: Duration = Duration::from_secs(20);
 const SECOND: &str = "sk-pool-light-0123456789";
 const THIRD: &str = "sk-pool-third-0123456789";
 
@@ -33,7 +38,7 @@ async fn run(context: &Context) -> Result<()> {
     let patch = json!({"spec": {"weight": 80}}).to_string();
     context.kubectl(&["patch", "providerkey/openai", "--type=merge", "--patch", &patch]).await?;
     let (_port, control) = Vendors::control(&context.target).await?;
-    wait::wait_until("the weights to be in force", Duration::from_secs(20), || async {
+    wait::wait_until("the weights to be in force", LIMIT, || async {
         let (heavy, light) = share(context, &control, "500").await?;
         ensure!(heavy > light * 2, "{heavy} : {light}");
         Ok(true)
@@ -46,17 +51,23 @@ async fn run(context: &Context) -> Result<()> {
 
     let patch = json!({"spec": {"enabled": false}}).to_string();
     context.kubectl(&["patch", "providerkey/light", "--type=merge", "--patch", &patch]).await?;
-    println!("  disabled: {}", revoked(context, "light").await?);
+    println!("  disabled: {}", gateway::wait_event(context, "KeyRevoked", "light").await?);
     let (_, light) = share(context, &control, "500").await?;
     ensure!(light == 0, "{light} requests with the disabled key");
 
     gateway::apply_all(context, gateway::key("third", "openai", THIRD)).await?;
     gateway::wait_condition(context, "providerkey/third", "Ready", "True").await?;
+    wait::wait_until("the third key to be used", LIMIT, || async {
+        control.reset().await?;
+        load::send(context, &["--requests", "100"]).await?.all_served()?;
+        Ok(used(&control, THIRD).await? > 0)
+    })
+    .await?;
     context.kubectl(&["delete", "providerkey/third"]).await?;
-    println!("  deleted: {}", revoked(context, "third").await?);
+    println!("  deleted: {}", gateway::wait_event(context, "KeyRevoked", "third").await?);
     control.reset().await?;
-    gateway::load(context, &["--requests", "500"]).await?.all_served()?;
-    let third = control.counts().await?.sum(|c| c.key.as_deref() == Some(THIRD));
+    load::send(context, &["--requests", "500"]).await?.all_served()?;
+    let third = used(&control, THIRD).await?;
     ensure!(third == 0, "{third} requests with the deleted key");
     Ok(())
 }
@@ -64,19 +75,11 @@ async fn run(context: &Context) -> Result<()> {
 /// Requests with the first key and with the second.
 async fn share(context: &Context, control: &Control, requests: &str) -> Result<(u64, u64)> {
     control.reset().await?;
-    gateway::load(context, &["--requests", requests]).await?.all_served()?;
-    let counts = control.counts().await?;
-    let of = |key: &str| counts.sum(|count| count.key.as_deref() == Some(key));
-    Ok((of(POOL_OPENAI), of(SECOND)))
+    load::send(context, &["--requests", requests]).await?.all_served()?;
+    Ok((used(control, POOL_OPENAI).await?, used(control, SECOND).await?))
 }
 
-/// Waits for the event that says that no pod has a key any more.
-async fn revoked(context: &Context, key: &str) -> Result<String> {
-    wait::wait_for(&format!("KeyRevoked of {key}"), Duration::from_secs(20), || async {
-        let events: Value = serde_json::from_str(&context.kubectl(&["get", "events", "--output=json"]).await?)?;
-        let mut messages =
-            events["items"].as_array().into_iter().flatten().filter(|event| event["reason"] == "KeyRevoked");
-        Ok(messages.find_map(|event| event["message"].as_str().filter(|text| text.contains(key)).map(str::to_owned)))
-    })
-    .await
+/// Requests that came with a key.
+async fn used(control: &Control, key: &str) -> Result<u64> {
+    Ok(control.counts().await?.sum(|count| count.key.as_deref() == Some(key)))
 }

@@ -1,6 +1,7 @@
 //! The end-to-end scenarios: one behaviour a file, each in a Kubernetes namespace of its own.
 
 mod api_outage;
+mod arm_contents;
 mod bad_config;
 mod canary_percent;
 mod canary_split;
@@ -10,7 +11,9 @@ mod cluster_services;
 mod cohorts;
 mod context;
 mod crd_rules;
+mod curl;
 mod drift;
+mod drift_edits;
 mod drop_in;
 mod example_app_image;
 mod final_state;
@@ -18,8 +21,13 @@ mod gateway;
 mod keep_alive;
 mod key_pool;
 mod key_rotation;
+mod leaks;
+mod load;
+mod managed_fields;
 mod namespace_removed;
+mod namespaced_watch;
 mod no_leaks;
+mod objects;
 mod operator;
 mod operator_crash;
 mod operator_takeover;
@@ -27,6 +35,7 @@ mod report;
 mod resource_updates;
 mod rolling_restart;
 pub mod runner;
+mod secret_permission;
 mod standalone;
 
 use std::{fmt, time::Duration};
@@ -34,7 +43,10 @@ use std::{fmt, time::Duration};
 use anyhow::Result;
 use futures::future::BoxFuture;
 
-pub use self::context::{Context, Stage};
+pub use self::{
+    context::{Context, Stage},
+    leaks::{Leaks, Totals},
+};
 
 /// How long a scenario may take unless it says otherwise.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -83,6 +95,7 @@ pub const ALL: &[Scenario] = &[
     example_app_image::SCENARIO,
     crd_rules::SCENARIO,
     chart::SCENARIO,
+    secret_permission::SCENARIO,
     standalone::SCENARIO,
     drop_in::SCENARIO,
     canary_split::SCENARIO,
@@ -96,6 +109,7 @@ pub const ALL: &[Scenario] = &[
     drift::SCENARIO,
     operator_crash::SCENARIO,
     operator_takeover::SCENARIO,
+    namespaced_watch::SCENARIO,
     namespace_removed::SCENARIO,
     no_leaks::SCENARIO,
     // Last: the cluster takes a while to be whole again after its API server was away for so long.
@@ -107,18 +121,20 @@ pub fn all_matching(filter: Option<&str>) -> Vec<Scenario> {
     ALL.iter().filter(|scenario| filter.is_none_or(|filter| scenario.name.contains(filter))).copied().collect()
 }
 
-/// How many scenarios passed and failed.
+/// How the scenarios ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Passed.
     pub passed: usize,
     /// Failed.
     pub failed: usize,
+    /// Did not run: this cluster does not have what they need.
+    pub skipped: usize,
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} passed, {} failed", self.passed, self.failed)
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
     }
 }
 

@@ -6,9 +6,9 @@ use anyhow::{Context as _, Result};
 use futures::FutureExt;
 use serde_json::Value;
 
-use super::{gateway, no_leaks};
+use super::{gateway, load};
 use crate::{
-    deploy::{OPERATOR_NAMESPACE, Operator, Watch},
+    deploy::{Operator, Watch},
     scenarios::{Context, Scenario},
 };
 
@@ -25,8 +25,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 async fn run(context: &Context) -> Result<()> {
     gateway::create(context, 1, Value::Null).await?;
-    // Its logs go with it.
-    no_leaks::search_logs(context, OPERATOR_NAMESPACE).await?;
+    // Everything goes, logs too.
+    context.stage.leaks.search(context).await?;
     let outcome = without_operator(context).await;
     Operator::install(&context.target, &context.stage.images, Watch::Cluster).await?;
     outcome
@@ -36,7 +36,7 @@ async fn without_operator(context: &Context) -> Result<()> {
     Operator::uninstall(&context.target).await?;
     let crds = ["get", "crd/bifrostgateways.bifrost.dev", "crd/providerkeys.bifrost.dev"];
     context.kubectl(&crds).await.context("the resource definitions went with the release")?;
-    let load = gateway::load(context, &["--requests", "50"]).await?;
+    let load = load::send(context, &["--requests", "50"]).await?;
     load.all_served()?;
     println!("  helm uninstall: {} requests served without an operator, the resources are still there", load.requests);
     let began = Instant::now();

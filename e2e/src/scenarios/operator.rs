@@ -16,14 +16,13 @@ use crate::{
     wait,
 };
 
-/// Kinds of all objects that a gateway leads to, for kubectl.
-pub(super) const OWNED_KINDS: &str = "deployments,services,configmaps,secrets,serviceaccounts,roles,rolebindings,\
-                                      poddisruptionbudgets,networkpolicies,replicasets,pods";
 /// How long operator pods may take to come or go.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Sets the number of operator pods and waits until exactly so many are there, and ready.
+/// Sets the number of operator pods and waits until exactly so many are there, and ready. Their logs are searched first: pods that
+/// go take theirs along.
 pub(super) async fn scale(context: &Context, replicas: usize) -> Result<Vec<Pod>> {
+    context.stage.leaks.search_logs(context, OPERATOR_NAMESPACE).await?;
     let deployment = format!("deployment/{}", Operator::DEPLOYMENT);
     let count = format!("--replicas={replicas}");
     context.access.kubectl(["--namespace", OPERATOR_NAMESPACE, "scale", &deployment, &count]).await?;
@@ -34,6 +33,19 @@ pub(super) async fn scale(context: &Context, replicas: usize) -> Result<Vec<Pod>
         Ok(Some(pods))
     })
     .await
+}
+
+/// Does something while there is no operator, and brings it back whatever came of it.
+pub(super) async fn without<T>(context: &Context, work: impl Future<Output = Result<T>>) -> Result<T> {
+    scale(context, 0).await?;
+    let done = work.await;
+    scale(context, 1).await?;
+    done
+}
+
+/// Another pod in place of the only one; returns when it alone is there, and ready.
+pub(super) async fn replace(context: &Context) -> Result<()> {
+    without(context, async { Ok(()) }).await
 }
 
 /// The operator's pods.

@@ -45,6 +45,7 @@ async fn run(context: &Context) -> Result<()> {
 
 async fn with_two(context: &Context) -> Result<()> {
     for (end, percent) in [(End::Deleted, 20), (End::Killed, 30), (End::Lost, 40), (End::Frozen, 50)] {
+        // It searches the logs too, which go with a pod.
         operator::scale(context, 2).await?;
         takeover(context, end, percent).await.with_context(|| format!("the leader {end:?}"))?;
     }

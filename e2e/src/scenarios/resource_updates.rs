@@ -6,7 +6,10 @@ use anyhow::{Context as _, Result, ensure};
 use futures::FutureExt;
 use serde_json::{Value, json};
 
-use super::gateway::{self, NAME};
+use super::{
+    gateway::{self, NAME, OBJECT},
+    objects,
+};
 use crate::scenarios::{Context, Scenario};
 
 /// The scenario.
@@ -15,8 +18,6 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
     "Re-apply is unchanged, a patch of the percent stays, and what would end a canary by accident is refused",
     |context| run(context).boxed(),
 );
-
-const OBJECT: &str = "bifrostgateway/ai";
 
 async fn run(context: &Context) -> Result<()> {
     context.stage.vendors.trust_in(&context.target, &context.namespace).await?;
@@ -45,13 +46,13 @@ async fn run(context: &Context) -> Result<()> {
     println!("  apply, patch and replace do what they say; Canary → DropIn → Canary works");
 
     context.kubectl(&["scale", "bgw", NAME, "--replicas=2"]).await?;
-    context.wait_for_pods(&format!("app.kubernetes.io/instance={NAME}"), 2, Duration::from_secs(60)).await?;
+    context.wait_for_pods(&gateway::selector(), 2, Duration::from_secs(60)).await?;
     println!("  kubectl scale bgw works");
     Ok(())
 }
 
 async fn percent(context: &Context) -> Result<i64> {
-    let seen = gateway::get(context, OBJECT).await?;
+    let seen = objects::get(context, OBJECT).await?;
     seen["spec"]["migration"]["canaryPercent"].as_i64().context("no canaryPercent")
 }
 

@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use bifrost_fake_provider::{Control, RecordQuery};
-use futures::FutureExt;
+use futures::{FutureExt, future::try_join_all};
 use k8s_openapi::api::core::v1::Service;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::watch;
 
 use super::{
-    gateway::{self, APP_OPENAI, Load, NAME},
+    gateway::{self, APP_OPENAI, NAME},
     keep_alive::{self, Client, Habit, Seen},
+    load::{self, Arms, Sdk},
 };
 use crate::{
     deploy::Vendors,
@@ -29,13 +30,17 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 .embedded_only();
 
 const REPLICAS: usize = 3;
-/// Streams to each vendor.
-const STREAMS: usize = 25;
-/// What a stream is made of: longer than the restart of a pod takes.
-const CHUNKS: u32 = 120;
+/// Streams by language, API, model and number: fifty. Nothing else asks for these models.
+const STREAMS: [(Sdk, &str, &str, usize); 4] = [
+    (Sdk::Python, "chat", MODELS[0], 15),
+    (Sdk::Python, "messages", MODELS[1], 15),
+    (Sdk::JavaScript, "responses", MODELS[0], 10),
+    (Sdk::JavaScript, "messages", MODELS[1], 10),
+];
+const MODELS: [&str; 2] = ["gpt-4o", "claude-3-opus-20240229"];
+/// What a stream is made of: longer than the restart of all pods takes.
+const CHUNKS: u32 = 160;
 const GAP: Duration = Duration::from_millis(200);
-/// How long steady requests go on: longer than streams and restart together.
-const STEADY: &str = "40";
 /// A pod on its way out serves connections for `readinessDelay`, and closes them after 2 s without a request: what comes back within
 /// the sum of both is never lost.
 const BLIND: (u32, Duration) = (30, Duration::from_secs(6));
@@ -51,103 +56,117 @@ async fn run(context: &Context) -> Result<()> {
     let (_port, control) = Vendors::control(&context.target).await?;
     control.reset_all().await?;
     let before = gateway::pods(context).await?;
-    let (chat, messages, others) =
-        tokio::join!(streams(context, "chat"), streams(context, "messages"), meanwhile(context, &control));
-    let restart = others?;
-    let (chat, messages) = (chat?, messages?);
-    chat.all_served()?;
-    messages.all_served()?;
-    let arms = (chat.arms.bifrost + messages.arms.bifrost, chat.arms.baseline + messages.arms.baseline);
-    println!("  {} streams of {} s: none cut ({} bifrost, {} baseline)", 2 * STREAMS, length(), arms.0, arms.1);
-    ensure!(arms.0 > 0 && arms.1 > 0, "all streams took one arm");
+    let work = async { tokio::try_join!(streams(context), restart_among_idle_clients(context, &control)) };
+    let ((streams, (restart, idle)), _) = load::during(context, &["--users", "fixed"], work).await?;
+    println!(
+        "  {} streams of {:.0} s: none cut ({} bifrost, {} baseline)",
+        all_streams(),
+        (GAP * CHUNKS).as_secs_f64(),
+        streams.bifrost,
+        streams.baseline
+    );
+    ensure!(streams.bifrost > 0 && streams.baseline > 0, "all streams took one arm");
     restart.print();
-    ensure!(restart.idle.announced > 0 && restart.idle.found_closed > 0, "no pod ended an idle connection");
+    print_idle(&idle);
+    idle.all_served()?;
+    ensure!(restart.open_at_end > 0, "no stream was open when the last pod was told to stop");
+    ensure!(idle.announced > 0 && idle.found_closed > 0, "no pod ended an idle connection");
     let after = gateway::pods(context).await?;
     ensure!(after.iter().all(|pod| !before.contains(pod)), "not every pod was replaced: {before:?}, {after:?}");
     Ok(())
 }
 
-fn length() -> f64 {
-    (GAP * CHUNKS).as_secs_f64()
+fn all_streams() -> usize {
+    STREAMS.iter().map(|(.., count)| count).sum()
 }
 
-/// Streams side by side, all opened at once.
-async fn streams(context: &Context, api: &str) -> Result<Load> {
+/// Streams side by side, all opened at once; fails if one is cut.
+async fn streams(context: &Context) -> Result<Arms> {
     let script = json!({"chunks": CHUNKS, "gap_ms": GAP.as_millis()});
     let prompt = format!("[[fake {script}]]");
-    let count = STREAMS.to_string();
-    let args = ["--stream", "--requests", &count, "--concurrency", &count, "--users", "fixed"];
-    gateway::load(context, &[&args[..], &["--api", api, "--prompt", &prompt]].concat()).await
+    let of = async |(sdk, api, model, count): (Sdk, &str, &str, usize)| {
+        let count = count.to_string();
+        let all = ["--stream", "--requests", &count, "--concurrency", &count, "--users", "fixed"];
+        let args = [&all[..], &["--api", api, "--model", model, "--prompt", &prompt]].concat();
+        let load = load::send_with(context, sdk, &args).await?;
+        load.all_served().with_context(|| format!("streams of {api} by {sdk:?}"))?;
+        anyhow::Ok(load.arms)
+    };
+    let arms = try_join_all(STREAMS.map(of)).await?;
+    Ok(Arms {
+        bifrost: arms.iter().map(|arms| arms.bifrost).sum(),
+        baseline: arms.iter().map(|arms| arms.baseline).sum(),
+    })
 }
 
-/// How the restart went, and what others saw of it.
+/// How the restart went.
 struct Restart {
     rolled_out: Duration,
     old_pods_gone: Duration,
-    open_streams: (usize, usize),
-    steady: Load,
-    idle: Seen,
+    /// Streams under way when the last old pod had been told to stop.
+    open_at_end: usize,
 }
 
 impl Restart {
     fn print(&self) {
-        let (at_start, at_end) = self.open_streams;
         println!(
-            "  {REPLICAS} pods replaced in {:.1} s with {at_start} streams open, {at_end} still open then; the last old pod ended after {:.1} s",
+            "  {REPLICAS} pods replaced in {:.1} s, with {} streams still open then; the last old pod ended after {:.1} s",
             self.rolled_out.as_secs_f64(),
+            self.open_at_end,
             self.old_pods_gone.as_secs_f64()
-        );
-        println!("  {} steady requests, none failed", self.steady.requests);
-        let Seen { requests, into_idle, announced, found_closed, .. } = self.idle;
-        println!(
-            "  {requests} requests of clients that come back after seconds, {into_idle} into an idle connection, none lost; \
-             {announced} connections ended by announcement, {found_closed} in silence"
         );
     }
 }
 
-/// Restarts the pods under the open streams while other clients send.
-async fn meanwhile(context: &Context, control: &Control) -> Result<Restart> {
-    let at_start = wait::wait_for("all streams to be open", Duration::from_secs(20), || async {
+fn print_idle(seen: &Seen) {
+    let Seen { requests, into_idle, announced, found_closed, .. } = seen;
+    println!(
+        "  {requests} requests of clients that come back after seconds, {into_idle} into an idle connection, none lost; \
+         {announced} connections ended by announcement, {found_closed} in silence"
+    );
+}
+
+/// Restarts the pods once all streams are open, while clients send into connections that were idle.
+async fn restart_among_idle_clients(context: &Context, control: &Control) -> Result<(Restart, Seen)> {
+    wait::wait_until("all streams to be open", Duration::from_secs(25), || async {
         let open = open_streams(control).await?;
-        ensure!(open == 2 * STREAMS, "{open} are open");
-        Ok(Some(open))
+        ensure!(open == all_streams(), "{open} are open");
+        Ok(true)
     })
     .await?;
     let (stop, stopped) = watch::channel(false);
     let clients = clients(context).await?;
     let idle = context.embedded()?.run_inside(move || keep_alive::run(clients, &stopped));
-    let steady = gateway::load(context, &["--duration", STEADY, "--concurrency", "4", "--users", "fixed"]);
     let restart = async {
-        let times = restart(context, control).await;
-        (times, stop)
-    };
-    let (idle, (steady, times)) = tokio::join!(idle, async {
-        let (steady, (times, stop)) = tokio::join!(steady, restart);
+        let outcome = restart(context, control).await;
         stop.send_replace(true);
-        (steady, times)
-    });
-    let ((rolled_out, old_pods_gone, at_end), steady, idle) = (times?, steady?, idle??);
-    steady.all_served()?;
-    idle.all_served()?;
-    Ok(Restart { rolled_out, old_pods_gone, open_streams: (at_start, at_end), steady, idle })
+        outcome
+    };
+    let (restart, idle) = tokio::join!(restart, idle);
+    Ok((restart?, idle??))
 }
 
-/// Returns when the new pods were all ready, when the old ones had ended, and how many streams were open at the first of the two.
-async fn restart(context: &Context, control: &Control) -> Result<(Duration, Duration, usize)> {
+async fn restart(context: &Context, control: &Control) -> Result<Restart> {
     let deployment = format!("deployment/{NAME}");
     let began = Instant::now();
     context.kubectl(&["rollout", "restart", &deployment]).await?;
     context.kubectl(&["rollout", "status", &deployment, "--timeout=60s"]).await?;
     let rolled_out = began.elapsed();
-    let open = open_streams(control).await?;
+    let open_at_end = open_streams(control).await?;
+    // The old pods' logs go with them.
+    context.stage.leaks.search_logs(context, &context.namespace).await?;
     context.wait_for_pods(&gateway::selector(), REPLICAS, Duration::from_secs(60)).await?;
-    Ok((rolled_out, began.elapsed(), open))
+    Ok(Restart { rolled_out, old_pods_gone: began.elapsed(), open_at_end })
 }
 
 async fn open_streams(control: &Control) -> Result<usize> {
-    let records = control.records(&RecordQuery::default()).await?;
-    Ok(records.iter().filter(|record| record.streamed && record.status == 200 && record.ended.is_none()).count())
+    let mut open = 0;
+    for model in MODELS {
+        let query = RecordQuery { model: Some(model.to_owned()), ..RecordQuery::default() };
+        let records = control.records(&query).await?;
+        open += records.iter().filter(|one| one.streamed && one.status == 200 && one.ended.is_none()).count();
+    }
+    Ok(open)
 }
 
 async fn clients(context: &Context) -> Result<Vec<Client>> {
@@ -167,8 +186,7 @@ async fn clients(context: &Context) -> Result<Vec<Client>> {
 }
 
 fn request(user: &str) -> Vec<u8> {
-    let body: Value = json!({"model": "gpt-4o-mini", "user": user, "messages": [{"role": "user", "content": "hello"}]});
-    let body = body.to_string();
+    let body = gateway::chat(user);
     format!(
         "POST /openai/v1/chat/completions HTTP/1.1\r\nhost: {NAME}\r\nauthorization: Bearer {APP_OPENAI}\r\n\
          content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
