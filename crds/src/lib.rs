@@ -31,5 +31,6 @@ pub const GROUP: &str = "bifrost.dev";
 pub const VERSION: &str = "v1alpha1";
 /// `apiVersion` of both kinds.
 pub const API_VERSION: &str = "bifrost.dev/v1alpha1";
-/// Longest name of a gateway, a provider key or a provider: owned objects add up to 18 characters to it.
+/// Longest name of a gateway, a provider key or a provider: owned objects add up to 19 characters to it, and a Service, of which a name has at most
+/// 63, up to 16.
 pub const MAX_NAME_LENGTH: usize = 45;

@@ -37,17 +37,6 @@ pub struct MigrationSpec {
     pub stickiness: Stickiness,
 }
 
-impl MigrationSpec {
-    /// The strategy in force: the one that is named, else Canary where a percent is given, else DropIn.
-    pub fn effective_strategy(&self) -> Strategy {
-        match (self.strategy, self.canary_percent) {
-            (Some(strategy), _) => strategy,
-            (None, Some(_)) => Strategy::Canary,
-            (None, None) => Strategy::DropIn,
-        }
-    }
-}
-
 /// How traffic moves to the gateway.
 #[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Strategy {

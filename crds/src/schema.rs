@@ -256,7 +256,49 @@ pub(crate) fn embedded<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema
 pub(crate) fn label_selector(generator: &mut SchemaGenerator) -> Schema {
     let mut schema = embedded::<k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector>(generator);
     schema.insert("x-kubernetes-map-type".into(), json!("atomic"));
+    // A selector that nobody can read would choose nothing, and so take every key away.
+    if let Some(requirement) = schema.pointer_mut("/properties/matchExpressions/items") {
+        one_of(requirement, "operator", &["In", "NotIn", "Exists", "DoesNotExist"]);
+        requirement["x-kubernetes-validations"] = json!([
+            {
+                "rule": "!(self.operator in ['In', 'NotIn']) || (has(self.values) && size(self.values) > 0)",
+                "message": "operators In and NotIn need at least one value: list some, or use Exists or DoesNotExist",
+                "fieldPath": ".values",
+            },
+            {
+                "rule": "!(self.operator in ['Exists', 'DoesNotExist']) || !has(self.values) || size(self.values) == 0",
+                "message": "operators Exists and DoesNotExist take no values: take them out, or use In or NotIn",
+                "fieldPath": ".values",
+            },
+        ]);
+    }
     schema
+}
+
+/// Taints that pods put up with.
+pub(crate) fn tolerations(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = embedded::<Vec<k8s_openapi::api::core::v1::Toleration>>(generator);
+    if let Some(toleration) = schema.pointer_mut("/items") {
+        one_of(toleration, "operator", &["Equal", "Exists"]);
+        one_of(toleration, "effect", &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
+    }
+    schema
+}
+
+/// How pods are spread.
+pub(crate) fn spread(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = embedded::<Vec<k8s_openapi::api::core::v1::TopologySpreadConstraint>>(generator);
+    if let Some(constraint) = schema.pointer_mut("/items") {
+        one_of(constraint, "whenUnsatisfiable", &["DoNotSchedule", "ScheduleAnyway"]);
+    }
+    schema
+}
+
+/// Lets a property have these words only.
+fn one_of(object: &mut Value, property: &str, words: &[&str]) {
+    if let Some(schema) = object.pointer_mut(&format!("/properties/{property}")) {
+        schema["enum"] = json!(words);
+    }
 }
 
 /// Conditions as all kinds of Kubernetes have them, merged by type.

@@ -113,7 +113,7 @@ pub struct PodSettings {
     pub node_selector: BTreeMap<String, String>,
     /// Taints of nodes that the pods put up with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "schema::embedded::<Vec<Toleration>>")]
+    #[schemars(schema_with = "schema::tolerations")]
     pub tolerations: Vec<Toleration>,
     /// Rules about nodes and other pods that the scheduler follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -122,7 +122,7 @@ pub struct PodSettings {
     /// How the pods are spread. Absent: over zones and nodes as evenly as possible, without ever keeping a pod from running.
     /// An empty list: not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::embedded::<Vec<TopologySpreadConstraint>>")]
+    #[schemars(schema_with = "schema::spread")]
     pub topology_spread_constraints: Option<Vec<TopologySpreadConstraint>>,
     /// Labels that are added to the pods.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

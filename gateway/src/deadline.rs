@@ -7,8 +7,7 @@
 //! Everything here belongs to one thread: no locks, no atomics.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -21,11 +20,6 @@ pub const SWEEP: Duration = Duration::from_millis(250);
 /// What a slot without a due time holds: longer than a process lives.
 const NEVER: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
 
-/// A future given to [`Deadlines::timeout`] was not ready in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("deadline passed")]
-pub struct Elapsed;
-
 /// What runs at every sweep, given its time.
 type Hook = Box<dyn FnMut(Instant)>;
 
@@ -37,8 +31,6 @@ struct Inner {
     slots: RefCell<Slots>,
     /// No armed slot is due before this: most sweeps look no further.
     earliest: Cell<Instant>,
-    /// Start of the last sweep.
-    now: Cell<Instant>,
     never: Instant,
     hooks: RefCell<Vec<Hook>>,
 }
@@ -60,13 +52,7 @@ impl Deadlines {
     pub fn new() -> Self {
         let now = Instant::now();
         let never = now + NEVER;
-        Self(Rc::new(Inner {
-            slots: RefCell::default(),
-            earliest: Cell::new(never),
-            now: Cell::new(now),
-            never,
-            hooks: RefCell::default(),
-        }))
+        Self(Rc::new(Inner { slots: RefCell::default(), earliest: Cell::new(never), never, hooks: RefCell::default() }))
     }
 
     /// An empty set with its sweep started as a local task of the current runtime.
@@ -84,7 +70,6 @@ impl Deadlines {
         loop {
             ticks.tick().await;
             let now = Instant::now();
-            self.0.now.set(now);
             self.0.sweep(now, &mut wakers);
             wakers.drain(..).for_each(Waker::wake);
             self.0.run_hooks(now);
@@ -94,11 +79,6 @@ impl Deadlines {
     /// Calls `hook` at every sweep (a heartbeat, a check of idle connections) with the time of the sweep. For good.
     pub fn on_sweep(&self, hook: impl FnMut(Instant) + 'static) {
         self.0.hooks.borrow_mut().push(Box::new(hook));
-    }
-
-    /// The time of the last sweep: up to [`SWEEP`] behind, and free.
-    pub fn now(&self) -> Instant {
-        self.0.now.get()
     }
 
     /// A deadline that expires `after` from now.
@@ -123,19 +103,6 @@ impl Deadlines {
             }
         };
         Deadline { inner: Rc::clone(&self.0), index }
-    }
-
-    /// The future's output, or [`Elapsed`] once `after` has passed. Costs a slot, no timer.
-    pub async fn timeout<F: Future>(&self, after: Duration, future: F) -> Result<F::Output, Elapsed> {
-        let deadline = self.arm(after);
-        let mut future = pin!(future);
-        poll_fn(|cx| {
-            if let Poll::Ready(output) = future.as_mut().poll(cx) {
-                return Poll::Ready(Ok(output));
-            }
-            deadline.poll_expired(cx).map(|()| Err(Elapsed))
-        })
-        .await
     }
 
     /// How many deadlines exist, armed or not.
@@ -263,7 +230,7 @@ impl Drop for Deadline {
 #[cfg(test)]
 mod tests {
     use tokio::task::LocalSet;
-    use tokio::time::{advance, sleep};
+    use tokio::time::sleep;
 
     use super::*;
 
@@ -347,18 +314,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_timeout_gives_the_output_or_elapses() {
-        with_deadlines(|deadlines| async move {
-            assert_eq!(deadlines.timeout(Duration::from_secs(1), async { 7 }).await, Ok(7));
-            let never = std::future::pending::<()>();
-            assert_eq!(deadlines.timeout(Duration::from_secs(1), never).await, Err(Elapsed));
-            assert!(deadlines.is_empty());
-        })
-        .await;
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn hooks_run_at_every_sweep_and_the_coarse_time_follows() {
+    async fn hooks_run_at_every_sweep() {
         with_deadlines(|deadlines| async move {
             let beats = Rc::new(Cell::new(0));
             let hook = Rc::clone(&beats);
@@ -372,9 +328,6 @@ mod tests {
             });
             sleep(SWEEP * 4).await;
             assert!(beats.get() >= 200, "{}", beats.get());
-            advance(Duration::from_secs(9)).await;
-            sleep(SWEEP).await;
-            assert!(deadlines.now().elapsed() <= SWEEP);
         })
         .await;
     }

@@ -202,15 +202,6 @@ impl Charge {
         self.used = used;
         Ok(())
     }
-
-    /// Gives back all but `bytes`, once it is known that less is needed.
-    pub fn shrink_to(&mut self, bytes: u64) {
-        if bytes < self.held {
-            self.budget.give(self.held - bytes);
-            self.held = bytes;
-        }
-        self.used = self.used.min(bytes);
-    }
 }
 
 impl Drop for Charge {
@@ -254,8 +245,6 @@ mod tests {
         assert_eq!(charge.bytes(), 30);
         assert!(charge.try_grow(STEP - 30 + 5), "the last bytes, less than a step");
         assert_eq!(budget.used(), STEP * 2);
-        charge.shrink_to(7);
-        assert_eq!((charge.bytes(), budget.used()), (7, 7 + STEP - 5));
         drop((charge, other));
         assert_eq!(budget.used(), 0);
     }

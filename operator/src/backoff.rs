@@ -21,6 +21,11 @@ impl Backoff {
         wait
     }
 
+    /// Forgets objects that are gone.
+    pub fn retain(&self, exists: impl Fn(&(String, String)) -> bool) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|name, _| exists(name));
+    }
+
     /// Notes a success.
     pub fn succeeded(&self, name: &(String, String)) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
@@ -54,6 +59,8 @@ mod tests {
         let waits: Vec<_> = (0..9).map(|_| backoff.failed(&name).as_millis()).collect();
         assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000]);
         backoff.succeeded(&name);
+        assert_eq!(backoff.failed(&name), FIRST);
+        backoff.retain(|_| false);
         assert_eq!(backoff.failed(&name), FIRST);
     }
 }

@@ -7,41 +7,13 @@ use k8s_openapi::jiff::Timestamp;
 /// Most characters of a message; the API server allows 32 KiB, and people read less.
 const MAX_MESSAGE: usize = 1024;
 
-/// The three values of a condition's status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Truth {
-    /// It is so.
-    True,
-    /// It is not so.
-    False,
-    /// It cannot be said.
-    Unknown,
-}
-
-impl Truth {
-    /// As the API spells it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::True => "True",
-            Self::False => "False",
-            Self::Unknown => "Unknown",
-        }
-    }
-}
-
-impl From<bool> for Truth {
-    fn from(so: bool) -> Self {
-        if so { Self::True } else { Self::False }
-    }
-}
-
 /// One condition as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// Type of the condition.
     pub kind: &'static str,
     /// Whether it is so.
-    pub truth: Truth,
+    pub so: bool,
     /// CamelCase reason.
     pub reason: String,
     /// One sentence for people. Holds no key material.
@@ -50,18 +22,8 @@ pub struct Finding {
 
 impl Finding {
     /// A condition.
-    pub fn new(
-        kind: &'static str,
-        truth: impl Into<Truth>,
-        reason: impl Into<String>,
-        message: impl Into<String>,
-    ) -> Self {
-        Self { kind, truth: truth.into(), reason: reason.into(), message: message.into() }
-    }
-
-    /// Whether it is so.
-    pub fn is_true(&self) -> bool {
-        self.truth == Truth::True
+    pub fn new(kind: &'static str, so: bool, reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { kind, so, reason: reason.into(), message: message.into() }
     }
 }
 
@@ -70,7 +32,7 @@ pub fn conditions(previous: &[Condition], findings: &[Finding], generation: i64,
     findings
         .iter()
         .map(|finding| {
-            let status = finding.truth.as_str();
+            let status = if finding.so { "True" } else { "False" };
             let before = previous.iter().find(|c| c.type_ == finding.kind && c.status == status);
             Condition {
                 type_: finding.kind.to_owned(),
@@ -123,8 +85,8 @@ mod tests {
     #[test]
     fn the_same_findings_are_no_change() {
         let now = "2026-01-02T03:04:05.678Z".parse().unwrap();
-        let first = conditions(&[], &[Finding::new("Ready", Truth::Unknown, "A", "")], 1, now);
-        assert_eq!(conditions(&first, &[Finding::new("Ready", Truth::Unknown, "A", "")], 1, at(1)), first);
+        let first = conditions(&[], &[Finding::new("Ready", true, "A", "")], 1, now);
+        assert_eq!(conditions(&first, &[Finding::new("Ready", true, "A", "")], 1, at(1)), first);
         assert_eq!(first[0].last_transition_time.0.subsec_nanosecond(), 0);
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::{Event as ApiEvent, EventSeries};
@@ -12,6 +13,8 @@ use kube::{Api, Client};
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant};
 use tracing::{debug, warn};
+
+use crate::leader::Leadership;
 
 /// Events that may wait to be published; more are dropped.
 const QUEUE: usize = 256;
@@ -33,6 +36,8 @@ pub enum Reason {
     NameConflict,
     /// A Secret or its member is not there.
     SecretMissing,
+    /// Something else that is referred to is not there or cannot be used.
+    NotResolved,
     /// The value of a key changed.
     KeyRotated,
     /// A key is out of every pod.
@@ -58,6 +63,7 @@ impl Reason {
                 | Self::ConfigTooLarge
                 | Self::NameConflict
                 | Self::SecretMissing
+                | Self::NotResolved
                 | Self::SkewedCohort
                 | Self::Degraded
         )
@@ -68,7 +74,7 @@ impl Reason {
         match self {
             Self::ConfigApplied | Self::TrafficChanged | Self::KeyRotated | Self::KeyRevoked => "Publish",
             Self::ConfigRejected | Self::ConfigTooLarge | Self::NameConflict => "Validate",
-            Self::SecretMissing => "Resolve",
+            Self::SecretMissing | Self::NotResolved => "Resolve",
             Self::DriftCorrected => "Apply",
             Self::SkewedCohort | Self::Degraded | Self::Recovered => "Observe",
         }
@@ -104,10 +110,11 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Starts publishing in the background, under the name of this pod, until the last recorder is gone.
-    pub fn start(client: Client, pod_name: &str) -> Self {
+    /// Starts publishing in the background, under the name of this pod, until the last recorder is gone. What waits while this
+    /// process loses the lead is dropped: the next leader tells it.
+    pub fn start(client: Client, pod_name: &str, leadership: Arc<Leadership>) -> Self {
         let (queue, events) = mpsc::channel(QUEUE);
-        tokio::spawn(publish_all(client, pod_name.to_owned(), events));
+        tokio::spawn(publish_all(client, pod_name.to_owned(), leadership, events));
         Self { queue }
     }
 
@@ -127,9 +134,17 @@ struct Series {
     last: Instant,
 }
 
-async fn publish_all(client: Client, pod_name: String, mut events: mpsc::Receiver<(ObjectReference, Event)>) {
+async fn publish_all(
+    client: Client,
+    pod_name: String,
+    leadership: Arc<Leadership>,
+    mut events: mpsc::Receiver<(ObjectReference, Event)>,
+) {
     let mut known: HashMap<SeriesKey, Series> = HashMap::new();
     while let Some((regarding, event)) = events.recv().await {
+        if !leadership.holds() {
+            continue;
+        }
         let now = Instant::now();
         known.retain(|_, series| now.duration_since(series.last) < SERIES);
         let api: Api<ApiEvent> = Api::namespaced(client.clone(), regarding.namespace.as_deref().unwrap_or("default"));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::stream;
@@ -22,11 +23,18 @@ use crate::leader::{self, Leadership};
 use crate::metrics::Metrics;
 use crate::provider_key;
 
+/// Longest silence within an answer of the API server.
+const READ_LIMIT: Duration = Duration::from_secs(20);
+/// Longest silence on a watch: the API server is asked to end each before that.
+const WATCH_LIMIT: Duration = Duration::from_secs(300);
+
 /// What every part of the process shares.
 #[derive(Clone)]
 struct Process {
     cli: Cli,
     client: Client,
+    /// For watches, on which nothing may come for minutes.
+    watches: Client,
     metrics: Arc<Metrics>,
     leadership: Arc<Leadership>,
 }
@@ -36,7 +44,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     logging(&cli)?;
     let config = kube::Config::infer().await.context("no way to an API server was found")?;
     let process = Process {
-        client: Client::try_from(config).context("the API server's address or credentials cannot be used")?,
+        client: client(&config, READ_LIMIT)?,
+        watches: client(&config, WATCH_LIMIT)?,
         metrics: Arc::new(Metrics::new().context("metrics cannot be registered")?),
         leadership: Arc::new(if cli.leader_election { Leadership::candidate() } else { Leadership::alone() }),
         cli,
@@ -52,6 +61,14 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         error = failure(work) => Err(error.context("the controllers cannot run")),
         () = elect(cli, client, leadership, stop) => Ok(()),
     }
+}
+
+fn client(config: &kube::Config, silence: Duration) -> anyhow::Result<Client> {
+    let mut config = config.clone();
+    config.read_timeout = Some(silence);
+    // The time that a connection was idle before is no silence of the API server.
+    config.reset_reader_on_write = true;
+    Client::try_from(config).context("the API server's address or credentials cannot be used")
 }
 
 /// Takes part in the election, if there is one, until the process shall stop and the Lease is released.
@@ -75,17 +92,17 @@ async fn failure<E: Into<anyhow::Error>>(task: JoinHandle<Result<(), E>>) -> any
 }
 
 impl Process {
-    /// Leader and standby alike are ready once they can read gateways and have looked at the Lease. It stays so: an API server that
-    /// is away later is no reason to take the pod out.
+    /// Leader and standby alike are ready once they can read the gateways of a scope and have looked at the Lease: one namespace that
+    /// is gone must not take the others' operator out. It stays so: an API server that is away later is no reason either.
     fn health(&self) -> Admin {
         let readable = Arc::new(AtomicBool::new(false));
-        let (process, done) = (self.clone(), readable.clone());
-        tokio::spawn(async move {
-            for scope in process.cli.scopes() {
-                gateway::controller::listable(&process.client, &scope).await;
-            }
-            done.store(true, Ordering::Relaxed);
-        });
+        for scope in self.cli.scopes() {
+            let (client, done) = (self.client.clone(), readable.clone());
+            tokio::spawn(async move {
+                gateway::controller::listable(&client, &scope).await;
+                done.store(true, Ordering::Relaxed);
+            });
+        }
         let leadership = self.leadership.clone();
         let ready = move || readable.load(Ordering::Relaxed) && leadership.observed();
         Admin { metrics: self.metrics.clone(), ready: Arc::new(ready) }
@@ -93,7 +110,7 @@ impl Process {
 
     /// Runs the controllers while this process leads, until it shall stop.
     async fn lead(self, mut stop: watch::Receiver<bool>) -> anyhow::Result<()> {
-        let recorder = Recorder::start(self.client.clone(), &self.cli.pod_name);
+        let recorder = Recorder::start(self.client.clone(), &self.cli.pod_name, self.leadership.clone());
         let mut leads = self.leadership.subscribe();
         loop {
             tokio::select! {
@@ -136,11 +153,14 @@ impl Process {
             recorder: recorder.clone(),
             metrics: self.metrics.clone(),
             addresses: self.cli.addresses(),
+            leadership: self.leadership.clone(),
         };
-        let (key_controller, keys) = provider_key::controller::controller(&self.client, &scope);
+        let (key_controller, keys) = provider_key::controller::controller(&self.watches, &scope);
         let woken = stream::unfold(woken, async |mut woken| woken.recv().await.map(|name| (name, woken)));
         controllers.spawn(provider_key::controller::run(key_controller, Arc::new(key_context)));
-        controllers.spawn(gateway::controller::run(Arc::new(context), scope, keys, woken));
+        let watches = self.watches.clone();
+        controllers
+            .spawn(async move { gateway::controller::run(Arc::new(context), &watches, scope, keys, woken).await });
         Ok(())
     }
 }

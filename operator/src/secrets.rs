@@ -4,6 +4,11 @@ use bifrost_config::SecretValue;
 use bifrost_crds::SecretKeyRef;
 use k8s_openapi::api::core::v1::Secret;
 
+use crate::events::Reason;
+
+/// Longest value of a key, in bytes. No vendor's key comes near it, and all values of a gateway have to fit into one Secret.
+const MAX_VALUE: usize = 8 << 10;
+
 /// Why a Secret gives no value. The texts become part of conditions and events; none holds key material.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoValue {
@@ -48,6 +53,14 @@ impl NoValue {
             Self::Unreadable { .. } => "SecretUnreadable",
         }
     }
+
+    /// Reason of an event.
+    pub const fn event(&self) -> Reason {
+        match self {
+            Self::Secret(_) | Self::Member { .. } => Reason::SecretMissing,
+            Self::Unusable { .. } | Self::Unreadable { .. } => Reason::NotResolved,
+        }
+    }
 }
 
 /// The value that a reference names. `read` is the Secret as it was read, or why it could not be.
@@ -62,6 +75,11 @@ pub fn value(reference: &SecretKeyRef, read: &Result<Option<Secret>, String>) ->
         return Err(NoValue::Member { secret: name.clone(), key: key.clone() });
     };
     let unusable = |fault| NoValue::Unusable { secret: name.clone(), key: key.clone(), fault };
+    if bytes.0.len() > MAX_VALUE {
+        return Err(unusable(
+            "is longer than 8 KiB, which no vendor's key is: name the member that holds the key alone",
+        ));
+    }
     let text = std::str::from_utf8(&bytes.0).map_err(|_| unusable("is no text"))?;
     let value = SecretValue::new(text);
     if value.is_empty() {
@@ -100,6 +118,8 @@ mod tests {
         assert_eq!(reason(secret("api-key", b" \n")), "ValueUnusable");
         assert_eq!(reason(secret("api-key", b"a b")), "ValueUnusable");
         assert_eq!(reason(secret("api-key", &[0xff])), "ValueUnusable");
+        assert_eq!(reason(secret("api-key", &vec![b'k'; MAX_VALUE + 1])), "ValueUnusable");
+        assert!(value(&reference(), &secret("api-key", &vec![b'k'; MAX_VALUE])).is_ok());
         assert_eq!(reason(Err("forbidden".into())), "SecretUnreadable");
     }
 

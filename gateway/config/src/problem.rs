@@ -37,6 +37,11 @@ impl Problem {
         Self { path: path.into(), reason: Reason::NotFound, message: message.into() }
     }
 
+    /// A member that makes the whole larger than what can be published.
+    pub fn too_large(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { path: path.into(), reason: Reason::TooLarge, message: message.into() }
+    }
+
     /// A member that is not part of the form.
     pub fn unknown(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self { path: path.into(), reason: Reason::Unknown, message: message.into() }

@@ -67,19 +67,6 @@ pub enum ConnectClass {
     NotAllowed,
 }
 
-impl ConnectClass {
-    /// The class as a metric's label.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Resolve => "resolve",
-            Self::Unreachable => "unreachable",
-            Self::Timeout => "timeout",
-            Self::Tls => "tls",
-            Self::NotAllowed => "address_not_allowed",
-        }
-    }
-}
-
 /// Why there is no connection. The messages name host and port and hold no secret: they may be shown to clients.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {

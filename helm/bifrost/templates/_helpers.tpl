@@ -43,7 +43,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 # What became of it.
 - apiGroups: [bifrost.dev]
   resources: [bifrostgateways/status, providerkeys/status]
-  verbs: [get, patch]
+  verbs: [patch]
 # Owner references with blockOwnerDeletion, where the API server asks who may set them.
 - apiGroups: [bifrost.dev]
   resources: [bifrostgateways/finalizers]
@@ -69,7 +69,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 # Which pods are ready and at which address: each is asked what it has loaded.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # The pods' right to read exactly their own ConfigMap and Secret.
 - apiGroups: [rbac.authorization.k8s.io]
   resources: [roles, rolebindings]

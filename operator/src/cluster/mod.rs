@@ -1,6 +1,8 @@
 //! Helpers for the API server that know nothing of gateways: who owns an object, what a write has to send, and what an error
 //! means.
 
+pub mod changes;
+pub mod fields;
 pub mod object;
 pub mod ownership;
 pub mod reset;

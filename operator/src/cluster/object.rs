@@ -42,6 +42,11 @@ impl Object {
     }
 }
 
+/// Whether somebody has forbidden every change of a ConfigMap or Secret. Only a new one takes changes again.
+pub fn is_immutable(live: &DynamicObject) -> bool {
+    live.data.get("immutable").and_then(Value::as_bool) == Some(true)
+}
+
 /// What a merge patch must send so that `live` gets exactly our `data`, and our labels and owner beside those of others. `None`:
 /// it is so already. The patch carries uid and resourceVersion of `live`.
 pub fn data_patch(live: &DynamicObject, body: &Value) -> Option<Value> {
@@ -88,7 +93,7 @@ fn missing_labels(live: &DynamicObject, body: &Value) -> Map<String, Value> {
         .collect()
 }
 
-/// The whole list with ours in it, if ours is not there as it should be.
+/// The whole list with ours as it should be, if somebody edited it. It was there, or the object would not be ours.
 fn missing_owner(live: &DynamicObject, body: &Value) -> Option<Value> {
     let ours = body.pointer("/metadata/ownerReferences/0")?;
     let present: Vec<Value> =
@@ -166,12 +171,22 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_owner_comes_back_beside_others() {
+    fn an_edited_owner_is_put_right_beside_others() {
         let mut changed = present();
         let other = json!({"apiVersion": "y/v1", "kind": "Y", "name": "y", "uid": "p"});
-        changed["metadata"]["ownerReferences"] = json!([other]);
+        let mut edited = wanted()["metadata"]["ownerReferences"][0].clone();
+        edited["blockOwnerDeletion"] = json!(false);
+        changed["metadata"]["ownerReferences"] = json!([edited, other]);
         let patch = data_patch(&live(changed), &wanted()).unwrap();
         assert_eq!(patch["metadata"]["ownerReferences"], json!([other, wanted()["metadata"]["ownerReferences"][0]]));
+    }
+
+    #[test]
+    fn what_somebody_made_immutable_is_known() {
+        assert!(!is_immutable(&live(present())));
+        let mut frozen = present();
+        frozen["immutable"] = json!(true);
+        assert!(is_immutable(&live(frozen)));
     }
 
     #[test]

@@ -6,10 +6,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::Status;
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
-use super::object::{Mode, Object, data_patch, differs};
+use super::fields::applied_fields;
+use super::object::{Mode, Object, data_patch, differs, is_immutable};
 use super::reset::{own_ports, own_spec};
 use super::{FIELD_MANAGER, brief, is_invalid};
 use crate::leader::Leadership;
@@ -34,13 +36,13 @@ pub enum WriteError {
     #[error("this process does not lead any more")]
     NotLeading,
     /// The API server.
-    #[error("{kind} {name}: {}", brief(source))]
+    #[error("{kind} {name}: {}", shown(kind, source))]
     Api {
         /// Kind of the object.
         kind: String,
         /// Its name.
         name: String,
-        /// The client's error; its text may hold what was sent, so it is not shown.
+        /// The client's error; of a Secret its text may hold what was sent, so it is not shown.
         source: Box<kube::Error>,
     },
 }
@@ -49,6 +51,34 @@ impl WriteError {
     /// Whether reading again and repeating is all that is needed.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Api { source, .. } if super::is_conflict(source))
+    }
+
+    /// Whether the API server answered: it was reached, and this process leads.
+    pub fn is_answer(&self) -> bool {
+        matches!(self, Self::Api { source, .. } if matches!(**source, kube::Error::Api(_)))
+    }
+
+    /// What the API server does not take of an object, for every kind that may be shown.
+    pub fn refused(&self) -> Option<&Status> {
+        match self {
+            Self::Api { kind, source, .. } if kind != SECRET => match source.as_ref() {
+                kube::Error::Api(status) if status.code == 422 => Some(status),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// The one kind whose contents may stand in the API server's answer and must not be shown.
+const SECRET: &str = "Secret";
+
+fn shown(kind: &str, error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if kind != SECRET && !status.message.is_empty() => {
+            format!("{}: {}", brief(error), status.message)
+        }
+        error => brief(error),
     }
 }
 
@@ -133,6 +163,11 @@ impl Writer {
         }
     }
 
+    /// Whether this process leads.
+    pub fn may_write(&self) -> bool {
+        self.leadership.holds()
+    }
+
     /// Forgets what was written for a gateway's objects.
     pub fn forget(&self, namespace: &str, names: &[String]) {
         self.lock().retain(|(ns, _, name), _| ns != namespace || !names.contains(name));
@@ -144,16 +179,18 @@ impl Writer {
         object: &Object,
         live: Option<&DynamicObject>,
     ) -> Result<DynamicObject, kube::Error> {
-        let Some(live) = live else { return server_side_apply(api, object, None).await };
+        // What is created this way becomes ours by server-side apply when it is applied for the first time.
+        let Some(live) = live else { return create(api, object).await };
+        let live = own_fields(api, &object.name, live.clone()).await?;
         if object.mode == Mode::Ports
-            && let Some(patch) = own_ports(live, &object.body)
+            && let Some(patch) = own_ports(&live, &object.body)
         {
             merge(api, &object.name, &patch).await?;
         }
         match server_side_apply(api, object, live.uid()).await {
             // What others wrote contradicts what is ours, and apply takes nothing of theirs away.
             Err(error) if is_invalid(&error) => {
-                let Some(patch) = own_spec(live, &object.body) else { return Err(error) };
+                let Some(patch) = own_spec(&live, &object.body) else { return Err(error) };
                 merge(api, &object.name, &patch).await?;
                 server_side_apply(api, object, live.uid()).await
             }
@@ -161,18 +198,20 @@ impl Writer {
         }
     }
 
-    /// Creates, or changes exactly the version that was read. Creating goes by POST, which fails if somebody was quicker.
+    /// Creates, or changes exactly the version that was read.
     async fn write_data(
         &self,
         api: &Api<DynamicObject>,
         object: &Object,
         live: Option<&DynamicObject>,
     ) -> Result<Option<DynamicObject>, kube::Error> {
-        let Some(live) = live else {
-            let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-            let new: DynamicObject = serde_json::from_value(object.body.clone()).map_err(kube::Error::SerdeError)?;
-            return api.create(&params, &new).await.map(Some);
-        };
+        let Some(live) = live else { return create(api, object).await.map(Some) };
+        if is_immutable(live) {
+            let preconditions = Preconditions { uid: live.uid(), resource_version: live.resource_version() };
+            let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+            api.delete(&object.name, &params).await?;
+            return create(api, object).await.map(Some);
+        }
         match data_patch(live, &object.body) {
             None => Ok(None),
             Some(patch) => merge(api, &object.name, &patch).await.map(Some),
@@ -192,6 +231,21 @@ impl Writer {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<RecordKey, Record>> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Fails if somebody was quicker: server-side apply would take over whatever has the name by now.
+async fn create(api: &Api<DynamicObject>, object: &Object) -> Result<DynamicObject, kube::Error> {
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let new: DynamicObject = serde_json::from_value(object.body.clone()).map_err(kube::Error::SerdeError)?;
+    api.create(&params, &new).await
+}
+
+/// Makes what this operator created or merged its own by server-side apply, as far as it is not.
+async fn own_fields(api: &Api<DynamicObject>, name: &str, live: DynamicObject) -> Result<DynamicObject, kube::Error> {
+    match applied_fields(&live, FIELD_MANAGER) {
+        None => Ok(live),
+        Some(patch) => merge(api, name, &patch).await,
     }
 }
 

@@ -109,15 +109,14 @@ async fn refresh_lagging<C: PodClient>(
         Some(Ok(report)) => !report.confirms(&target.gateway_uid, target.epoch, &target.digest, &target.keys),
         _ => false,
     });
-    for pod in lagging {
-        let due = refreshed.get(&pod.uid).is_none_or(|last| last.elapsed() >= REFRESH);
-        if due {
-            debug!(pod = pod.name, "the pod lags and is told to read anew");
-            refreshed.insert(pod.uid.clone(), Instant::now());
-            // What became of it shows in the next round.
-            let _ = client.refresh(pod, &target.token).await;
-        }
+    let due: Vec<_> =
+        lagging.filter(|pod| refreshed.get(&pod.uid).is_none_or(|last| last.elapsed() >= REFRESH)).collect();
+    for pod in &due {
+        debug!(pod = pod.name, "the pod lags and is told to read anew");
+        refreshed.insert(pod.uid.clone(), Instant::now());
     }
+    // What became of it shows in the next round.
+    futures::future::join_all(due.iter().map(|pod| client.refresh(pod, &target.token))).await;
 }
 
 #[cfg(test)]
@@ -136,6 +135,7 @@ mod tests {
         epoch: Arc<Mutex<u64>>,
         follow: Arc<Mutex<Option<u64>>>,
         refreshes: Arc<AtomicUsize>,
+        slow: Arc<Mutex<Duration>>,
     }
 
     impl PodClient for FakePods {
@@ -146,6 +146,8 @@ mod tests {
 
         async fn refresh(&self, _: &Pod, _: &SecretValue) -> Result<(), PodError> {
             self.refreshes.fetch_add(1, Ordering::SeqCst);
+            let slow = *self.slow.lock().unwrap();
+            tokio::time::sleep(slow).await;
             if let Some(epoch) = *self.follow.lock().unwrap() {
                 *self.epoch.lock().unwrap() = epoch;
             }
@@ -198,6 +200,19 @@ mod tests {
         assert!(confirmations.settle(&name(), target(4), Duration::ZERO).await.programmed);
         assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
         assert_eq!(pods.refreshes.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lagging_pods_are_told_at_the_same_time() {
+        let pods = FakePods { slow: Arc::new(Mutex::new(Duration::from_secs(1))), ..FakePods::default() };
+        let mut target = target(4);
+        target.pods = ["a", "b", "c"].map(|uid| Pod { uid: uid.into(), ..target.pods[0].clone() }).into();
+        let answers = ask(&pods, &target).await;
+        let began = Instant::now();
+        tokio::time::advance(LAG).await;
+        refresh_lagging(&pods, &target, &answers, began, &mut HashMap::new()).await;
+        assert_eq!(pods.refreshes.load(Ordering::SeqCst), 3);
+        assert!(began.elapsed() < LAG + Duration::from_secs(2), "{:?}", began.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

@@ -26,8 +26,8 @@ pub struct Applied {
     pub deployment: Option<DynamicObject>,
     /// Whether the pods can know the table that was built: the published ConfigMap is as it shall be.
     pub published: bool,
-    /// The first thing that could not be written.
-    pub error: Option<WriteError>,
+    /// The first thing that could not be written, and why.
+    pub error: Option<(Part, WriteError)>,
 }
 
 /// Writes a plan, stage by stage.
@@ -44,8 +44,8 @@ pub async fn apply(context: &Context, observed: &Observed, plan: &Plan, whole: b
         }
         applied.published |= stage == Stage::Published;
     }
-    if whole && let Err(error) = prune(context, observed, plan).await {
-        applied.error.get_or_insert(error);
+    if whole && let Err(failed) = prune(context, observed, plan).await {
+        applied.error.get_or_insert(failed);
     }
     applied
 }
@@ -58,7 +58,7 @@ async fn write(context: &Context, observed: &Observed, plan: &Plan, part: Part, 
             applied.events = events(context, observed, plan, part, outcome);
             applied.deployment = after.filter(|_| part == Part::Deployment);
         }
-        Err(error) => applied.error = Some(error),
+        Err(error) => applied.error = Some((part, error)),
     }
     applied
 }
@@ -76,6 +76,13 @@ fn note(context: &Context, observed: &Observed, object: &Object, outcome: Outcom
 }
 
 impl Applied {
+    /// Both, with the first failure of both.
+    pub fn and(mut self, later: Self) -> Self {
+        self.published |= later.published;
+        self.absorb(later);
+        self
+    }
+
     fn absorb(&mut self, other: Self) {
         self.events.extend(other.events);
         self.deployment = self.deployment.take().or(other.deployment);
@@ -94,7 +101,10 @@ fn events(context: &Context, observed: &Observed, plan: &Plan, part: Part, outco
     match part {
         Part::Keys => {
             let epoch = plan.publication.traffic.epoch;
-            events.extend(plan.secret.rotated.iter().map(|key| {
+            let rotated = context.memory.rotated(observed, &plan.secret);
+            // The same value as before over another one, or a member that never was a key: somebody else wrote there.
+            drift |= rotated.len() < plan.secret.rotated.len() || !plan.secret.foreign.is_empty();
+            events.extend(rotated.iter().map(|key| {
                 let generation = plan.secret.generations.get(key).copied().unwrap_or(0);
                 Event::new(
                     Reason::KeyRotated,
@@ -150,7 +160,7 @@ fn publication_events(publication: &Publication) -> Vec<Event> {
 
 /// Deletes objects of this gateway that are not wanted any more. Those of today's names were read anyway; those that an earlier
 /// release named otherwise are looked for once.
-async fn prune(context: &Context, observed: &Observed, plan: &Plan) -> Result<(), WriteError> {
+async fn prune(context: &Context, observed: &Observed, plan: &Plan) -> Result<(), (Part, WriteError)> {
     for part in Part::ALL {
         let wanted = plan.objects.iter().any(|(wanted, _)| *wanted == part);
         if let (false, Some(object)) = (wanted, observed.own(part)) {
@@ -171,7 +181,7 @@ async fn prune(context: &Context, observed: &Observed, plan: &Plan) -> Result<()
         let labels =
             format!("{},{}={}", names::selector_text(observed.name()), names::LABEL_MANAGED_BY, names::OPERATOR);
         let list = api.list_metadata(&ListParams::default().labels(&labels)).await.map_err(|source| {
-            WriteError::Api { kind: resource.kind.clone(), name: String::new(), source: Box::new(source) }
+            (part, WriteError::Api { kind: resource.kind.clone(), name: String::new(), source: Box::new(source) })
         })?;
         let kept: Vec<_> =
             Part::ALL.iter().filter(|p| p.resource().kind == resource.kind).map(|p| p.name(observed.name())).collect();
@@ -186,10 +196,19 @@ async fn prune(context: &Context, observed: &Observed, plan: &Plan) -> Result<()
     Ok(())
 }
 
-async fn delete(context: &Context, observed: &Observed, part: Part, meta: &ObjectMeta) -> Result<(), WriteError> {
+async fn delete(
+    context: &Context,
+    observed: &Observed,
+    part: Part,
+    meta: &ObjectMeta,
+) -> Result<(), (Part, WriteError)> {
     let resource = part.resource();
     let name = meta.name.as_deref().unwrap_or_default();
-    context.writer.delete(observed.namespace(), &resource, name, meta.uid.clone()).await?;
+    context
+        .writer
+        .delete(observed.namespace(), &resource, name, meta.uid.clone())
+        .await
+        .map_err(|error| (part, error))?;
     context.metrics.writes.with_label_values(&[resource.kind.as_str(), "deleted"]).inc();
     tracing::info!(namespace = observed.namespace(), gateway = observed.name(), kind = resource.kind, name, "deleted");
     Ok(())

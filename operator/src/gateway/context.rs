@@ -5,11 +5,12 @@ use std::sync::Arc;
 use kube::Client;
 
 use super::memory::Memory;
+use super::part::Part;
 use super::publish::TooLarge;
 use super::validate::Policy;
 use crate::cluster::writer::WriteError;
 use crate::cluster::{Writer, brief, is_conflict};
-use crate::confirm::{Confirmations, HttpPods};
+use crate::confirm::{Confirmations, GatewayName, HttpPods};
 use crate::events::Recorder;
 use crate::metrics::Metrics;
 
@@ -42,6 +43,23 @@ impl Context {
     ) -> Self {
         Self { client, writer, recorder, metrics, policy, confirmations, memory: Memory::default() }
     }
+
+    /// Forgets every gateway that does not exist any more: a controller is not woken by a deletion.
+    pub fn sweep(&self, exists: impl Fn(&GatewayName) -> bool) {
+        for gone in self.memory.names().iter().filter(|name| !exists(name)) {
+            self.forget(gone);
+        }
+    }
+
+    /// The gateway is gone; the garbage collector takes its objects.
+    pub(super) fn forget(&self, name: &GatewayName) {
+        self.confirmations.forget(name);
+        self.memory.forget(name);
+        self.metrics.forget(&name.0, &name.1);
+        let owned: Vec<_> = Part::ALL.iter().map(|part| part.name(&name.1)).collect();
+        self.writer.forget(&name.0, &owned);
+        tracing::info!(namespace = name.0, gateway = name.1, "the gateway is gone");
+    }
 }
 
 /// Why a reconciliation is repeated.
@@ -59,6 +77,9 @@ pub enum Error {
     /// The system gave no random bytes for a token.
     #[error("no random bytes for the admin token")]
     Random,
+    /// The reconciliation hangs.
+    #[error("it took too long")]
+    TooLong,
 }
 
 impl Error {
@@ -67,7 +88,7 @@ impl Error {
         match self {
             Self::Api(error) => is_conflict(error),
             Self::Write(error) => error.is_conflict(),
-            Self::TooLarge(_) | Self::Random => false,
+            Self::TooLarge(_) | Self::Random | Self::TooLong => false,
         }
     }
 }

@@ -11,10 +11,10 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::ListParams;
-use kube::core::PartialObjectMeta;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::watcher;
+use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tracing::{debug, warn};
@@ -23,48 +23,63 @@ use super::context::{Context, Error};
 use super::reconcile;
 use crate::backoff::{Backoff, WatchBackoff};
 use crate::cli::Scope;
+use crate::cluster::changes::{changes, spec_and_labels};
 use crate::confirm::GatewayName;
 use crate::names;
+use crate::provider_key::controller::{Guarded as KeyGuarded, names_secret};
 
-/// When to try again to list gateways.
-const LIST_RETRY: Duration = Duration::from_secs(1);
+/// When to try again to list gateways: at first, and at most.
+const LIST_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 /// Reconciliations at the same time.
 const CONCURRENCY: u16 = 8;
+
+/// Longest time of a reconciliation.
+const LIMIT: Duration = Duration::from_secs(60);
+/// How often it is looked for gateways that are gone.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// A gateway, or only its metadata where the rest of it cannot be read: that must not stop the watch of the others.
+type Guarded = DeserializeGuard<BifrostGateway>;
+type GatewayController = Controller<Guarded>;
 
 /// Returns once the gateways of a scope can be listed: the API server is there, knows the kind and lets this process read it.
 /// The controller's own store cannot be asked: it wakes only one of those who wait for it.
 pub async fn listable(client: &Client, scope: &Scope) {
     let api = scope.api::<BifrostGateway>(client);
+    let (mut wait, longest) = LIST_RETRY;
     while let Err(error) = api.list_metadata(&ListParams::default().limit(1)).await {
         warn!(?scope, %error, "BifrostGateways cannot be listed");
-        tokio::time::sleep(LIST_RETRY).await;
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(longest);
     }
 }
 
 /// Runs until it is dropped. `woken` names gateways whose pods have news.
 pub async fn run(
     context: Arc<Context>,
+    watches: &Client,
     scope: Scope,
-    keys: Store<ProviderKey>,
+    keys: Store<KeyGuarded>,
     woken: impl Stream<Item = GatewayName> + Send + 'static,
 ) {
-    let client = &context.client;
-    let controller = Controller::new(scope.api::<BifrostGateway>(client), watcher::Config::default());
+    let controller = Controller::new(scope.api::<Guarded>(watches), watcher::Config::default());
     let gateways = controller.store();
-    let controller = owned_objects(controller, client, &scope);
-    let controller = referenced_objects(controller, client, &scope, &gateways, keys)
+    let controller = owned_objects(controller, watches, &scope);
+    let controller = referenced_objects(controller, watches, &scope, &gateways, keys)
         .with_config(kube::runtime::controller::Config::default().concurrency(CONCURRENCY))
         .trigger_backoff(WatchBackoff)
         .reconcile_on(woken.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace)));
 
     let backoff = Arc::new(Backoff::default());
+    let sweep = sweep(context.clone(), backoff.clone(), gateways);
     let (outcomes, metrics) = (backoff.clone(), context.metrics.clone());
-    let work = move |gateway: Arc<BifrostGateway>, context: Arc<Context>| {
+    let work = move |gateway: Arc<Guarded>, context: Arc<Context>| {
         let (backoff, metrics) = (backoff.clone(), metrics.clone());
         async move {
-            let name = (gateway.namespace().unwrap_or_default(), gateway.name_any());
+            let name = name(&gateway);
             let timer = metrics.reconcile_seconds.with_label_values(&["gateway"]).start_timer();
-            let result = reconcile(gateway, context).await;
+            let result = tokio::time::timeout(LIMIT, reconcile(name.clone(), context)).await;
+            let result = result.unwrap_or(Err(Error::TooLong));
             timer.observe_duration();
             let word = match &result {
                 Ok(_) => "ok",
@@ -78,19 +93,38 @@ pub async fn run(
             result
         }
     };
-    controller
-        .run(work, move |gateway, error, _| retry(&outcomes, &gateway, error), context)
-        .for_each(|result| async move {
+    let work = controller.run(work, move |gateway, error, _| retry(&outcomes, &gateway, error), context).for_each(
+        |result| async move {
             match result {
                 Ok((gateway, _)) => debug!(%gateway, "reconciled"),
                 Err(error) => debug!(%error, "not reconciled"),
             }
-        })
-        .await;
+        },
+    );
+    tokio::select! {
+        () = work => {}
+        () = sweep => {}
+    }
 }
 
-fn retry(backoff: &Backoff, gateway: &BifrostGateway, error: &Error) -> Action {
-    let name = (gateway.namespace().unwrap_or_default(), gateway.name_any());
+/// Forgets gateways that are gone. A gateway is known only after the store had it, and a watch that begins anew replaces what the
+/// store has at once, so none that exists is forgotten.
+async fn sweep(context: Arc<Context>, backoff: Arc<Backoff>, gateways: Store<Guarded>) {
+    let mut clock = tokio::time::interval(SWEEP);
+    loop {
+        clock.tick().await;
+        let exists = |(namespace, name): &GatewayName| gateways.get(&ObjectRef::new(name).within(namespace)).is_some();
+        context.sweep(exists);
+        backoff.retain(exists);
+    }
+}
+
+fn name(gateway: &Guarded) -> GatewayName {
+    (gateway.namespace().unwrap_or_default(), gateway.name_any())
+}
+
+fn retry(backoff: &Backoff, gateway: &Guarded, error: &Error) -> Action {
+    let name = name(gateway);
     if error.is_conflict() {
         debug!(namespace = name.0, gateway = name.1, %error, "somebody else wrote in between; reading again");
         return Action::requeue(Duration::from_millis(100));
@@ -99,8 +133,6 @@ fn retry(backoff: &Backoff, gateway: &BifrostGateway, error: &Error) -> Action {
     warn!(namespace = name.0, gateway = name.1, %error, ?wait, "the gateway could not be reconciled");
     Action::requeue(wait)
 }
-
-type GatewayController = Controller<BifrostGateway>;
 
 /// Objects that the operator made, by their owner.
 fn owned_objects(controller: GatewayController, client: &Client, scope: &Scope) -> GatewayController {
@@ -139,11 +171,12 @@ fn referenced_objects(
     controller: GatewayController,
     client: &Client,
     scope: &Scope,
-    gateways: &Store<BifrostGateway>,
-    keys: Store<ProviderKey>,
+    gateways: &Store<Guarded>,
+    keys: Store<KeyGuarded>,
 ) -> GatewayController {
     let pods = watcher::Config::default().labels(&format!("{}={}", names::LABEL_NAME, names::PRODUCT));
     let every = watcher::Config::default;
+    let specs = changes(watcher(scope.api::<PartialObjectMeta<ProviderKey>>(client), every()), spec_and_labels);
     let of_key = gateways.clone();
     let of_secret = gateways.clone();
     let of_config_map = gateways.clone();
@@ -152,11 +185,10 @@ fn referenced_objects(
             let gateway = pod.labels().get(names::LABEL_INSTANCE)?;
             Some(ObjectRef::new(gateway).within(&pod.namespace()?))
         })
-        .watches(scope.api::<ProviderKey>(client), every(), move |key| in_namespace(&of_key, key.namespace(), |_| true))
+        .watches_stream(specs, move |key| in_namespace(&of_key, key.namespace(), |_| true))
         .watches(scope.api::<PartialObjectMeta<Secret>>(client), every(), move |secret| {
             let name = secret.name_any();
-            let source =
-                keys.state_filter(|key| key.namespace() == secret.namespace() && key.spec.secret_ref.name == name);
+            let source = keys.state_filter(|key| key.namespace() == secret.namespace() && names_secret(key, &name));
             in_namespace(&of_secret, secret.namespace(), |gateway| {
                 !source.is_empty() || names::keys(&gateway.name_any()) == name
             })
@@ -165,17 +197,18 @@ fn referenced_objects(
             let name = map.name_any();
             in_namespace(&of_config_map, map.namespace(), |gateway| {
                 let own = gateway.name_any();
-                let ca_bundle = gateway.spec.config.ca_bundle_ref.as_ref().is_some_and(|ca| ca.name == name);
-                ca_bundle || [names::published(&own), names::env(&own), names::env_direct(&own)].contains(&name)
+                let reference = gateway.0.as_ref().ok().and_then(|gateway| gateway.spec.config.ca_bundle_ref.as_ref());
+                reference.is_some_and(|ca| ca.name == name)
+                    || [names::published(&own), names::env(&own), names::env_direct(&own)].contains(&name)
             })
         })
 }
 
 fn in_namespace(
-    gateways: &Store<BifrostGateway>,
+    gateways: &Store<Guarded>,
     namespace: Option<String>,
-    which: impl Fn(&BifrostGateway) -> bool,
-) -> Vec<ObjectRef<BifrostGateway>> {
+    which: impl Fn(&Guarded) -> bool,
+) -> Vec<ObjectRef<Guarded>> {
     let chosen = gateways.state_filter(|gateway| gateway.namespace() == namespace && which(gateway));
     chosen.iter().map(|gateway| ObjectRef::from_obj(gateway.as_ref())).collect()
 }

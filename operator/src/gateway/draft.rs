@@ -7,13 +7,16 @@ use bifrost_crds::{
 };
 use kube::ResourceExt;
 
+/// The member that names the CA bundle.
+pub const CA_BUNDLE: &str = "spec.config.caBundleRef";
+
 /// A gateway's configuration without keys.
 pub fn draft(gateway: &BifrostGateway, ca_bundle: Option<String>) -> Draft {
     let config = &gateway.spec.config;
     let providers = config.providers.iter().enumerate();
     Draft {
         max_request_body: Some(("spec.config.client.maxRequestBody".into(), config.client.max_request_body.clone())),
-        ca_bundle,
+        ca_bundle: ca_bundle.map(|pem| (CA_BUNDLE.to_owned(), pem)),
         providers: providers.map(|(index, spec)| provider(&format!("spec.config.providers[{index}]"), spec)).collect(),
         keys: Vec::new(),
         migration: migration(gateway),

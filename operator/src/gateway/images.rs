@@ -24,6 +24,11 @@ impl ImagePolicy {
         split(&self.default).0
     }
 
+    /// Whether this image may run.
+    pub fn allows_image(&self, image: &str) -> bool {
+        self.allows(split(image).0)
+    }
+
     /// Whether a spec may name this repository.
     pub fn allows(&self, repository: &str) -> bool {
         repository == self.default_repository()

@@ -1,19 +1,44 @@
-//! What this process remembers of a gateway between two reconciliations. Nothing depends on it: with all of it lost, only an event
-//! is worded differently or an object is read once more.
+//! What this process remembers of a gateway between two reconciliations. With it, what somebody else changes or deletes is put
+//! right even while the spec is held back; with all of it lost, what is found is taken as it is.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bifrost_config::published::{STABLE, TrafficTable};
+use bifrost_config::published::{KEY_PREFIX, STABLE, TrafficTable};
+use bifrost_config::{Config, Migration, SecretValue};
 use tokio::time::{Duration, Instant};
 
+use super::build::Plan;
 use super::observe::Observed;
 use super::publish::Publication;
+use super::secret::SecretPlan;
+use super::validate::Wanted;
 use crate::confirm::{GatewayName, Summary};
+
+/// What was published last.
+#[derive(Clone)]
+pub struct Remembered {
+    /// The configuration.
+    pub config: Config,
+    /// The split.
+    pub migration: Migration,
+    /// The image of the pods.
+    pub image: String,
+    /// Number of the table.
+    pub epoch: u64,
+    /// What the pods want to see on their admin port.
+    pub token: SecretValue,
+    /// Whether the spec asked for a network policy when it was followed last; none: it was not followed yet.
+    pub network_policy: Option<bool>,
+}
 
 #[derive(Default)]
 struct Entry {
     uid: String,
+    remembered: Option<Remembered>,
+    /// A fingerprint of each key's value, by name.
+    values: HashMap<String, u64>,
     /// The table that was published last, and the configuration beside it.
     published: Option<(TrafficTable, Option<String>)>,
     /// Since when a published table waits for its confirmation.
@@ -28,9 +53,32 @@ struct Entry {
 
 /// The memory of all gateways.
 #[derive(Default)]
-pub(super) struct Memory(Mutex<HashMap<GatewayName, Entry>>);
+pub(super) struct Memory {
+    entries: Mutex<HashMap<GatewayName, Entry>>,
+    /// Random, so that a fingerprint says nothing outside this process.
+    hasher: RandomState,
+}
 
 impl Memory {
+    /// What was published last.
+    pub(super) fn recall(&self, observed: &Observed) -> Option<Remembered> {
+        self.with(observed, |entry| entry.remembered.clone())
+    }
+
+    /// Of the keys whose published value is replaced: those with a new value, not with the one that was published before.
+    pub(super) fn rotated(&self, observed: &Observed, plan: &SecretPlan) -> Vec<String> {
+        let marks = self.marks(plan);
+        self.with(observed, |entry| {
+            let same = |name: &String| marks.contains_key(name) && entry.values.get(name) == marks.get(name);
+            plan.rotated.iter().filter(|name| !same(name)).cloned().collect()
+        })
+    }
+
+    fn marks(&self, plan: &SecretPlan) -> HashMap<String, u64> {
+        let members = plan.data.iter().filter_map(|(member, value)| Some((member.strip_prefix(KEY_PREFIX)?, value)));
+        members.map(|(name, value)| (name.to_owned(), self.hasher.hash_one(value))).collect()
+    }
+
     /// Whether this was published before, so that writing it again repairs what somebody else did.
     pub(super) fn repeats(&self, observed: &Observed, publication: &Publication) -> bool {
         self.with(observed, |entry| {
@@ -41,9 +89,22 @@ impl Memory {
         })
     }
 
-    /// Notes what is published now.
-    pub(super) fn published(&self, observed: &Observed, publication: &Publication) {
+    /// Notes what is published now. `followed`: the whole spec was, not only what is held of it.
+    pub(super) fn published(&self, observed: &Observed, plan: &Plan, wanted: &Wanted, followed: bool) {
+        let publication = &plan.publication;
+        let marks = self.marks(&plan.secret);
         self.with(observed, |entry| {
+            let before = entry.remembered.as_ref().and_then(|before| before.network_policy);
+            let asked = observed.gateway.spec.network_policy.enabled;
+            entry.remembered = Some(Remembered {
+                config: wanted.config.clone(),
+                migration: wanted.migration.clone(),
+                image: wanted.image.clone(),
+                epoch: publication.traffic.epoch,
+                token: plan.token.clone(),
+                network_policy: if followed { Some(asked) } else { before },
+            });
+            entry.values = marks;
             let new = entry.published.as_ref().is_none_or(|(table, _)| table.epoch != publication.traffic.epoch);
             if new {
                 entry.waiting_since = Some(Instant::now());
@@ -85,15 +146,76 @@ impl Memory {
 
     /// Forgets a gateway.
     pub(super) fn forget(&self, gateway: &GatewayName) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(gateway);
+        self.lock().remove(gateway);
+    }
+
+    /// Every gateway that was reconciled and not forgotten.
+    pub(super) fn names(&self) -> Vec<GatewayName> {
+        self.lock().keys().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<GatewayName, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn with<T>(&self, observed: &Observed, act: impl FnOnce(&mut Entry) -> T) -> T {
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.lock();
         let entry = entries.entry((observed.namespace().to_owned(), observed.name().to_owned())).or_default();
         if entry.uid != observed.uid() {
             *entry = Entry { uid: observed.uid().to_owned(), ..Entry::default() };
         }
         act(entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::tests::{observed, plan, policy, publish_all};
+    use crate::gateway::validate::validate;
+
+    fn publish(memory: &Memory, observed: &Observed, followed: bool) -> Plan {
+        let plan = plan(observed, true);
+        memory.published(observed, &plan, &validate(observed, &policy()).wanted.unwrap(), followed);
+        plan
+    }
+
+    #[test]
+    fn what_was_published_is_known_again_until_the_gateway_is_another() {
+        let (memory, mut seen) = (Memory::default(), observed());
+        assert!(memory.recall(&seen).is_none());
+        publish(&memory, &seen, true);
+        let known = memory.recall(&seen).unwrap();
+        assert_eq!((known.epoch, known.migration.percent, known.network_policy), (1, 10, Some(true)));
+        assert_eq!(known.image, "ghcr.io/example/bifrost-gateway:0.1.0");
+        seen.gateway.spec.network_policy.enabled = false;
+        publish(&memory, &seen, false);
+        assert_eq!(memory.recall(&seen).unwrap().network_policy, Some(true), "the spec was not followed");
+        seen.owner.uid = "another".into();
+        assert!(memory.recall(&seen).is_none());
+    }
+
+    #[test]
+    fn a_value_that_is_put_back_is_no_rotation() {
+        let memory = Memory::default();
+        publish(&memory, &observed(), true);
+        let mut edited = publish_all(observed());
+        edited.secret.values.insert("main".into(), SecretValue::new("planted"));
+        let back = plan(&edited, true).secret;
+        assert_eq!(back.rotated, ["main"]);
+        assert!(memory.rotated(&edited, &back).is_empty());
+        edited.keys[0].value = Some(Ok(SecretValue::new("sk-new")));
+        assert_eq!(memory.rotated(&edited, &plan(&edited, true).secret), ["main"]);
+        assert_eq!(Memory::default().rotated(&edited, &back), ["main"], "nothing is known yet");
+    }
+
+    #[test]
+    fn a_gateway_that_is_forgotten_is_no_longer_known() {
+        let memory = Memory::default();
+        publish(&memory, &observed(), true);
+        let name = ("llm".to_owned(), "ai".to_owned());
+        assert_eq!(memory.names(), std::slice::from_ref(&name));
+        memory.forget(&name);
+        assert!(memory.names().is_empty());
     }
 }

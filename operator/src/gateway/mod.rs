@@ -9,11 +9,15 @@ pub mod controller;
 pub mod draft;
 pub mod images;
 pub mod keys;
-mod memory;
+pub mod memory;
+pub mod metadata;
 pub mod observe;
 pub mod part;
 pub mod publish;
+pub mod refusal;
 pub mod secret;
+pub mod selector;
+pub mod size;
 pub mod status;
 pub mod target;
 #[cfg(test)]
@@ -27,21 +31,21 @@ use bifrost_crds::BifrostGateway;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
-use kube::{Api, Resource, ResourceExt};
+use kube::{Api, Resource};
 
 use self::apply::{Applied, apply};
-use self::build::{Circumstances, Plan, build};
+use self::build::{Circumstances, Plan, build, build_retreat};
 use self::context::{Context, Error};
 use self::observe::{Observed, observe};
 use self::part::Part;
+use self::refusal::Failure;
 use self::status::{Facts, status};
 use self::target::InForce;
-use self::validate::{Decision, validate};
+use self::validate::{Decision, retreat, validate};
 use crate::cluster::writer::WriteError;
 use crate::cluster::{STATUS_MANAGER, is_not_found};
 use crate::confirm::{GatewayName, Summary};
 use crate::events::{Event, Reason};
-use crate::names;
 
 /// How long a reconciliation waits for the pods to confirm before it reports that they did not: most confirm in less, and then the
 /// conditions do not flap.
@@ -54,29 +58,22 @@ const CONFLICT: Duration = Duration::from_secs(5);
 const RESYNC: Duration = Duration::from_mins(10);
 
 /// Brings one gateway closer to its spec.
-pub async fn reconcile(gateway: Arc<BifrostGateway>, context: Arc<Context>) -> Result<Action, Error> {
-    let name: GatewayName = (gateway.namespace().unwrap_or_default(), gateway.name_any());
-    let Some(observed) = observe(&context.client, &name.0, &name.1).await? else {
-        forget(&context, &name);
+pub async fn reconcile(name: GatewayName, context: Arc<Context>) -> Result<Action, Error> {
+    let Some(mut observed) = observe(&context.client, &name.0, &name.1).await? else {
+        context.forget(&name);
         return Ok(Action::await_change());
     };
+    observed.remembered = context.memory.recall(&observed);
     let decision = validate(&observed, &context.policy);
-    let plan = plan(&context, &name, &observed, &decision).await?;
-    let mut applied = match &plan {
-        Some(plan) => apply(&context, &observed, plan, decision.whole).await,
-        None => Applied::default(),
-    };
+    let Done { plan, mut applied } = write(&context, &name, &observed, &decision).await?;
     publish_events(&context, &observed, &applied.events);
-    if let Some(conflict) = applied.error.take_if(|error| error.is_conflict()) {
+    if let Some((_, conflict)) = applied.error.take_if(|(_, error)| error.is_conflict()) {
         return Err(conflict.into());
     }
     let written = plan.as_ref().filter(|_| applied.published);
-    if let Some(plan) = written {
-        context.memory.published(&observed, &plan.publication);
-    }
     // One failure in passing is no state to report; it is tried again at once.
     if context.memory.failures(&observed, applied.error.is_some()) == 1
-        && let Some(error) = applied.error.take()
+        && let Some((_, error)) = applied.error.take()
     {
         return Err(error.into());
     }
@@ -87,7 +84,7 @@ pub async fn reconcile(gateway: Arc<BifrostGateway>, context: Arc<Context>) -> R
     };
     report(&context, &observed, &decision, in_force.as_ref(), &summary, &applied).await?;
     match applied.error {
-        Some(error) => Err(error.into()),
+        Some((_, error)) => Err(error.into()),
         None => Ok(Action::requeue(next_look(&decision))),
     }
 }
@@ -102,27 +99,51 @@ fn next_look(decision: &Decision) -> Duration {
     }
 }
 
-/// Builds what was decided, with what the pods are known to be at.
-async fn plan(
-    context: &Context,
-    name: &GatewayName,
-    observed: &Observed,
-    decision: &Decision,
-) -> Result<Option<Plan>, Error> {
-    let Some(wanted) = &decision.wanted else { return Ok(None) };
+/// What was written of which plan.
+struct Done {
+    plan: Option<Plan>,
+    applied: Applied,
+}
+
+/// Writes what was decided. If the Secret cannot be written, what only takes away is published all the same.
+async fn write(context: &Context, name: &GatewayName, observed: &Observed, decision: &Decision) -> Result<Done, Error> {
+    let Some(wanted) = &decision.wanted else { return Ok(Done { plan: None, applied: Applied::default() }) };
+    let circumstances = circumstances(context, name, observed).await?;
+    let plan = build(observed, decision, wanted, &circumstances)?;
+    let applied = apply(context, observed, &plan, decision.whole).await;
+    if applied.published {
+        context.memory.published(observed, &plan, wanted, decision.whole);
+    }
+    let refuses = |(part, error): &(Part, WriteError)| *part == Part::Keys && error.is_answer() && !error.is_conflict();
+    let retreat =
+        applied.error.as_ref().filter(|error| refuses(error)).and_then(|_| retreat(observed, &context.policy));
+    let Some(wanted) = retreat else { return Ok(Done { plan: Some(plan), applied }) };
+    let plan = build_retreat(observed, &wanted, &circumstances)?;
+    let retreated = apply(context, observed, &plan, false).await;
+    if retreated.published {
+        context.memory.published(observed, &plan, &wanted, false);
+    }
+    Ok(Done { plan: Some(plan), applied: applied.and(retreated) })
+}
+
+/// What the pods are known to be at, and what goes on from before.
+async fn circumstances(context: &Context, name: &GatewayName, observed: &Observed) -> Result<Circumstances, Error> {
     let before = match InForce::of(observed, None) {
         Some(in_force) => context.confirmations.peek(name, &in_force.target),
         None => Summary::default(),
     };
-    let circumstances = Circumstances {
-        known_epoch: target::known_epoch(context, observed).await.max(before.greatest_epoch),
+    let remembered = observed.remembered.as_ref();
+    let known = remembered.map_or(0, |remembered| remembered.epoch).max(before.greatest_epoch);
+    let running = remembered.map(|remembered| &remembered.token);
+    Ok(Circumstances {
+        known_epoch: target::known_epoch(context, observed).await.max(known),
         released: before.released,
-        new_token: match &observed.secret.admin_token {
-            Some(_) => String::new(),
+        token: match secret::running_token(running, observed.secret.admin_token.as_ref()) {
+            Some(token) => token.clone(),
             None => target::new_token()?,
         },
-    };
-    Ok(Some(build(observed, decision, wanted, &circumstances)?))
+        addresses: context.policy.addresses,
+    })
 }
 
 /// Writes the status if it is another than before, and publishes what changed.
@@ -134,19 +155,20 @@ async fn report(
     summary: &Summary,
     applied: &Applied,
 ) -> Result<(), Error> {
-    let error = applied.error.as_ref().map(WriteError::to_string);
+    let failure = applied.error.as_ref().map(|(part, error)| Failure::new(*part, error));
     let facts = Facts {
         observed,
         decision,
         table: in_force.map(|in_force| &in_force.table),
         summary,
         deployment: applied.deployment.as_ref().or_else(|| observed.own(Part::Deployment)),
-        error: error.as_deref(),
+        failure: failure.as_ref(),
     };
     let after = status(&facts, Timestamp::now());
     let before = observed.gateway.status.clone().unwrap_or_default();
     measure(context, observed, in_force, summary, &after);
-    if after == before {
+    // Another process may lead by now, and tell another state.
+    if after == before || !context.writer.may_write() {
         return Ok(());
     }
     let api: Api<BifrostGateway> = Api::namespaced(context.client.clone(), observed.namespace());
@@ -195,19 +217,4 @@ fn publish_events(context: &Context, observed: &Observed, events: &[Event]) {
     for event in events {
         context.recorder.publish(&regarding, event.clone());
     }
-}
-
-/// The gateway is gone; the garbage collector takes its objects.
-fn forget(context: &Context, name: &GatewayName) {
-    context.confirmations.forget(name);
-    context.memory.forget(name);
-    context.metrics.forget(&name.0, &name.1);
-    let owned: Vec<_> = Part::ALL.iter().map(|part| part.name(&name.1)).collect();
-    context.writer.forget(&name.0, &owned);
-    tracing::info!(
-        namespace = name.0,
-        gateway = name.1,
-        selector = names::selector_text(&name.1),
-        "the gateway is gone"
-    );
 }

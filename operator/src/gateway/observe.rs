@@ -8,13 +8,17 @@ use bifrost_crds::{BifrostGateway, CaBundleRef, ProviderKey};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{DynamicObject, ListParams};
-use kube::core::{Selector, SelectorExt};
+use kube::core::error_boundary::InvalidObject;
+use kube::core::{DeserializeGuard, NamespaceResourceScope, SelectorExt};
 use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 
+use super::memory::Remembered;
 use super::part::Part;
 use super::publish::Live;
+use super::selector::selector;
 use crate::cluster::{Ownership, brief, ownership};
 use crate::names;
 use crate::secrets::{self, NoValue};
@@ -36,7 +40,7 @@ pub struct ObservedKey {
 pub enum CaBundle {
     /// The spec names none.
     NotAsked,
-    /// The certificates.
+    /// The text of the member, not checked yet.
     Found(String),
     /// Why there are none.
     Missing(String),
@@ -55,12 +59,16 @@ pub struct Observed {
     pub live: Live,
     /// Its Secret.
     pub secret: PublishedKeys,
-    /// Its selected provider keys, by name.
+    /// Its selected provider keys, by name. All of the namespace where the selector cannot be read.
     pub keys: Vec<ObservedKey>,
+    /// Selected provider keys that cannot be read, and why, by name.
+    pub unreadable_keys: BTreeMap<String, String>,
     /// The CA bundle.
     pub ca_bundle: CaBundle,
     /// Its pods, by name.
     pub pods: Vec<Pod>,
+    /// What this process published last.
+    pub remembered: Option<Remembered>,
 }
 
 impl Observed {
@@ -99,7 +107,7 @@ pub async fn observe(client: &Client, namespace: &str, name: &str) -> Result<Opt
     }
     let Some(mut owner) = gateway.controller_owner_ref(&()) else { return Ok(None) };
     owner.block_owner_deletion = Some(true);
-    let (objects, keys, ca_bundle, pods) = futures::try_join!(
+    let (objects, (keys, unreadable_keys), ca_bundle, pods) = futures::try_join!(
         objects(client, namespace, name),
         keys(client, &gateway, namespace),
         ca_bundle(client, gateway.spec.config.ca_bundle_ref.as_ref(), namespace),
@@ -112,8 +120,10 @@ pub async fn observe(client: &Client, namespace: &str, name: &str) -> Result<Opt
         live: Live::default(),
         secret: PublishedKeys::default(),
         keys,
+        unreadable_keys,
         ca_bundle,
         pods,
+        remembered: None,
     };
     observed.live = observed.own(Part::Published).map(|object| live(object, observed.uid())).unwrap_or_default();
     observed.secret = observed.own(Part::Keys).map(published_keys).unwrap_or_default();
@@ -129,11 +139,15 @@ async fn objects(client: &Client, namespace: &str, name: &str) -> Result<BTreeMa
     Ok(read.into_iter().filter_map(|(part, object)| Some((part, object?))).collect())
 }
 
+type Keys = (Vec<ObservedKey>, BTreeMap<String, String>);
+
 /// The selected keys and the values that their Secrets give. A Secret that cannot be read is a fault of its keys, not of the gateway.
-async fn keys(client: &Client, gateway: &BifrostGateway, namespace: &str) -> Result<Vec<ObservedKey>, kube::Error> {
-    let api: Api<ProviderKey> = Api::namespaced(client.clone(), namespace);
-    let mut keys: Vec<ProviderKey> = list_readable(&api).await?;
-    keys.retain(|key| key.metadata.deletion_timestamp.is_none() && selects(gateway, key));
+async fn keys(client: &Client, gateway: &BifrostGateway, namespace: &str) -> Result<Keys, kube::Error> {
+    let (mut keys, mut unreadable) = list_readable::<ProviderKey>(client, namespace).await?;
+    let is_ours = |meta: &ObjectMeta| meta.deletion_timestamp.is_none() && selects(gateway, meta);
+    keys.retain(|key| is_ours(&key.metadata));
+    unreadable.retain(|key| is_ours(&key.metadata));
+    let unreadable = unreadable.into_iter().map(|key| (key.metadata.name.unwrap_or_default(), key.error)).collect();
     keys.sort_by_key(ResourceExt::name_any);
 
     let named: BTreeSet<_> =
@@ -150,7 +164,7 @@ async fn keys(client: &Client, gateway: &BifrostGateway, namespace: &str) -> Res
         let secret = read.get(&key.spec.secret_ref.name)?;
         key.spec.enabled.then(|| secrets::value(&key.spec.secret_ref, secret))
     };
-    Ok(keys.into_iter().map(|key| ObservedKey { value: value(&key), key }).collect())
+    Ok((keys.into_iter().map(|key| ObservedKey { value: value(&key), key }).collect(), unreadable))
 }
 
 /// Reads a Secret on demand; only its metadata is watched.
@@ -159,39 +173,32 @@ pub async fn read_secret(client: &Client, namespace: &str, name: &str) -> Result
     api.get_opt(name).await.map_err(|error| brief(&error))
 }
 
-/// Whether a gateway's selector chooses a key. A selector that cannot be read chooses nothing.
-pub fn selects(gateway: &BifrostGateway, key: &ProviderKey) -> bool {
-    let selector = Selector::try_from(gateway.spec.provider_key_selector.clone());
-    selector.is_ok_and(|selector| selector.matches(key.labels()))
+/// Whether a gateway's selector chooses a key. One that cannot be read excludes none: what is published is held then, and only keys
+/// that are gone or disabled leave it.
+pub fn selects(gateway: &BifrostGateway, key: &ObjectMeta) -> bool {
+    let none = BTreeMap::new();
+    selector(gateway).map_or(true, |selector| selector.matches(key.labels.as_ref().unwrap_or(&none)))
 }
 
-/// All objects of a kind that can be read: one that cannot must not stop the others.
-pub async fn list_readable<K>(api: &Api<K>) -> Result<Vec<K>, kube::Error>
+/// The objects of a kind that can be read, and of the others what can be: one of a newer version for instance must not stop the
+/// others.
+pub async fn list_readable<K>(client: &Client, namespace: &str) -> Result<(Vec<K>, Vec<InvalidObject>), kube::Error>
 where
-    K: Resource<DynamicType = ()> + serde::de::DeserializeOwned + Clone + std::fmt::Debug,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + std::fmt::Debug,
 {
-    match api.list(&ListParams::default()).await {
-        Ok(list) => Ok(list.items),
-        Err(kube::Error::SerdeError(_)) => read_one_by_one(api).await,
-        Err(error) => Err(error),
-    }
-}
-
-async fn read_one_by_one<K>(api: &Api<K>) -> Result<Vec<K>, kube::Error>
-where
-    K: Resource<DynamicType = ()> + serde::de::DeserializeOwned + Clone + std::fmt::Debug,
-{
-    let mut objects = Vec::new();
-    for meta in api.list_metadata(&ListParams::default()).await?.items {
-        match api.get_opt(&meta.name_any()).await {
-            Ok(object) => objects.extend(object),
-            Err(kube::Error::SerdeError(_)) => {
-                tracing::warn!(kind = %K::kind(&()), name = meta.name_any(), "an object cannot be read and is left out");
+    let api: Api<DeserializeGuard<K>> = Api::namespaced(client.clone(), namespace);
+    let (mut readable, mut unreadable) = (Vec::new(), Vec::new());
+    for DeserializeGuard(object) in api.list(&ListParams::default()).await?.items {
+        match object {
+            Ok(object) => readable.push(object),
+            Err(invalid) => {
+                let name = invalid.metadata.name.as_deref().unwrap_or_default();
+                tracing::warn!(kind = %K::kind(&()), namespace, name, %invalid, "an object cannot be read");
+                unreadable.push(invalid);
             }
-            Err(error) => return Err(error),
         }
     }
-    Ok(objects)
+    Ok((readable, unreadable))
 }
 
 async fn ca_bundle(client: &Client, reference: Option<&CaBundleRef>, namespace: &str) -> Result<CaBundle, kube::Error> {
@@ -201,9 +208,6 @@ async fn ca_bundle(client: &Client, reference: Option<&CaBundleRef>, namespace: 
         None => CaBundle::Missing(format!("ConfigMap {name} does not exist")),
         Some(map) => match map.data.unwrap_or_default().remove(key) {
             None => CaBundle::Missing(format!("ConfigMap {name} has no member {key}")),
-            Some(pem) if !pem.contains("-----BEGIN CERTIFICATE-----") => {
-                CaBundle::Missing(format!("member {key} of ConfigMap {name} holds no PEM certificate"))
-            }
             Some(pem) => CaBundle::Found(pem),
         },
     })

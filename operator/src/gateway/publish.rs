@@ -224,6 +224,16 @@ mod tests {
     }
 
     #[test]
+    fn an_image_that_somebody_wrote_into_the_notebook_is_put_back() {
+        let mut edited = first().data;
+        let evil = edited[STATE].replace("r/g:1", "evil.example/x:1");
+        edited.insert(STATE.into(), evil);
+        let repaired = publish(&Live::parse(edited, "g"), &request(&config(), &migration(10))).unwrap();
+        assert_eq!(Live::parse(repaired.data, "g").state.image, "r/g:1");
+        assert!(!repaired.config_changed && repaired.traffic_before.is_none());
+    }
+
+    #[test]
     fn the_table_of_an_earlier_gateway_of_the_same_name_counts_for_nothing() {
         let other = Live::parse(first().data, "h");
         assert!(other.published.is_none());

@@ -13,12 +13,15 @@ use kube::api::DynamicObject;
 
 use super::build::service_url;
 use super::observe::Observed;
+use super::refusal::{Failure, Refusal};
 use super::validate::{Decision, Rejection};
 use crate::conditions::{Finding, conditions, find};
 use crate::confirm::Summary;
 use crate::events::{Event, Reason};
 use crate::names;
 
+/// Reason of a spec that the API server does not take.
+const REFUSED: &str = "Refused";
 /// Pods named in a message; there may be a thousand.
 const NAMED_PODS: usize = 3;
 
@@ -35,7 +38,24 @@ pub struct Facts<'a> {
     /// The Deployment as it is now.
     pub deployment: Option<&'a DynamicObject>,
     /// Why something could not be written.
-    pub error: Option<&'a str>,
+    pub failure: Option<&'a Failure>,
+}
+
+impl Facts<'_> {
+    /// What the API server will not take however often it is tried.
+    fn refusal(&self) -> Option<&Refusal> {
+        self.failure.and_then(|failure| failure.refusal.as_ref())
+    }
+
+    /// What may succeed when it is tried again.
+    fn passing(&self) -> Option<&Failure> {
+        self.failure.filter(|failure| failure.refusal.is_none())
+    }
+
+    /// Ready pods, whether or not anything is published to them.
+    fn ready_pods(&self) -> usize {
+        self.observed.pods.iter().filter(|pod| is_ready(pod)).count()
+    }
 }
 
 /// The whole status.
@@ -46,24 +66,33 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> BifrostGatewayStatus {
     let existing: Vec<_> = facts.observed.pods.iter().filter(|pod| counts(pod)).collect();
     let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
     BifrostGatewayStatus {
-        // A generation is observed when everything that it asks for was written.
-        observed_generation: if facts.error.is_none() { Some(generation) } else { before.observed_generation },
+        // A generation is observed when everything that it asks for was written, or will never be.
+        observed_generation: if facts.passing().is_none() { Some(generation) } else { before.observed_generation },
         replicas: Some(count(existing.len())),
-        ready_replicas: Some(count(existing.iter().filter(|pod| is_ready(pod)).count())),
+        ready_replicas: Some(count(facts.ready_pods())),
         selector: Some(names::selector_text(facts.observed.name())),
         endpoints: Some(Endpoints { service: Some(service_url(facts.observed)) }),
-        traffic: facts.table.map(|table| traffic(table, facts.summary)),
-        migration: facts.table.map(|table| MigrationStatus {
-            strategy: Some(match table.strategy {
-                bifrost_config::Strategy::DropIn => Strategy::DropIn,
-                bifrost_config::Strategy::Canary => Strategy::Canary,
-            }),
-        }),
+        // What was published last is told even while it is lost: with everything else lost too, the next epoch follows from it.
+        traffic: facts.table.map_or_else(|| lost(before.traffic), |table| Some(traffic(table, facts.summary))),
+        migration: facts.table.map(migration).or(before.migration),
         keys: Some(KeyCounts {
             selected: count(facts.decision.selected),
             ready: count(facts.decision.wanted.as_ref().map_or(0, |wanted| wanted.values.len())),
         }),
         conditions: conditions(&before.conditions, &findings(facts), generation, now),
+    }
+}
+
+fn lost(before: Option<TrafficStatus>) -> Option<TrafficStatus> {
+    before.map(|traffic| TrafficStatus { confirmed_replicas: Some(0), ..traffic })
+}
+
+fn migration(table: &TrafficTable) -> MigrationStatus {
+    MigrationStatus {
+        strategy: Some(match table.strategy {
+            bifrost_config::Strategy::DropIn => Strategy::DropIn,
+            bifrost_config::Strategy::Canary => Strategy::Canary,
+        }),
     }
 }
 
@@ -78,12 +107,12 @@ fn traffic(table: &TrafficTable, summary: &Summary) -> TrafficStatus {
 }
 
 fn findings(facts: &Facts<'_>) -> Vec<Finding> {
-    let accepted = accepted(facts.decision);
+    let accepted = accepted(facts);
     let programmed = programmed(facts);
     let available = available(facts);
     let ready = ready(&[&accepted, &available, &programmed]);
     let mut findings = vec![accepted, resolved_refs(facts.decision), programmed, available, ready, progressing(facts)];
-    findings.extend(stalled(facts.decision));
+    findings.extend(stalled(facts));
     findings.extend(reconciling(facts));
     findings.extend(degraded(facts));
     if facts.decision.paused {
@@ -97,15 +126,17 @@ fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     findings
 }
 
-fn accepted(decision: &Decision) -> Finding {
-    match &decision.rejection {
-        None => Finding::new(ACCEPTED, true, "Accepted", "the spec is valid"),
-        Some(rejection) => Finding::new(ACCEPTED, false, rejected(rejection), &rejection.message),
+fn accepted(facts: &Facts<'_>) -> Finding {
+    match (&facts.decision.rejection, facts.refusal().filter(|refusal| refusal.of_spec)) {
+        (Some(rejection), _) => Finding::new(ACCEPTED, false, rejected(rejection), &rejection.message),
+        (None, Some(refusal)) => Finding::new(ACCEPTED, false, REFUSED, &refusal.message),
+        (None, None) => Finding::new(ACCEPTED, true, "Accepted", "the spec is valid"),
     }
 }
 
 fn resolved_refs(decision: &Decision) -> Finding {
-    match decision.unresolved.as_slice() {
+    let messages: Vec<_> = decision.unresolved.iter().map(|one| one.message.as_str()).collect();
+    match messages.as_slice() {
         [] => Finding::new(RESOLVED_REFS, true, "ResolvedRefs", "every reference leads to a value"),
         all => Finding::new(RESOLVED_REFS, false, "NotResolved", all.join("; ")),
     }
@@ -114,8 +145,8 @@ fn resolved_refs(decision: &Decision) -> Finding {
 fn programmed(facts: &Facts<'_>) -> Finding {
     let summary = facts.summary;
     let not = |reason, message: String| Finding::new(PROGRAMMED, false, reason, message);
-    match (facts.table, facts.error) {
-        (_, Some(error)) => not("WriteFailed", error.to_owned()),
+    match (facts.table, facts.failure.filter(|failure| failure.withholds())) {
+        (_, Some(failure)) => not("WriteFailed", failure.message.clone()),
         (None, _) => not("NotPublished", "nothing is published yet".to_owned()),
         (Some(_), _) if summary.ready == 0 => {
             not("NoReadyPods", "no pod is ready to confirm the configuration".to_owned())
@@ -139,7 +170,7 @@ fn programmed(facts: &Facts<'_>) -> Finding {
 }
 
 fn available(facts: &Facts<'_>) -> Finding {
-    let (ready, wanted) = (facts.summary.ready, facts.observed.gateway.spec.replicas);
+    let (ready, wanted) = (facts.ready_pods(), facts.observed.gateway.spec.replicas);
     match (ready, wanted) {
         (0, 0) => Finding::new(AVAILABLE, false, "ScaledToZero", "spec.replicas is 0"),
         (0, wanted) => Finding::new(AVAILABLE, false, "NoReadyPods", format!("0 of {wanted} pods are ready")),
@@ -149,15 +180,17 @@ fn available(facts: &Facts<'_>) -> Finding {
 
 /// The first that does not hold says why.
 fn ready(parts: &[&Finding]) -> Finding {
-    match parts.iter().find(|part| !part.is_true()) {
+    match parts.iter().find(|part| !part.so) {
         Some(part) => Finding::new(READY, false, part.reason.clone(), part.message.clone()),
         None => Finding::new(READY, true, "Ready", "accepted, programmed and available"),
     }
 }
 
-fn stalled(decision: &Decision) -> Option<Finding> {
-    let rejection = decision.rejection.as_ref()?;
-    Some(Finding::new(STALLED, true, rejected(rejection), &rejection.message))
+fn stalled(facts: &Facts<'_>) -> Option<Finding> {
+    match (&facts.decision.rejection, facts.refusal()) {
+        (Some(rejection), _) => Some(Finding::new(STALLED, true, rejected(rejection), &rejection.message)),
+        (None, refusal) => refusal.map(|refusal| Finding::new(STALLED, true, REFUSED, &refusal.message)),
+    }
 }
 
 /// Reason of the conditions of a spec that is not accepted.
@@ -170,8 +203,8 @@ fn rejected(rejection: &Rejection) -> String {
 
 fn reconciling(facts: &Facts<'_>) -> Option<Finding> {
     let finding = |reason, message: String| Some(Finding::new(RECONCILING, true, reason, message));
-    if let Some(error) = facts.error {
-        return finding("WriteFailed", error.to_owned());
+    if let Some(failure) = facts.passing() {
+        return finding("WriteFailed", failure.message.clone());
     }
     if !facts.decision.waits_for.is_empty() {
         let what = facts.decision.waits_for.join(", ");
@@ -228,12 +261,15 @@ fn degraded(facts: &Facts<'_>) -> Option<Finding> {
         return Some(Finding::new(DEGRADED, true, "PodFault", some_of(&facts.summary.faults)));
     }
     if facts.table.is_some()
-        && let Some(error) = facts.error
+        && let Some(failure) = facts.failure
     {
-        return Some(Finding::new(DEGRADED, true, "WriteFailed", error));
+        return Some(Finding::new(DEGRADED, true, "WriteFailed", failure.message.clone()));
     }
-    let (reason, why) = facts.deployment.and_then(gave_up)?;
-    Some(Finding::new(DEGRADED, true, reason, why))
+    if let Some((reason, why)) = facts.deployment.and_then(gave_up) {
+        return Some(Finding::new(DEGRADED, true, reason, why));
+    }
+    let unusable = &facts.decision.unusable;
+    (!unusable.is_empty()).then(|| Finding::new(DEGRADED, true, "KeyUnusable", some_of(unusable)))
 }
 
 /// Why the Deployment's controller has given up a rollout: reason and message.
@@ -274,11 +310,18 @@ pub fn transitions(before: &[Condition], after: &[Condition], decision: &Decisio
         let same = find(before, kind).is_some_and(|old| old.status == now.status && old.message == now.message);
         (!same).then_some(now)
     };
-    if let (Some(rejection), Some(_)) = (&decision.rejection, news(ACCEPTED)) {
-        events.push(Event::new(rejection.reason, &rejection.message));
+    if let Some(now) = news(ACCEPTED).filter(|now| now.status == "False") {
+        let reason = decision.rejection.as_ref().map_or(Reason::ConfigRejected, |rejection| rejection.reason);
+        events.push(Event::new(reason, &now.message));
     }
-    if let Some(now) = news(RESOLVED_REFS).filter(|now| now.status == "False") {
-        events.push(Event::new(Reason::SecretMissing, &now.message));
+    if news(RESOLVED_REFS).is_some_and(|now| now.status == "False") {
+        for reason in [Reason::SecretMissing, Reason::NotResolved] {
+            let of_reason = decision.unresolved.iter().filter(|one| one.reason == reason);
+            let messages: Vec<_> = of_reason.map(|one| one.message.clone()).collect();
+            if !messages.is_empty() {
+                events.push(Event::new(reason, messages.join("; ")));
+            }
+        }
     }
     match (find(before, DEGRADED), find(after, DEGRADED)) {
         (None, Some(now)) => events.push(Event::new(Reason::Degraded, &now.message)),

@@ -1,5 +1,6 @@
 //! What the pods shall confirm, and which pods.
 
+use bifrost_config::SecretValue;
 use bifrost_config::published::TrafficTable;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -76,11 +77,11 @@ pub async fn known_epoch(context: &Context, observed: &Observed) -> u64 {
 }
 
 /// A token that nobody can guess, in hexadecimal digits.
-pub fn new_token() -> Result<String, Error> {
+pub fn new_token() -> Result<SecretValue, Error> {
     let mut bytes = [0; TOKEN_BYTES];
     let random = rustls::crypto::ring::default_provider().secure_random;
     random.fill(&mut bytes).map_err(|_| Error::Random)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(SecretValue::new(&bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
 }
 
 #[cfg(test)]
@@ -113,7 +114,8 @@ mod tests {
     #[test]
     fn tokens_are_long_and_never_the_same() {
         let (one, two) = (new_token().unwrap(), new_token().unwrap());
-        assert_eq!(one.len(), 2 * TOKEN_BYTES);
+        assert_eq!(one.expose().len(), 2 * TOKEN_BYTES);
         assert_ne!(one, two);
+        assert!(crate::gateway::secret::running_token(None, Some(&one)).is_some(), "its form is known again");
     }
 }

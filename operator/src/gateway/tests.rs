@@ -9,10 +9,12 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Resource;
 use kube::api::DynamicObject;
+use kube::core::DeserializeGuard;
 use serde_json::{Value, json};
 
-use super::build::{Circumstances, Plan, build};
+use super::build::{Circumstances, Plan, build, build_retreat};
 use super::images::ImagePolicy;
+use super::memory::Remembered;
 use super::observe::{CaBundle, Observed, ObservedKey};
 use super::part::Part;
 use super::publish::Live;
@@ -62,8 +64,23 @@ pub(crate) fn observed() -> Observed {
         live: Live::default(),
         secret: PublishedKeys::default(),
         keys: vec![observed_key("main", "openai", Ok("sk-main"))],
+        unreadable_keys: BTreeMap::new(),
         ca_bundle: CaBundle::NotAsked,
         pods: Vec::new(),
+        remembered: None,
+    }
+}
+
+/// What the operator that published this would know.
+pub(crate) fn remembered(observed: &Observed) -> Remembered {
+    let published = observed.live.published.as_ref().unwrap();
+    Remembered {
+        config: published.config.clone(),
+        migration: observed.live.migration().unwrap(),
+        image: observed.live.state.image.clone(),
+        epoch: published.traffic.epoch,
+        token: SecretValue::new("token"),
+        network_policy: Some(true),
     }
 }
 
@@ -91,11 +108,14 @@ pub(crate) fn migration(percent: u8) -> Migration {
     Migration { strategy: Strategy::Canary, percent, sticky_key: StickyKey::Auto, salt: "llm/ai".into() }
 }
 
+pub(crate) fn circumstances(released: bool) -> Circumstances {
+    Circumstances { known_epoch: 0, released, token: SecretValue::new("token"), addresses: AddressRule::NoLocal }
+}
+
 pub(crate) fn plan(observed: &Observed, released: bool) -> Plan {
     let decision = validate(observed, &policy());
     let wanted = decision.wanted.clone().unwrap();
-    let circumstances = Circumstances { known_epoch: 0, released, new_token: "token".into() };
-    build(observed, &decision, &wanted, &circumstances).unwrap()
+    build(observed, &decision, &wanted, &circumstances(released)).unwrap()
 }
 
 /// The same gateway after everything was made.
@@ -166,11 +186,11 @@ fn a_key_leaves_the_configmap_first_and_the_secret_when_no_pod_uses_it() {
     seen.keys.clear();
     // The ConfigMap as it was read still names the key, so even pods that confirm it hold the key.
     let first = plan(&seen, true);
-    assert_eq!(first.secret.retained, ["main"]);
+    assert!(first.secret.data.contains_key("key.main"));
     assert!(!first.publication.data["stable.json"].contains("main"));
 
     seen.live = Live::parse(first.publication.data, "g");
-    assert_eq!(plan(&seen, false).secret.retained, ["main"]);
+    assert!(plan(&seen, false).secret.data.contains_key("key.main"));
     let last = plan(&seen, true);
     assert_eq!(last.secret.released, ["main"]);
     assert_eq!(last.publication.traffic.epoch, 2);
@@ -193,8 +213,47 @@ fn while_the_spec_is_held_back_what_is_missing_comes_back_and_nothing_else_chang
             seen.gateway.spec.config.providers[0].base_url = Some("nonsense".into());
         }
         let written: Vec<_> = plan(&seen, true).objects.into_iter().map(|(part, _)| part).collect();
-        assert_eq!(written, [Part::Keys, Part::Published, Part::Service, Part::Deployment], "paused: {pause}");
+        assert_eq!(
+            written,
+            [Part::Keys, Part::Published, Part::Service, Part::NetworkPolicy, Part::Deployment],
+            "paused: {pause}"
+        );
     }
+}
+
+#[test]
+fn a_network_policy_that_was_not_wanted_before_does_not_appear_while_the_spec_is_held_back() {
+    let mut seen = publish_all(observed());
+    seen.objects.remove(&Part::NetworkPolicy);
+    seen.gateway.spec.paused = true;
+    seen.remembered = Some(Remembered { network_policy: Some(false), ..remembered(&seen) });
+    assert!(plan(&seen, true).objects.iter().all(|(part, _)| *part != Part::NetworkPolicy));
+}
+
+#[test]
+fn pods_are_told_when_local_addresses_are_allowed() {
+    let env = |addresses| {
+        let seen = observed();
+        let decision = validate(&seen, &policy());
+        let circumstances = Circumstances { addresses, ..circumstances(true) };
+        let plan = build(&seen, &decision, decision.wanted.as_ref().unwrap(), &circumstances).unwrap();
+        let (_, deployment) = plan.objects.into_iter().find(|(part, _)| *part == Part::Deployment).unwrap();
+        deployment.body["spec"]["template"]["spec"]["containers"][0]["env"].to_string()
+    };
+    assert!(!env(AddressRule::NoLocal).contains("BIFROST_ALLOW_LOCAL_ADDRESSES"));
+    assert!(env(AddressRule::Any).contains(r#"{"name":"BIFROST_ALLOW_LOCAL_ADDRESSES","value":"true"}"#));
+}
+
+#[test]
+fn what_only_takes_away_can_be_published_without_touching_the_secret() {
+    let mut seen = publish_all(observed());
+    seen.gateway.spec.migration.canary_percent = Some(0);
+    let wanted = crate::gateway::validate::retreat(&seen, &policy()).unwrap();
+    let plan = build_retreat(&seen, &wanted, &circumstances(true)).unwrap();
+    let parts: Vec<_> = plan.objects.iter().map(|(part, _)| *part).collect();
+    assert_eq!(parts, [Part::Published]);
+    assert_eq!((plan.publication.traffic.percent, plan.publication.traffic.epoch), (0, 2));
+    assert_eq!(plan.secret.generations, seen.secret.generations);
 }
 
 #[test]
@@ -202,4 +261,21 @@ fn no_configmap_holds_a_key_value() {
     for (part, object) in plan(&observed(), true).objects {
         assert!(!object.body.to_string().contains("sk-main"), "{part:?}");
     }
+}
+
+#[test]
+fn one_object_that_cannot_be_read_keeps_its_name_and_labels() {
+    let mut object = serde_json::to_value(gateway()).unwrap();
+    object["metadata"]["labels"] = json!({"team": "search"});
+    object["spec"]["pod"] = json!({
+        "resources": {"limits": {"cpu": 2, "memory": "1Gi"}},
+        "tolerations": [{"key": "a", "operator": "Exists", "tolerationSeconds": 3}],
+    });
+    let read = |object: &Value| serde_json::from_value::<DeserializeGuard<BifrostGateway>>(object.clone()).unwrap();
+    let whole: BifrostGateway = serde_json::from_value(object.clone()).unwrap();
+    assert_eq!(read(&object).0.unwrap(), whole);
+    object["spec"]["migration"]["strategy"] = json!("OfALaterVersion");
+    let invalid = read(&object).0.unwrap_err();
+    assert_eq!(invalid.metadata.name.as_deref(), Some("ai"));
+    assert_eq!(invalid.metadata.labels.unwrap()["team"], "search");
 }

@@ -3,15 +3,18 @@
 //! A spec that is not valid changes nothing, and so does `paused`, but what takes away goes on in both: a lower percent, keys that
 //! are gone, rotated values. And what is missing is made again.
 
-use bifrost_config::{AddressRule, Config, Draft, KeyValues, Migration, Problem, Strategy, validate as check};
-use bifrost_crds::ImageSpec;
+use bifrost_config::{
+    AddressRule, Config, Draft, KeyValues, Migration, Problem, Strategy, check_ca_bundle, validate as check,
+};
+use bifrost_crds::{CaBundleRef, ImageSpec};
 use kube::api::DynamicObject;
 
 use super::images::{self, ImagePolicy};
-use super::keys::{self, KeyDecision};
+use super::keys::{self, KeyDecision, Selected, Unresolved};
 use super::observe::{CaBundle, Observed};
 use super::part::Part;
-use super::{draft, publish};
+use super::selector::selector;
+use super::{draft, metadata, size};
 use crate::cluster::Ownership;
 use crate::events::Reason;
 use crate::names;
@@ -60,8 +63,10 @@ pub struct Decision {
     pub wanted: Option<Wanted>,
     /// Whether the other objects are to follow as well; if not, only those that are missing are made.
     pub whole: bool,
-    /// References that lead nowhere.
-    pub unresolved: Vec<String>,
+    /// References that lead nowhere, or to something that cannot be used.
+    pub unresolved: Vec<Unresolved>,
+    /// Provider keys that cannot be used for another reason, one sentence each.
+    pub unusable: Vec<String>,
     /// Provider keys that the selector chooses.
     pub selected: usize,
 }
@@ -70,27 +75,29 @@ pub struct Decision {
 pub fn validate(observed: &Observed, policy: &Policy) -> Decision {
     let mut unresolved = Vec::new();
     let ca_bundle = ca_bundle(observed, &mut unresolved);
-    let image = policy.images.choose(observed.gateway.spec.image.as_ref(), running_image(observed).as_deref());
     let draft = draft::draft(&observed.gateway, ca_bundle);
 
     let waits_for = parts(observed, Ownership::Earlier);
-    let full = match image {
-        Ok(image) => full(observed, &draft, policy, image),
-        Err(problem) => Err(rejected(&[problem])),
-    };
     let conflict = conflict(observed);
     let paused = observed.gateway.spec.paused;
+    let full = full(observed, &draft, policy);
     let held = conflict.is_some() || paused || full.is_err();
-    let (wanted, rejection) = match full {
+    let (found, rejection) = match full {
         Ok(full) if !held => (Some(full), None),
-        Ok(_) => (hold(observed, &draft, policy), conflict),
+        // With what was published lost, a valid spec is the best that is known of it.
+        Ok(full) => (hold(observed, &draft, policy).or_else(|| was_published(observed).then_some(full)), conflict),
         Err(rejection) => (hold(observed, &draft, policy), conflict.or(Some(rejection))),
     };
-    let (wanted, faults) = wanted.map_or((None, Vec::new()), |(wanted, faults)| (Some(wanted), faults));
-    unresolved.extend(faults);
+    let (wanted, unusable) = match found {
+        Some(Found { wanted, keys }) => {
+            unresolved.extend(keys.unresolved);
+            (Some(wanted), keys.unusable)
+        }
+        None => (None, Vec::new()),
+    };
     let writable = [Part::Keys, Part::Published]
-        .iter()
-        .all(|part| matches!(observed.ownership(*part), Ownership::Ours | Ownership::Absent));
+        .into_iter()
+        .all(|part| matches!(observed.ownership(part), Ownership::Ours | Ownership::Absent));
     Decision {
         rejection,
         paused,
@@ -98,26 +105,60 @@ pub fn validate(observed: &Observed, policy: &Policy) -> Decision {
         whole: !held && waits_for.is_empty(),
         waits_for,
         unresolved,
+        unusable,
         selected: observed.keys.len(),
     }
 }
 
-type WantedAndFaults = (Wanted, Vec<String>);
+/// What takes away of the spec, with the key values that the Secret holds already: for a Secret that cannot be written. `None`: there
+/// is nothing to hold on to.
+pub fn retreat(observed: &Observed, policy: &Policy) -> Option<Wanted> {
+    observed.own(Part::Keys)?;
+    observed.own(Part::Published)?;
+    let draft = draft::draft(&observed.gateway, None);
+    let mut wanted = hold(observed, &draft, policy)?.wanted;
+    let there = &observed.secret.values;
+    wanted.config.keys.retain(|key| there.contains_key(&key.name));
+    wanted.values =
+        wanted.config.keys.iter().filter_map(|key| Some((key.name.clone(), there.get(&key.name)?.clone()))).collect();
+    Some(wanted)
+}
 
-fn full(observed: &Observed, draft: &Draft, policy: &Policy, image: String) -> Result<WantedAndFaults, Rejection> {
-    let (config, migration) = check(draft, policy.addresses).map_err(|problems| rejected(&problems))?;
-    let KeyDecision { keys, values, faults } = keys::decide(&observed.keys, &config.providers, &observed.secret.values);
-    let config = Config { keys, ..config };
-    publish::stable_text(&config)
-        .map_err(|error| Rejection { reason: Reason::ConfigTooLarge, message: format!("spec.config: {error}") })?;
-    Ok((Wanted { config, migration, values, image }, faults))
+/// What is wanted, and what is to be said of the keys.
+struct Found {
+    wanted: Wanted,
+    keys: KeyDecision,
+}
+
+impl Found {
+    fn new(config: Config, migration: Migration, image: String, mut keys: KeyDecision) -> Self {
+        let config = Config { keys: std::mem::take(&mut keys.keys), ..config };
+        Self { wanted: Wanted { config, migration, values: std::mem::take(&mut keys.values), image }, keys }
+    }
+}
+
+fn full(observed: &Observed, draft: &Draft, policy: &Policy) -> Result<Found, Rejection> {
+    let spec = &observed.gateway.spec;
+    let checked = check(draft, policy.addresses);
+    let image = policy.images.choose(spec.image.as_ref(), running_image(observed, &policy.images).as_deref());
+    let mut problems = checked.as_ref().err().cloned().unwrap_or_default();
+    problems.extend(metadata::check(spec));
+    problems.extend(selector(&observed.gateway).err());
+    problems.extend(image.as_ref().err().cloned());
+    let (Ok((config, migration)), Ok(image), []) = (checked, image, problems.as_slice()) else {
+        return Err(rejected(&problems));
+    };
+    let keys = keys::decide(selected(observed), &config.providers);
+    let found = Found::new(config, migration, image, keys);
+    size::check(&found.wanted)
+        .map_err(|problem| Rejection { reason: Reason::ConfigTooLarge, message: problem.to_string() })?;
+    Ok(found)
 }
 
 /// What is published, less what is to be taken away.
-fn hold(observed: &Observed, draft: &Draft, policy: &Policy) -> Option<WantedAndFaults> {
-    let published = observed.live.published.as_ref()?;
-    let KeyDecision { keys, values, faults } = keys::hold(&published.config, &observed.keys, &observed.secret.values);
-    let mut migration = observed.live.migration()?;
+fn hold(observed: &Observed, draft: &Draft, policy: &Policy) -> Option<Found> {
+    let config = last_config(observed)?.clone();
+    let mut migration = last_migration(observed)?;
     let alone = Draft { migration: draft.migration.clone(), ..Draft::default() };
     if let Ok((_, asked)) = check(&alone, policy.addresses)
         && asked.percent < migration.percent
@@ -125,32 +166,69 @@ fn hold(observed: &Observed, draft: &Draft, policy: &Policy) -> Option<WantedAnd
         migration.strategy = Strategy::Canary;
         migration.percent = asked.percent;
     }
-    let config = Config { keys, ..published.config.clone() };
-    let image = running_image(observed).unwrap_or_else(|| policy.images.default_image().to_owned());
-    Some((Wanted { config, migration, values, image }, faults))
+    let keys = keys::hold(selected(observed), &config.providers);
+    let ca_bundle = config.ca_bundle.clone().filter(|pem| check_ca_bundle(pem).is_ok());
+    let image = running_image(observed, &policy.images).filter(|image| policy.images.allows_image(image));
+    let image = image.unwrap_or_else(|| policy.images.default_image().to_owned());
+    Some(Found::new(Config { ca_bundle, ..config }, migration, image, keys))
 }
 
-fn ca_bundle(observed: &Observed, unresolved: &mut Vec<String>) -> Option<String> {
-    match &observed.ca_bundle {
-        CaBundle::NotAsked => None,
-        CaBundle::Found(pem) => Some(pem.clone()),
-        CaBundle::Missing(why) => {
-            let carried = observed.live.published.as_ref().and_then(|published| published.config.ca_bundle.clone());
-            let then = if carried.is_some() {
-                "the last certificates stay in use"
-            } else {
-                "only the built-in roots are trusted"
-            };
-            unresolved.push(format!("spec.config.caBundleRef: {why}; {then}"));
-            carried
-        }
+/// The configuration that was published last: what this process published counts more than what it finds.
+fn last_config(observed: &Observed) -> Option<&Config> {
+    let remembered = observed.remembered.as_ref().map(|remembered| &remembered.config);
+    remembered.or(observed.live.published.as_ref().map(|published| &published.config))
+}
+
+fn last_migration(observed: &Observed) -> Option<Migration> {
+    let remembered = observed.remembered.as_ref().map(|remembered| remembered.migration.clone());
+    remembered.or_else(|| observed.live.migration())
+}
+
+fn selected(observed: &Observed) -> Selected<'_> {
+    Selected {
+        keys: &observed.keys,
+        unreadable: &observed.unreadable_keys,
+        published: last_config(observed).map_or(&[], |config| config.keys.as_slice()),
+        carried: &observed.secret.values,
     }
 }
 
-/// The image that was last given to the Deployment, or that it has if nobody remembers.
-fn running_image(observed: &Observed) -> Option<String> {
-    let remembered = Some(observed.live.state.image.clone()).filter(|image| !image.is_empty());
-    remembered.or_else(|| observed.own(Part::Deployment).and_then(container_image))
+/// Whether something was published once, though it is lost now.
+fn was_published(observed: &Observed) -> bool {
+    let status = observed.gateway.status.as_ref();
+    let epoch = status.and_then(|status| status.traffic.as_ref()).and_then(|traffic| traffic.epoch);
+    epoch.is_some() || observed.own(Part::Deployment).is_some()
+}
+
+fn ca_bundle(observed: &Observed, unresolved: &mut Vec<Unresolved>) -> Option<String> {
+    let why = match (&observed.ca_bundle, &observed.gateway.spec.config.ca_bundle_ref) {
+        (CaBundle::NotAsked, _) => return None,
+        (CaBundle::Missing(why), _) => why.clone(),
+        (CaBundle::Found(pem), reference) => match (check_ca_bundle(pem), reference) {
+            (Ok(()), _) => return Some(pem.clone()),
+            (Err(fault), Some(CaBundleRef { name, key })) => format!("member {key} of ConfigMap {name}: {fault}"),
+            (Err(fault), None) => fault,
+        },
+    };
+    let last = last_config(observed).and_then(|config| config.ca_bundle.clone());
+    let carried = last.filter(|pem| check_ca_bundle(pem).is_ok());
+    let then = match carried {
+        Some(_) => "the last certificates stay in use",
+        None => "only the built-in roots are trusted",
+    };
+    let message = format!("{}: {why}; {then}", draft::CA_BUNDLE);
+    unresolved.push(Unresolved { reason: Reason::NotResolved, message });
+    carried
+}
+
+/// The image that the pods run: what this process gave the Deployment last, else what the Deployment has, else what was noted before
+/// it was lost. The first that is allowed: the objects may have been written by another hand.
+fn running_image(observed: &Observed, images: &ImagePolicy) -> Option<String> {
+    let remembered = observed.remembered.as_ref().map(|remembered| remembered.image.clone());
+    let deployment = observed.own(Part::Deployment).and_then(container_image);
+    let noted = Some(observed.live.state.image.clone()).filter(|image| images.allows_image(image));
+    let known: Vec<_> = remembered.into_iter().chain(deployment).chain(noted).collect();
+    known.iter().find(|image| images.allows_image(image)).or(known.first()).cloned()
 }
 
 fn container_image(deployment: &DynamicObject) -> Option<String> {
@@ -189,153 +267,25 @@ impl ImagePolicy {
     fn choose(&self, spec: Option<&ImageSpec>, running: Option<&str>) -> Result<String, Problem> {
         let base = running.unwrap_or(self.default_image());
         let (base_repository, base_tag) = images::split(base);
-        let Some(spec) = spec else { return Ok(base.to_owned()) };
+        let Some(spec) = spec else { return self.checked(base.to_owned()) };
         let repository = spec.repository.as_deref().unwrap_or(base_repository);
-        if spec.repository.is_some() && !self.allows(repository) {
-            return Err(Problem::invalid(
-                "spec.image.repository",
-                format!("{repository} is not among the repositories that the operator allows: {}", self.describe()),
-            ));
-        }
         let tag = spec.tag.as_ref().map_or_else(|| base_tag.to_owned(), |tag| format!(":{tag}"));
-        Ok(format!("{repository}{tag}"))
+        self.checked(format!("{repository}{tag}"))
+    }
+
+    /// Whatever an image was put together of, its repository is an allowed one.
+    fn checked(&self, image: String) -> Result<String, Problem> {
+        if self.allows_image(&image) {
+            return Ok(image);
+        }
+        let repository = images::split(&image).0;
+        let message = format!(
+            "{repository} is not among the repositories that the operator allows: name one of {}",
+            self.describe()
+        );
+        Err(Problem::invalid("spec.image.repository", message))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::gateway::tests::{observed, observed_key, policy, publish_all};
-
-    fn message(decision: &Decision) -> &str {
-        decision.rejection.as_ref().map_or("", |rejection| rejection.message.as_str())
-    }
-
-    #[test]
-    fn a_valid_gateway_is_wanted_as_a_whole() {
-        let decision = validate(&observed(), &policy());
-        assert!(decision.rejection.is_none() && decision.whole);
-        let wanted = decision.wanted.unwrap();
-        assert_eq!(wanted.image, "ghcr.io/example/bifrost-gateway:0.1.0");
-        assert_eq!(wanted.migration.percent, 10);
-        assert_eq!(wanted.migration.salt, "llm/ai");
-        assert_eq!(wanted.config.keys.len(), 1);
-    }
-
-    #[test]
-    fn a_bad_spec_names_the_field_and_leaves_what_is_published() {
-        let mut seen = publish_all(observed());
-        seen.gateway.spec.config.providers[0].base_url = Some("http://127.0.0.1".into());
-        seen.gateway.spec.migration.canary_percent = Some(50);
-        let decision = validate(&seen, &policy());
-        assert!(message(&decision).starts_with("spec.config.providers[0].baseURL: "), "{}", message(&decision));
-        assert!(!decision.whole);
-        let wanted = decision.wanted.unwrap();
-        assert_eq!(wanted.config, seen.live.published.as_ref().unwrap().config);
-        assert_eq!(wanted.migration.percent, 10);
-    }
-
-    #[test]
-    fn a_bad_spec_before_anything_was_published_publishes_nothing() {
-        let mut seen = observed();
-        seen.gateway.spec.config.providers[0].base_url = Some("nonsense".into());
-        assert!(validate(&seen, &policy()).wanted.is_none());
-    }
-
-    #[test]
-    fn what_takes_away_goes_on_while_paused_or_rejected() {
-        for pause in [true, false] {
-            let mut seen = publish_all(observed());
-            if pause {
-                seen.gateway.spec.paused = true;
-            } else {
-                seen.gateway.spec.config.providers[0].base_url = Some("nonsense".into());
-            }
-            seen.gateway.spec.migration.canary_percent = Some(3);
-            seen.keys.clear();
-            let decision = validate(&seen, &policy());
-            assert!(!decision.whole);
-            let wanted = decision.wanted.unwrap();
-            assert_eq!(wanted.migration.percent, 3);
-            assert!(wanted.config.keys.is_empty());
-        }
-    }
-
-    #[test]
-    fn a_paused_gateway_takes_no_new_key_and_no_new_image() {
-        let mut seen = publish_all(observed());
-        seen.gateway.spec.paused = true;
-        seen.gateway.spec.image = Some(ImageSpec { repository: None, tag: Some("0.2.0".into()) });
-        seen.keys.push(observed_key("second", "openai", Ok("sk-2")));
-        let decision = validate(&seen, &policy());
-        assert!(decision.rejection.is_none() && decision.paused);
-        let wanted = decision.wanted.unwrap();
-        assert_eq!(wanted.config.keys.len(), 1);
-        assert_eq!(wanted.image, "ghcr.io/example/bifrost-gateway:0.1.0");
-    }
-
-    #[test]
-    fn a_foreign_object_is_named_and_stops_everything_but_what_is_ours_already() {
-        let foreign: DynamicObject =
-            serde_json::from_value(serde_json::json!({"metadata": {"name": "ai", "uid": "x"}})).unwrap();
-        let mut fresh = observed();
-        fresh.objects.insert(Part::Service, foreign.clone());
-        let decision = validate(&fresh, &policy());
-        assert_eq!(decision.rejection.as_ref().unwrap().reason, Reason::NameConflict);
-        assert!(message(&decision).starts_with("Service ai is already there"), "{}", message(&decision));
-        assert!(decision.wanted.is_none() && !decision.whole);
-
-        let mut running = publish_all(observed());
-        running.objects.insert(Part::PodDisruptionBudget, foreign.clone());
-        running.gateway.spec.migration.canary_percent = Some(0);
-        assert_eq!(validate(&running, &policy()).wanted.unwrap().migration.percent, 0);
-
-        running.objects.insert(Part::Keys, foreign);
-        assert!(validate(&running, &policy()).wanted.is_none());
-    }
-
-    #[test]
-    fn objects_of_an_earlier_gateway_are_waited_for() {
-        let mut seen = observed();
-        let earlier = serde_json::json!({"metadata": {"name": "ai", "ownerReferences": [{
-            "apiVersion": "bifrost.dev/v1alpha1", "kind": "BifrostGateway", "name": "ai", "uid": "before", "controller": true}]}});
-        seen.objects.insert(Part::Deployment, serde_json::from_value(earlier).unwrap());
-        let decision = validate(&seen, &policy());
-        assert_eq!(decision.waits_for, ["Deployment ai"]);
-        assert!(decision.rejection.is_none() && decision.wanted.is_none() && !decision.whole);
-    }
-
-    #[test]
-    fn an_image_must_come_from_an_allowed_repository_and_runs_on_when_the_spec_names_none() {
-        let mut seen = observed();
-        seen.gateway.spec.image = Some(ImageSpec { repository: Some("evil.example/x".into()), tag: None });
-        assert!(message(&validate(&seen, &policy())).starts_with("spec.image.repository: evil.example/x"));
-        let mut running = publish_all(observed());
-        running.live.state.image = "ghcr.io/example/bifrost-gateway:0.0.9".into();
-        assert_eq!(validate(&running, &policy()).wanted.unwrap().image, "ghcr.io/example/bifrost-gateway:0.0.9");
-        running.gateway.spec.image = Some(ImageSpec { repository: None, tag: Some("0.2.0".into()) });
-        assert_eq!(validate(&running, &policy()).wanted.unwrap().image, "ghcr.io/example/bifrost-gateway:0.2.0");
-    }
-
-    #[test]
-    fn a_missing_ca_bundle_keeps_the_last_one() {
-        let mut seen = observed();
-        seen.ca_bundle = CaBundle::Found("-----BEGIN CERTIFICATE-----\n".into());
-        let mut seen = publish_all(seen);
-        seen.ca_bundle = CaBundle::Missing("ConfigMap corp-ca does not exist".into());
-        let decision = validate(&seen, &policy());
-        assert!(decision.wanted.unwrap().config.ca_bundle.is_some());
-        assert_eq!(
-            decision.unresolved,
-            ["spec.config.caBundleRef: ConfigMap corp-ca does not exist; the last certificates stay in use"]
-        );
-    }
-
-    #[test]
-    fn a_configuration_that_does_not_fit_is_refused() {
-        let mut seen = observed();
-        let pem = format!("-----BEGIN CERTIFICATE-----\n{}", "x".repeat(500 << 10));
-        seen.ca_bundle = CaBundle::Found(pem);
-        assert_eq!(validate(&seen, &policy()).rejection.unwrap().reason, Reason::ConfigTooLarge);
-    }
-}
+mod tests;

@@ -1,54 +1,73 @@
 //! Which change of which object wakes which provider key.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bifrost_crds::{BifrostGateway, ProviderKey};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt;
-use kube::core::PartialObjectMeta;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::watcher;
+use kube::runtime::watcher::{self, watcher};
 use tracing::{debug, warn};
 
 use super::{Context, Error, reconcile};
 use crate::backoff::{Backoff, WatchBackoff};
 use crate::cli::Scope;
+use crate::cluster::changes::{changes, spec_and_labels};
 use crate::names;
 
+/// Reconciliations at the same time.
+const CONCURRENCY: u16 = 4;
+/// Longest time of a reconciliation.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A key, or only its metadata where the rest of it cannot be read: that must not stop the watch of the others.
+pub type Guarded = DeserializeGuard<ProviderKey>;
+
 /// The controller, not yet running, and its view of all keys.
-pub fn controller(client: &kube::Client, scope: &Scope) -> (Controller<ProviderKey>, Store<ProviderKey>) {
-    let controller = Controller::new(scope.api::<ProviderKey>(client), watcher::Config::default());
+pub fn controller(watches: &kube::Client, scope: &Scope) -> (Controller<Guarded>, Store<Guarded>) {
+    let every = watcher::Config::default;
+    let controller = Controller::new(scope.api::<Guarded>(watches), every());
     let keys = controller.store();
     let (of_secret, of_gateway, of_published) = (keys.clone(), keys.clone(), keys.clone());
     let published = watcher::Config::default().labels(&format!("{}={}", names::LABEL_MANAGED_BY, names::OPERATOR));
-    let every = watcher::Config::default;
+    // The status of a gateway says nothing about a key that the published configuration does not say too.
+    let gateways = changes(watcher(scope.api::<PartialObjectMeta<BifrostGateway>>(watches), every()), spec_and_labels);
     let controller = controller
+        .with_config(kube::runtime::controller::Config::default().concurrency(CONCURRENCY))
         .trigger_backoff(WatchBackoff)
-        .watches(scope.api::<PartialObjectMeta<Secret>>(client), every(), move |secret| {
+        .watches(scope.api::<PartialObjectMeta<Secret>>(watches), every(), move |secret| {
             let name = secret.name_any();
-            references(&of_secret, secret.namespace(), |key| key.spec.secret_ref.name == name)
+            references(&of_secret, secret.namespace(), |key| names_secret(key, &name))
         })
-        .watches(scope.api::<BifrostGateway>(client), every(), move |gateway| {
-            references(&of_gateway, gateway.namespace(), |_| true)
-        })
-        .watches(scope.api::<PartialObjectMeta<ConfigMap>>(client), published, move |map| {
-            references(&of_published, map.namespace(), |_| true)
+        .watches_stream(gateways, move |gateway| references(&of_gateway, gateway.namespace(), |_| true))
+        .watches(scope.api::<PartialObjectMeta<ConfigMap>>(watches), published, move |map| {
+            let is_published =
+                map.labels().get(names::LABEL_INSTANCE).is_some_and(|g| names::published(g) == map.name_any());
+            references(&of_published, map.namespace(), |_| is_published)
         });
     (controller, keys)
 }
 
+/// Whether a key that can be read takes its value from this Secret.
+pub fn names_secret(key: &Guarded, secret: &str) -> bool {
+    key.0.as_ref().is_ok_and(|key| key.spec.secret_ref.name == secret)
+}
+
 /// Runs until it is dropped.
-pub async fn run(controller: Controller<ProviderKey>, context: Arc<Context>) {
+pub async fn run(controller: Controller<Guarded>, context: Arc<Context>) {
     let backoff = Arc::new(Backoff::default());
     let (outcomes, metrics) = (backoff.clone(), context.metrics.clone());
-    let work = move |key: Arc<ProviderKey>, context: Arc<Context>| {
+    let work = move |key: Arc<Guarded>, context: Arc<Context>| {
         let (backoff, metrics) = (backoff.clone(), metrics.clone());
         async move {
             let name = (key.namespace().unwrap_or_default(), key.name_any());
             let timer = metrics.reconcile_seconds.with_label_values(&["provider_key"]).start_timer();
-            let result = reconcile(key, context).await;
+            let result = tokio::time::timeout(LIMIT, reconcile(&name.0, &name.1, &context)).await;
+            let result = result.unwrap_or(Err(Error::TooLong));
             timer.observe_duration();
             let word = if result.is_ok() { "ok" } else { "error" };
             metrics.reconciles.with_label_values(&["provider_key", word]).inc();
@@ -68,7 +87,7 @@ pub async fn run(controller: Controller<ProviderKey>, context: Arc<Context>) {
         .await;
 }
 
-fn retry(backoff: &Backoff, key: &ProviderKey, error: &Error) -> Action {
+fn retry(backoff: &Backoff, key: &Guarded, error: &Error) -> Action {
     let name = (key.namespace().unwrap_or_default(), key.name_any());
     let wait = backoff.failed(&name);
     warn!(namespace = name.0, key = name.1, %error, ?wait, "the provider key could not be reconciled");
@@ -76,10 +95,10 @@ fn retry(backoff: &Backoff, key: &ProviderKey, error: &Error) -> Action {
 }
 
 fn references(
-    keys: &Store<ProviderKey>,
+    keys: &Store<Guarded>,
     namespace: Option<String>,
-    which: impl Fn(&ProviderKey) -> bool,
-) -> Vec<ObjectRef<ProviderKey>> {
+    which: impl Fn(&Guarded) -> bool,
+) -> Vec<ObjectRef<Guarded>> {
     let chosen = keys.state_filter(|key| key.namespace() == namespace && which(key));
     chosen.iter().map(|key| ObjectRef::from_obj(key.as_ref())).collect()
 }

@@ -19,6 +19,7 @@ use self::observe::{Observed, observe};
 use self::validate::validate;
 use crate::cluster::{STATUS_MANAGER, brief, is_not_found};
 use crate::events::Recorder;
+use crate::leader::Leadership;
 use crate::metrics::Metrics;
 
 /// When to look again although nothing happened.
@@ -34,24 +35,32 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// Which addresses a provider may have.
     pub addresses: AddressRule,
+    /// Whether this process leads.
+    pub leadership: Arc<Leadership>,
 }
 
 /// Why a reconciliation is repeated.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", brief(.0))]
-pub struct Error(#[from] kube::Error);
+pub enum Error {
+    /// Something could not be read, or the status not be written.
+    #[error("{}", brief(.0))]
+    Api(#[from] kube::Error),
+    /// The reconciliation hangs.
+    #[error("it took too long")]
+    TooLong,
+}
 
 /// Reports what became of one key.
-pub async fn reconcile(key: Arc<ProviderKey>, context: Arc<Context>) -> Result<Action, Error> {
-    let namespace = key.namespace().unwrap_or_default();
-    let Some(observed) = observe(&context.client, &namespace, &key.name_any()).await? else {
+pub async fn reconcile(namespace: &str, name: &str, context: &Context) -> Result<Action, Error> {
+    let Some(observed) = observe(&context.client, namespace, name).await? else {
         return Ok(Action::await_change());
     };
     let verdict = validate(&observed, context.addresses);
     let after = status::status(&observed.key, &verdict, Timestamp::now());
     let before = observed.key.status.clone().unwrap_or_default();
-    if after != before {
-        write(&context, &observed, &namespace, &after).await?;
+    // Another process may lead by now, and tell another state.
+    if after != before && context.leadership.holds() {
+        write(context, &observed, namespace, &after).await?;
         for event in status::transitions(&before.conditions, &after.conditions) {
             context.recorder.publish(&observed.key.object_ref(&()), event);
         }

@@ -36,9 +36,9 @@ pub async fn observe(client: &Client, namespace: &str, name: &str) -> Result<Opt
     };
     let secret = read_secret(client, namespace, &key.spec.secret_ref.name).await;
     let value = secrets::value(&key.spec.secret_ref, &secret);
-    let api: Api<BifrostGateway> = Api::namespaced(client.clone(), namespace);
+    let (readable, _) = list_readable::<BifrostGateway>(client, namespace).await?;
     let mut gateways = Vec::new();
-    for gateway in list_readable(&api).await?.into_iter().filter(|gateway| selects(gateway, &key)) {
+    for gateway in readable.into_iter().filter(|gateway| selects(gateway, &key.metadata)) {
         let names_key = names_key(client, namespace, &gateway, name).await?;
         gateways.push(Selecting { gateway, names_key });
     }

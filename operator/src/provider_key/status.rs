@@ -28,7 +28,9 @@ pub fn transitions(before: &[Condition], after: &[Condition]) -> Vec<Event> {
     if let Some(now) = resolved.filter(|now| now.status == "False") {
         let same = find(before, RESOLVED).is_some_and(|old| old.status == now.status && old.message == now.message);
         if !same {
-            events.push(Event::new(Reason::SecretMissing, &now.message));
+            let missing = ["SecretMissing", "MemberMissing"].contains(&now.reason.as_str());
+            let reason = if missing { Reason::SecretMissing } else { Reason::NotResolved };
+            events.push(Event::new(reason, &now.message));
         }
     }
     events
@@ -60,5 +62,14 @@ mod tests {
         let again = status(&key, &verdict(false), now);
         assert_eq!(again, bad);
         assert!(transitions(&bad.conditions, &again.conditions).is_empty());
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_used_is_no_missing_secret() {
+        let key = observed_key("main", "openai", Ok("sk")).key;
+        let mut unusable = verdict(false);
+        unusable.resolved.reason = "ValueUnusable";
+        let status = status(&key, &unusable, Timestamp::UNIX_EPOCH);
+        assert_eq!(transitions(&[], &status.conditions)[0].reason, Reason::NotResolved);
     }
 }

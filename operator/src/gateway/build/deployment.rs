@@ -1,5 +1,6 @@
 //! The pods. Nothing of the configuration is in the template, not even as a hash: a new configuration must not restart a pod.
 
+use bifrost_config::AddressRule;
 use bifrost_config::report::ADMIN_PORT;
 use bifrost_config::units::parse_duration;
 use bifrost_crds::{DrainSpec, PodSettings, ServiceType};
@@ -13,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use super::template::Template;
 use super::{Observed, Part, merged, meta, non_empty};
 use crate::names;
 
@@ -37,11 +39,12 @@ const USER: i64 = 65532;
 const GRACE: u64 = 15;
 
 /// The Deployment.
-pub(super) fn build_deployment(observed: &Observed, image: &str) -> Deployment {
+pub(super) fn build_deployment(observed: &Observed, image: &str, addresses: AddressRule) -> Deployment {
     let spec = &observed.gateway.spec;
     let pod_labels = merged(&spec.pod.labels, names::labels(observed.name()));
+    let template = Template::of(observed, image, addresses);
     Deployment {
-        metadata: meta(observed, Part::Deployment),
+        metadata: ObjectMeta { annotations: Some(template.annotations()), ..meta(observed, Part::Deployment) },
         spec: Some(DeploymentSpec {
             replicas: Some(spec.replicas),
             revision_history_limit: Some(5),
@@ -59,7 +62,7 @@ pub(super) fn build_deployment(observed: &Observed, image: &str) -> Deployment {
                     annotations: non_empty(&spec.pod.annotations),
                     ..ObjectMeta::default()
                 }),
-                spec: Some(pod(observed, image)),
+                spec: Some(pod(observed, image, addresses)),
             },
             ..DeploymentSpec::default()
         }),
@@ -71,7 +74,7 @@ fn selector(observed: &Observed) -> LabelSelector {
     LabelSelector { match_labels: Some(names::selector(observed.name())), ..LabelSelector::default() }
 }
 
-fn pod(observed: &Observed, image: &str) -> PodSpec {
+fn pod(observed: &Observed, image: &str, addresses: AddressRule) -> PodSpec {
     let spec = &observed.gateway.spec;
     let settings: &PodSettings = &spec.pod;
     let spread = settings.topology_spread_constraints.clone().unwrap_or_else(|| spread(observed));
@@ -93,7 +96,7 @@ fn pod(observed: &Observed, image: &str) -> PodSpec {
             seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), ..SeccompProfile::default() }),
             ..PodSecurityContext::default()
         }),
-        containers: vec![container(observed, image)],
+        containers: vec![container(observed, image, addresses)],
         volumes: Some(volumes(observed)),
         topology_spread_constraints: Some(spread).filter(|list| !list.is_empty()),
         node_selector: non_empty(&settings.node_selector),
@@ -128,7 +131,7 @@ fn termination_grace(drain: &DrainSpec) -> i64 {
     i64::try_from(total).unwrap_or(i64::MAX)
 }
 
-fn container(observed: &Observed, image: &str) -> Container {
+fn container(observed: &Observed, image: &str, addresses: AddressRule) -> Container {
     let spec = &observed.gateway.spec;
     let port = |name: &str, number: i32| ContainerPort {
         name: Some(name.to_owned()),
@@ -140,7 +143,7 @@ fn container(observed: &Observed, image: &str) -> Container {
         name: names::CONTAINER.to_owned(),
         image: Some(image.to_owned()),
         args: Some(args(observed)),
-        env: Some(vec![field_env("POD_NAME", "metadata.name"), field_env("POD_NAMESPACE", "metadata.namespace")]),
+        env: Some(env(addresses)),
         ports: Some(vec![port(APP_PORT_NAME, APP_PORT), port(ADMIN_PORT_NAME, i32::from(ADMIN_PORT))]),
         resources: spec.pod.resources.clone(),
         readiness_probe: Some(probe("/readyz", 2, 2)),
@@ -185,6 +188,16 @@ fn args(observed: &Observed) -> Vec<String> {
         args.push("--metrics-on-app-port".to_owned());
     }
     args
+}
+
+fn env(addresses: AddressRule) -> Vec<EnvVar> {
+    let mut env = vec![field_env("POD_NAME", "metadata.name"), field_env("POD_NAMESPACE", "metadata.namespace")];
+    // A variable, not a flag: an older gateway that does not know it must start.
+    if addresses == AddressRule::Any {
+        let value = Some("true".to_owned());
+        env.push(EnvVar { name: "BIFROST_ALLOW_LOCAL_ADDRESSES".to_owned(), value, ..EnvVar::default() });
+    }
+    env
 }
 
 fn field_env(name: &str, path: &str) -> EnvVar {
@@ -258,7 +271,7 @@ mod tests {
     use crate::gateway::tests::observed;
 
     fn pod_spec() -> PodSpec {
-        build_deployment(&observed(), "r/g:1").spec.unwrap().template.spec.unwrap()
+        build_deployment(&observed(), "r/g:1", AddressRule::NoLocal).spec.unwrap().template.spec.unwrap()
     }
 
     #[test]
@@ -302,7 +315,7 @@ mod tests {
         let mut observed = observed();
         observed.gateway.spec.pod.labels =
             [("team".to_owned(), "a".to_owned()), (names::LABEL_INSTANCE.to_owned(), "x".to_owned())].into();
-        let deployment = build_deployment(&observed, "r/g:1").spec.unwrap();
+        let deployment = build_deployment(&observed, "r/g:1", AddressRule::NoLocal).spec.unwrap();
         let labels = deployment.template.metadata.unwrap().labels.unwrap();
         assert_eq!((labels["team"].as_str(), labels[names::LABEL_INSTANCE].as_str()), ("a", "ai"));
         for (key, value) in deployment.selector.match_labels.unwrap() {
@@ -314,7 +327,7 @@ mod tests {
     fn an_empty_list_means_no_spreading() {
         let mut observed = observed();
         observed.gateway.spec.pod.topology_spread_constraints = Some(Vec::new());
-        let pod = build_deployment(&observed, "r/g:1").spec.unwrap().template.spec.unwrap();
+        let pod = build_deployment(&observed, "r/g:1", AddressRule::NoLocal).spec.unwrap().template.spec.unwrap();
         assert_eq!(pod.topology_spread_constraints, None);
     }
 }

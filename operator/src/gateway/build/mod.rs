@@ -9,11 +9,11 @@ mod role_binding;
 mod secret;
 mod service;
 mod service_account;
+mod template;
 
 use std::collections::BTreeMap;
 
-use bifrost_config::SecretValue;
-use bifrost_config::published::ADMIN_TOKEN;
+use bifrost_config::{AddressRule, SecretValue};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub use deployment::{ADMIN_PORT_NAME, APP_PORT, PREVIEW_PORT};
@@ -21,7 +21,7 @@ pub use deployment::{ADMIN_PORT_NAME, APP_PORT, PREVIEW_PORT};
 use super::observe::Observed;
 use super::part::Part;
 use super::publish::{self, Publication, Request, TooLarge};
-use super::secret::{SecretPlan, plan};
+use super::secret::{SecretPlan, plan, unchanged};
 use super::validate::{Decision, Wanted};
 use crate::cluster::object::Mode;
 use crate::cluster::{Object, Ownership};
@@ -45,8 +45,10 @@ pub struct Circumstances {
     pub known_epoch: u64,
     /// Whether every running pod acts upon the ConfigMap as it was read.
     pub released: bool,
-    /// An admin token, for a Secret that has none.
-    pub new_token: String,
+    /// What the pods shall want to see on their admin port.
+    pub token: SecretValue,
+    /// Which addresses the pods may connect to.
+    pub addresses: AddressRule,
 }
 
 /// Builds what the decision asks for.
@@ -56,7 +58,37 @@ pub fn build(
     wanted: &Wanted,
     circumstances: &Circumstances,
 ) -> Result<Plan, TooLarge> {
-    let publication = publish::publish(
+    let publication = publication(observed, wanted, circumstances)?;
+    // A key leaves the ConfigMap first, and the Secret when no pod holds an older ConfigMap.
+    let is_published = |name: &str| observed.live.names_key(name);
+    let secret = plan(&observed.secret, &wanted.values, &circumstances.token, is_published, circumstances.released);
+    let mut objects = vec![
+        (Part::Keys, Object::new(Mode::Data, &secret::build_keys(observed, &secret))),
+        (Part::Published, Object::new(Mode::Data, &config_map::build_published(observed, &publication))),
+    ];
+    // While the spec is held back nothing is changed, but what is missing comes back: traffic depends on it.
+    let follows =
+        |part: Part| decision.whole || (observed.ownership(part) == Ownership::Absent && was_wanted(observed, part));
+    let others = others(observed, wanted, circumstances.addresses);
+    objects.extend(others.into_iter().filter(|(part, _)| follows(*part)));
+    Ok(Plan { secret, token: circumstances.token.clone(), publication, objects })
+}
+
+/// Builds only the published ConfigMap, for a Secret that cannot be written.
+pub fn build_retreat(observed: &Observed, wanted: &Wanted, circumstances: &Circumstances) -> Result<Plan, TooLarge> {
+    let publication = publication(observed, wanted, circumstances)?;
+    let token = observed.secret.admin_token.clone().unwrap_or_else(|| circumstances.token.clone());
+    let map = config_map::build_published(observed, &publication);
+    Ok(Plan {
+        secret: unchanged(&observed.secret, &token),
+        token,
+        publication,
+        objects: vec![(Part::Published, Object::new(Mode::Data, &map))],
+    })
+}
+
+fn publication(observed: &Observed, wanted: &Wanted, circumstances: &Circumstances) -> Result<Publication, TooLarge> {
+    publish::publish(
         &observed.live,
         &Request {
             gateway_uid: observed.uid(),
@@ -65,24 +97,16 @@ pub fn build(
             image: &wanted.image,
             known_epoch: circumstances.known_epoch,
         },
-    )?;
-    // A key leaves the ConfigMap first, and the Secret when no pod holds an older ConfigMap.
-    let may_go = |name: &str| circumstances.released && !observed.live.names_key(name);
-    let secret = plan(&observed.secret, &wanted.values, may_go, || circumstances.new_token.clone());
-    let token = SecretValue::new(secret.data.get(ADMIN_TOKEN).map_or("", String::as_str));
-    let mut objects = vec![
-        (Part::Keys, Object::new(Mode::Data, &secret::build_keys(observed, &secret))),
-        (Part::Published, Object::new(Mode::Data, &config_map::build_published(observed, &publication))),
-    ];
-    // While the spec is held back nothing is changed, but what is missing comes back: traffic depends on it. Whether a network
-    // policy was wanted before cannot be told then.
-    let follows =
-        |part: Part| decision.whole || (part != Part::NetworkPolicy && observed.ownership(part) == Ownership::Absent);
-    objects.extend(others(observed, wanted).into_iter().filter(|(part, _)| follows(*part)));
-    Ok(Plan { secret, token, publication, objects })
+    )
 }
 
-fn others(observed: &Observed, wanted: &Wanted) -> Vec<(Part, Object)> {
+/// Whether a part was wanted before the spec was held back. Unless this process saw it, the spec says so.
+fn was_wanted(observed: &Observed, part: Part) -> bool {
+    let remembered = observed.remembered.as_ref().and_then(|remembered| remembered.network_policy);
+    part != Part::NetworkPolicy || remembered.unwrap_or(true)
+}
+
+fn others(observed: &Observed, wanted: &Wanted, addresses: AddressRule) -> Vec<(Part, Object)> {
     let apply = |part, object| (part, object);
     let mut objects = vec![
         apply(Part::ServiceAccount, Object::new(Mode::Apply, &service_account::build_service_account(observed))),
@@ -100,7 +124,7 @@ fn others(observed: &Observed, wanted: &Wanted) -> Vec<(Part, Object)> {
         let policy = network_policy::build_network_policy(observed);
         objects.push(apply(Part::NetworkPolicy, Object::new(Mode::Apply, &policy)));
     }
-    let deployment = deployment::build_deployment(observed, &wanted.image);
+    let deployment = deployment::build_deployment(observed, &wanted.image, addresses);
     objects.push(apply(Part::Deployment, Object::new(Mode::Apply, &deployment)));
     objects
 }

@@ -1,15 +1,20 @@
 //! The conditions and figures of typical moments in a gateway's life.
 
 use super::*;
+use crate::gateway::part::Stage;
 use crate::gateway::target::InForce;
 use crate::gateway::tests::{observed, pod, policy, publish_all};
 use crate::gateway::validate::validate;
 
-fn report(observed: &Observed, summary: &Summary, error: Option<&str>) -> BifrostGatewayStatus {
+fn failure(stage: Stage) -> Failure {
+    Failure { stage, message: "Deployment ai: the API server answered 403 Forbidden".into(), refusal: None }
+}
+
+fn report(observed: &Observed, summary: &Summary, failure: Option<&Failure>) -> BifrostGatewayStatus {
     let decision = validate(observed, &policy());
     let in_force = InForce::of(observed, None);
     let table = in_force.as_ref().map(|in_force| &in_force.table);
-    let facts = Facts { observed, decision: &decision, table, summary, deployment: None, error };
+    let facts = Facts { observed, decision: &decision, table, summary, deployment: None, failure };
     status(&facts, Timestamp::UNIX_EPOCH)
 }
 
@@ -89,11 +94,66 @@ fn a_generation_whose_objects_cannot_be_written_is_not_observed() {
     let mut seen = serving();
     seen.gateway.metadata.generation = Some(7);
     seen.gateway.status = Some(BifrostGatewayStatus { observed_generation: Some(6), ..Default::default() });
-    let status = report(&seen, &confirmed(), Some("Deployment ai: the API server answered 403 Forbidden"));
-    assert_eq!(status.observed_generation, Some(6));
-    for wanted in ["Programmed=False/WriteFailed", "Reconciling=True/WriteFailed", "Degraded=True/WriteFailed"] {
+    for (stage, programmed) in [(Stage::Published, "False/WriteFailed"), (Stage::Pods, "True/Confirmed")] {
+        let status = report(&seen, &confirmed(), Some(&failure(stage)));
+        assert_eq!(status.observed_generation, Some(6));
+        let programmed = format!("Programmed={programmed}");
+        for wanted in [programmed.as_str(), "Reconciling=True/WriteFailed", "Degraded=True/WriteFailed"] {
+            assert!(shown(&status).contains(&wanted.to_owned()), "{wanted} in {:?}", shown(&status));
+        }
+    }
+}
+
+#[test]
+fn a_spec_that_the_api_server_does_not_take_stalls_and_is_observed() {
+    let mut seen = serving();
+    seen.gateway.metadata.generation = Some(7);
+    for (of_spec, accepted) in [(true, "Accepted=False/Refused"), (false, "Accepted=True/Accepted")] {
+        let refusal = Refusal { message: "spec.pod.tolerations[0].key: Invalid value".into(), of_spec };
+        let failure = Failure { refusal: Some(refusal), ..failure(Stage::Pods) };
+        let status = report(&seen, &confirmed(), Some(&failure));
+        assert_eq!(status.observed_generation, Some(7));
+        for wanted in [accepted, "Stalled=True/Refused", "Programmed=True/Confirmed"] {
+            assert!(shown(&status).contains(&wanted.to_owned()), "{wanted} in {:?}", shown(&status));
+        }
+        assert!(shown(&status).iter().all(|condition| !condition.starts_with("Reconciling")));
+    }
+}
+
+#[test]
+fn a_gateway_that_lost_its_table_keeps_its_epoch_and_its_pods() {
+    let mut seen = serving();
+    let before = report(&seen, &confirmed(), None);
+    seen.gateway.status = Some(before.clone());
+    seen.live = Default::default();
+    seen.objects.remove(&crate::gateway::part::Part::Published);
+    let after = report(&seen, &Summary::default(), None);
+    let traffic = after.traffic.as_ref().unwrap();
+    assert_eq!((traffic.epoch, traffic.confirmed_replicas), (Some(1), Some(0)));
+    assert_eq!(after.migration, before.migration);
+    assert!(shown(&after).contains(&"Available=True/PodsReady".to_owned()), "{:?}", shown(&after));
+}
+
+#[test]
+fn a_key_that_may_not_be_sent_there_is_no_missing_reference() {
+    let mut seen = serving();
+    seen.keys[0].key.spec.hosts = vec!["elsewhere.example".into()];
+    let status = report(&seen, &confirmed(), None);
+    for wanted in ["ResolvedRefs=True/ResolvedRefs", "Degraded=True/KeyUnusable", "Ready=True/Ready"] {
         assert!(shown(&status).contains(&wanted.to_owned()), "{wanted} in {:?}", shown(&status));
     }
+}
+
+#[test]
+fn references_are_told_by_what_is_wrong_with_them() {
+    let good = report(&serving(), &confirmed(), None).conditions;
+    let mut seen = serving();
+    seen.keys[0].value = Some(Err(crate::secrets::NoValue::Secret("openai".into())));
+    seen.ca_bundle = crate::gateway::observe::CaBundle::Missing("ConfigMap corp-ca does not exist".into());
+    let decision = validate(&seen, &policy());
+    let bad = report(&seen, &confirmed(), None).conditions;
+    let told: Vec<_> = transitions(&good, &bad, &decision).into_iter().map(|event| event.reason).collect();
+    assert_eq!(told, [Reason::SecretMissing, Reason::NotResolved]);
 }
 
 #[test]
@@ -163,7 +223,7 @@ fn a_rollout_that_was_given_up_makes_no_progress() {
         table: None,
         summary: &summary,
         deployment: Some(&stuck),
-        error: None,
+        failure: None,
     };
     let status = status(&facts, Timestamp::UNIX_EPOCH);
     for wanted in ["Progressing=False/ProgressDeadlineExceeded", "Degraded=True/ProgressDeadlineExceeded"] {
