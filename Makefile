@@ -57,6 +57,11 @@ lint: ## Check formatting and lints
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets --quiet -- -D warnings
 
+.PHONY: deny
+deny: ## Check licences, bans and sources of the dependencies; installs cargo-deny if it is missing
+	@command -v cargo-deny > /dev/null || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny --offline --locked check bans licenses sources
+
 .PHONY: crds
 crds: ## Write the CRDs, and the chart's copy of them, from the Rust types
 	$(CARGO) run --quiet --package bifrost-crds --bin crds-generate

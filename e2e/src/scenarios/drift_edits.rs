@@ -83,7 +83,6 @@ pub(super) const EDITS: &[(&str, &[(&str, &str)])] = &[
         &[
             (MANAGED_BY, r#""somebody""#),
             (OWNER, "false"),
-            // Not the token and the generations: nothing else knows them.
             ("/data/key.openai", r#""eA==""#),
             ("/data/foreign", r#""eA==""#),
         ],
@@ -137,5 +136,6 @@ pub(super) const EDITS: &[(&str, &[(&str, &str)])] = &[
 const MANAGED_BY: &str = "/metadata/labels/app.kubernetes.io~1managed-by";
 /// Without its controller an object would be anybody's, and no longer ours to repair: this is the rest of the reference.
 const OWNER: &str = "/metadata/ownerReferences/0/blockOwnerDeletion";
-/// The member that comes back with another epoch.
-pub(super) const TRAFFIC: &str = "/data/traffic.json";
+/// Members that come back with another epoch or generation.
+pub(super) const COUNTED: [&str; 3] = [TRAFFIC, "/data/state.json", "/data/generations.json"];
+const TRAFFIC: &str = "/data/traffic.json";
