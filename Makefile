@@ -60,7 +60,7 @@ lint: ## Check formatting and lints
 .PHONY: deny
 deny: ## Check licences, bans and sources of the dependencies; installs cargo-deny if it is missing
 	@command -v cargo-deny > /dev/null || $(CARGO) install --locked cargo-deny
-	$(CARGO) deny --offline --locked check bans licenses sources
+	$(CARGO) deny --locked check bans licenses sources
 
 .PHONY: crds
 crds: ## Write the CRDs, and the chart's copy of them, from the Rust types
