@@ -90,6 +90,14 @@ impl Budget {
         self.take(bytes).then(|| Charge { budget: *self, held: bytes, used: bytes })
     }
 
+    /// Charges `bytes` for something that can be done without: never what would take from the half that bodies need, and nothing while a
+    /// body waits.
+    pub fn try_charge_spare(&self, bytes: u64) -> Option<Charge> {
+        let spare = self.0.total / 2;
+        let fits = self.0.waiting.0.load(Ordering::Relaxed) == 0 && self.used().saturating_add(bytes) <= spare;
+        if fits { self.try_charge(bytes) } else { None }
+    }
+
     /// Charges `bytes`, waiting in line for up to `wait` while there is no room.
     pub async fn charge(&self, bytes: u64, wait: Duration) -> Result<Charge, Exhausted> {
         if self.0.waiting.0.load(Ordering::Relaxed) != 0 || !self.take(bytes) {
@@ -232,6 +240,18 @@ mod tests {
         drop(second);
         assert_eq!(budget.used(), 0);
         assert!(budget.try_charge(u64::MAX).is_none());
+    }
+
+    #[test]
+    fn what_can_be_done_without_takes_no_more_than_half() {
+        let budget = Budget::new(100);
+        let spare = budget.try_charge_spare(50).unwrap();
+        assert!(budget.try_charge_spare(1).is_none());
+        drop(spare);
+        let body = budget.try_charge(60).unwrap();
+        assert!(budget.try_charge_spare(1).is_none());
+        drop(body);
+        assert!(budget.try_charge_spare(50).is_some());
     }
 
     #[test]

@@ -181,7 +181,7 @@ impl Upstream {
     ) -> Result<Self, SnapshotError> {
         let vendor = provider.provider_type.vendor();
         let base = &provider.base_url;
-        let version = if names_version(&base.path) { "" } else { vendor.version_prefix };
+        let version = if base.has_version() { "" } else { vendor.version_prefix };
         let tls = tls.filter(|_| base.scheme == Scheme::Https).cloned();
         let roots = tls.as_ref().map_or(0, |config| Arc::as_ptr(config) as usize);
         let endpoint = Endpoint {
@@ -255,13 +255,6 @@ impl Upstream {
         let at = choices.partition_point(|(sum, _)| *sum <= point);
         Ok(choices[at].1)
     }
-}
-
-/// Whether a base URL's path has a version of its own (`/v1`, `/v1beta/openai`, `/api/paas/v4`), so that none is added.
-fn names_version(path: &str) -> bool {
-    path.split('/').any(|segment| {
-        segment.strip_prefix('v').is_some_and(|number| number.starts_with(|digit: char| digit.is_ascii_digit()))
-    })
 }
 
 /// A number for each text, the same for as long as the process lives, so that pools compare numbers where a request passes.

@@ -112,7 +112,8 @@ async fn a_length_beside_chunks_does_not_cut_the_answer() {
 
 #[tokio::test]
 async fn a_stream_whose_end_is_only_the_connections_is_whole_only_with_its_last_event() {
-    for (rest, is_whole) in [("data: [DONE]\n\n", true), ("", false)] {
+    let error = "event: error\ndata: {\"error\":{\"message\":\"busy\"}}\n\n";
+    for (rest, is_whole) in [("data: [DONE]\n\n", true), ("data: [DONE]\n", true), (error, true), ("", false)] {
         let answer = format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: {{\"a\":1}}\n\n{rest}");
         let (address, _) = provider(move |mut s, _| {
             let answer = answer.clone();

@@ -92,6 +92,15 @@ impl BaseUrl {
         }
     }
 
+    /// Whether the path has a version of its own, so that none is added: its last segment is one (`/v1`, `/api/paas/v4`), or it is the
+    /// form that Google has for this dialect (`/v1beta/openai`).
+    pub fn has_version(&self) -> bool {
+        let path = self.path.strip_suffix("/openai").filter(|path| path.ends_with("beta")).unwrap_or(&self.path);
+        let Some(number) = path.rsplit('/').next().and_then(|last| last.strip_prefix('v')) else { return false };
+        let rest = number.trim_start_matches(|digit: char| digit.is_ascii_digit());
+        rest.len() < number.len() && (rest.is_empty() || rest.starts_with("alpha") || rest.starts_with("beta"))
+    }
+
     /// Whether the host is an address (or `localhost`) that leads back into the pod or to its node: a resource must not name one.
     pub fn is_local(&self) -> bool {
         is_local_host(&self.host)
@@ -146,6 +155,17 @@ impl From<BaseUrl> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_is_the_last_segment_or_googles_form() {
+        let has = |path: &str| BaseUrl::parse(&format!("https://a.example{path}")).unwrap().has_version();
+        for path in ["/v1", "/api/paas/v4", "/v1beta/openai", "/v1beta", "/v2alpha1"] {
+            assert!(has(path), "{path}");
+        }
+        for path in ["", "/", "/v1/account/gateway/anthropic", "/v2/openai", "/v8engine", "/v", "/version"] {
+            assert!(!has(path), "{path}");
+        }
+    }
 
     #[test]
     fn a_url_is_taken_apart_and_written_the_same() {

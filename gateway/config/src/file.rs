@@ -330,7 +330,7 @@ impl Reader<'_> {
     /// A key's value: a text, or an object `{value}` or `{env_var, from_env}`, as newer versions of the Go product write it.
     fn secret(&mut self, value: &Value, path: &str) -> Option<SecretValue> {
         let text = match value.as_object() {
-            Some(object) if object.get("from_env") == Some(&Value::Bool(true)) => {
+            Some(object) if self.is_secret_of_env(object, path) => {
                 let name = self.text(object.get("env_var").unwrap_or(&Value::Null), &format!("{path}.env_var"))?;
                 format!("env.{}", name.strip_prefix("env.").unwrap_or(&name))
             }
@@ -352,6 +352,13 @@ impl Reader<'_> {
             return None;
         }
         Some(value)
+    }
+
+    fn is_secret_of_env(&mut self, object: &Map<String, Value>, path: &str) -> bool {
+        for name in object.keys().filter(|name| !["value", "env_var", "from_env"].contains(&name.as_str())) {
+            self.rest(path, name, &[]);
+        }
+        object.get("from_env") == Some(&Value::Bool(true))
     }
 
     /// Whether all models are meant, else which.

@@ -54,11 +54,12 @@ async fn serve(options: Options) -> Result<(), CliError> {
         }),
         cluster,
     };
+    let max_connections = open_files::raise_limit().max_connections();
     let serve_options = ServeOptions {
         listen: options.listen,
         readiness_delay: options.readiness_delay,
         drain_timeout: options.drain_timeout,
-        max_connections: open_files::raise_limit().max_connections(),
+        max_connections,
     };
     let serving = server::start(serve_options, shared).await.map_err(|error| taken(options.listen, "--port", error))?;
     tokio::spawn(admin::serve(admin_listener, Arc::new(admin)));
@@ -67,6 +68,7 @@ async fn serve(options: Options) -> Result<(), CliError> {
         address = %serving.address,
         admin = %options.admin,
         runtimes = options.threads,
+        max_connections,
         "serving"
     );
     stop.next().await;

@@ -94,6 +94,12 @@ impl Head {
             .is_some_and(|value| value.len() >= 17 && value[..17].eq_ignore_ascii_case(b"text/event-stream"))
     }
 
+    /// Whether the body is JSON.
+    pub fn is_json(&self) -> bool {
+        self.get("content-type")
+            .is_some_and(|value| value.len() >= 16 && value[..16].eq_ignore_ascii_case(b"application/json"))
+    }
+
     /// Whether the head says how the body's end is known: by its length or by chunks.
     pub fn is_framed(&self) -> bool {
         self.map.contains_key(header::CONTENT_LENGTH) || self.map.contains_key(header::TRANSFER_ENCODING)

@@ -68,13 +68,18 @@ pub async fn collect(mut body: Incoming, limit: u64, budget: &Budget, deadline: 
         }
         // Most bodies are one frame: those are not copied.
         if let Some(parts) = &mut parts {
+            if parts.capacity() < length {
+                // By a quarter, not by as much again: all of it is charged.
+                let more = data.len().max(parts.len() / 4);
+                parts.try_reserve_exact(more).map_err(|_| BodyError::NoMemory)?;
+            }
             parts.extend_from_slice(&data);
         } else if whole.is_empty() {
             whole = data;
         } else {
             let mut buffer = Vec::new();
             // As large as it will be, so that it is never copied again: pages that nothing was written to take no memory.
-            let size = declared.unwrap_or_else(|| length.next_power_of_two());
+            let size = declared.unwrap_or(2 * length);
             buffer.try_reserve_exact(size).map_err(|_| BodyError::NoMemory)?;
             buffer.extend_from_slice(&whole);
             buffer.extend_from_slice(&data);
@@ -82,7 +87,7 @@ pub async fn collect(mut body: Incoming, limit: u64, budget: &Budget, deadline: 
             parts = Some(buffer);
         }
         let held = match &parts {
-            // A buffer that grows doubles, and what was written before is in all of it.
+            // What is taken counts, not what is filled.
             Some(parts) if declared.is_none() => parts.capacity(),
             _ => length,
         };

@@ -43,8 +43,6 @@ pub struct Answer {
     pub stream_idle: Duration,
     /// How the request was carried out.
     pub plan: Plan,
-    /// The configuration it was carried out under.
-    pub snapshot: LocalSnapshot,
 }
 
 /// Calls the provider.
@@ -98,7 +96,7 @@ pub async fn attempt(
     let stream_idle = Duration::from_millis(network.stream_idle_timeout_ms);
     // A streaming request may have waited longer than a plain call may take; an answer that is no stream has its own time then.
     let due = if plan.stream { Instant::now() } else { sent } + whole;
-    Ok(Answer { response, lease, deadline, due, stream_idle, plan, snapshot })
+    Ok(Answer { response, lease, deadline, due, stream_idle, plan })
 }
 
 /// Whether a status says something of the pool's key, which is no affair of the caller's.
@@ -109,7 +107,7 @@ fn is_verdict_on_the_key(status: StatusCode) -> bool {
 /// What the caller is told in place of the vendor's text, which may show of the key or its account.
 fn rejected(shard: &Shard, upstream: &Upstream, key: &str, response: &Response<Incoming>) -> GatewayError {
     let (provider, status) = (&*upstream.name, response.status().as_u16());
-    if shard.may_complain() {
+    if shard.may_complain(key) {
         tracing::warn!(provider, key, status, "the provider refused a pool key");
     }
     let id = ["x-request-id", "request-id"].into_iter().find_map(|name| response.headers().get(name)?.to_str().ok());

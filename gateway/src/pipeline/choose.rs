@@ -365,6 +365,8 @@ mod tests {
         for state in [
             r#""previous_response_id":"resp_1""#,
             r#""include":["reasoning.encrypted_content"]"#,
+            r#""conversation":"conv_1""#,
+            r#""input":[{"type":"input_file","file_id":"file-1"}]"#,
             r#""input":[{"type":"reasoning","encrypted_content":"gAAA"}]"#,
         ] {
             let body = format!(r#"{{"model":"m","store":false,{state}}}"#);

@@ -203,7 +203,7 @@ impl Watch {
             Self::Plain(..) => head.content_length().unwrap_or(u64::MAX).min(Tail::MOST as u64),
             Self::Tap(..) => StreamTap::KEPT as u64,
         };
-        match shard.shared.budget.try_charge(most) {
+        match shard.shared.budget.try_charge_spare(most) {
             Some(charge) => (watch, Some(charge)),
             None => (Self::Blind, None),
         }
@@ -223,7 +223,8 @@ impl Watch {
             (Some(format), true) if plan.drop_usage_chunk => Self::Events(StreamRelay::without_usage_chunk(format)),
             (Some(format), true) => Self::Events(StreamRelay::new(format)),
             (None, true) => Self::Blind,
-            (_, false) => Self::Plain(Tail::new(), inflate),
+            (_, false) if head.is_json() => Self::Plain(Tail::new(), inflate),
+            (_, false) => Self::Blind,
         }
     }
 
@@ -357,11 +358,8 @@ impl Relay {
     }
 
     fn end(&mut self) -> Step {
-        if let Watch::Events(relay) = &self.watch
-            && !self.framed
-            && !relay.observer().seen().end
-        {
-            return self.broken();
+        if !self.framed && matches!(self.watch, Watch::Events(_)) {
+            return self.end_by_the_connections();
         }
         let held = self.finish();
         (!held.is_empty()).then(|| Ok(Frame::data(held.into())))
@@ -387,6 +385,19 @@ impl Relay {
             Watch::Events(relay) => relay.take_held(),
             _ => Vec::new(),
         }
+    }
+
+    /// The end of a stream that only the end of the connection tells: whole with its last event, or an error's, if it misses a blank line
+    /// too.
+    fn end_by_the_connections(&mut self) -> Step {
+        let last = self.pass(Bytes::from_static(b"\n\n"), Instant::now());
+        let Watch::Events(relay) = &self.watch else { return None };
+        let seen = relay.observer().seen();
+        if !seen.end && !seen.error {
+            return self.broken();
+        }
+        self.finish();
+        (!last.is_empty()).then(|| Ok(Frame::data(last)))
     }
 
     /// The provider broke off.

@@ -3,17 +3,19 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use super::drain::Stage;
 use super::shard::{self, Handover, Shared};
 
 /// Least time between two lines of the log about connections that cannot be accepted.
 const COMPLAINT: Duration = Duration::from_secs(10);
+/// Threads of a runtime for look-ups of names and for looking at large bodies: more would only take turns on the same cores.
+const BLOCKING_THREADS: usize = 8;
 /// Connections that the kernel completes for a listener before they are accepted: the backlog that tokio asks for.
 const ACCEPT_QUEUE: usize = 1024;
 /// How long streams have for their error event after the cutoff.
@@ -41,7 +43,8 @@ pub struct Serving {
     shared: Arc<Shared>,
     options: ServeOptions,
     stop: oneshot::Sender<()>,
-    runtimes: Vec<JoinHandle<()>>,
+    accepting: JoinHandle<()>,
+    runtimes: Vec<std::thread::JoinHandle<()>>,
 }
 
 /// Binds the listener and starts the runtimes: one thread each, as many as `shared` has loads for.
@@ -54,7 +57,10 @@ pub async fn start(options: ServeOptions, shared: Arc<Shared>) -> io::Result<Ser
         let (sender, receiver) = mpsc::unbounded_channel();
         handovers.push(sender);
         let shared = shared.clone();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(BLOCKING_THREADS)
+            .build()?;
         let body = move || {
             // A runtime that ends any other way than by the drain takes the process along: half a gateway helps nobody.
             let guard = AbortOnPanic;
@@ -66,8 +72,8 @@ pub async fn start(options: ServeOptions, shared: Arc<Shared>) -> io::Result<Ser
         runtimes.push(std::thread::Builder::new().name(format!("runtime-{index}")).spawn(body)?);
     }
     let (stop, stopped) = oneshot::channel();
-    tokio::spawn(accept(listener, shared.clone(), handovers, stopped, options.max_connections));
-    Ok(Serving { address, shared, options, stop, runtimes })
+    let accepting = tokio::spawn(accept(listener, shared.clone(), handovers, stopped, options.max_connections));
+    Ok(Serving { address, shared, options, stop, accepting, runtimes })
 }
 
 struct AbortOnPanic;
@@ -149,11 +155,13 @@ impl Serving {
     /// Takes the pod out of service: serves on for the readiness delay, stops accepting, lets open requests end, and cuts off what is
     /// left at the timeout.
     pub async fn drain(self) {
-        let Self { shared, options, stop, runtimes, .. } = self;
+        let Self { shared, options, stop, accepting, runtimes, .. } = self;
         shared.drain.advance(Stage::Closing);
         tokio::time::sleep(options.readiness_delay).await;
         shared.drain.advance(Stage::Stopping);
         let _ = stop.send(());
+        // What it still takes over counts as open from then on.
+        let _ = accepting.await;
         let open = || shared.loads.iter().map(super::shard::Load::connections).sum::<u32>();
         let closed = async {
             while open() > 0 {

@@ -1,6 +1,7 @@
 //! One runtime: a thread with its connections, its upstream pool and its counters.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,7 +22,7 @@ use crate::upstream::pool::Pool;
 
 /// Silence after which a draining pod closes a connection. At once would cut requests that are on their way.
 pub(super) const DRAIN_SILENCE: Duration = Duration::from_secs(2);
-/// Least time between two lines of the log about requests.
+/// Least time between two lines of the log about one pool key.
 const COMPLAINT: Duration = Duration::from_secs(5);
 /// Sweeps between two clean-ups: of the upstream pool, and of memory that nothing uses.
 const CLEAN_UP: u32 = 20;
@@ -96,7 +97,7 @@ pub struct Shard {
     pub recorder: Rc<Recorder>,
     snapshot: RefCell<Option<LocalSnapshot>>,
     connections: RefCell<Vec<Weak<ConnectionState>>>,
-    last_complaint: Cell<Option<Instant>>,
+    complaints: RefCell<HashMap<Box<str>, Instant>>,
 }
 
 /// Counts an open request while it lives.
@@ -120,13 +121,15 @@ impl Shard {
         }
     }
 
-    /// Whether something that may come with every request should be logged now: not more often than every few seconds, as each line
-    /// holds up all requests of the runtime.
-    pub fn may_complain(&self) -> bool {
+    /// Whether something that may come with every request should be logged now: about one pool key not more often than every few
+    /// seconds, as each line holds up all requests of the runtime.
+    pub fn may_complain(&self, key: &str) -> bool {
         let now = Instant::now();
-        let may = self.last_complaint.get().is_none_or(|last| now - last > COMPLAINT);
+        let mut complaints = self.complaints.borrow_mut();
+        let may = complaints.get(key).is_none_or(|last| now - *last > COMPLAINT);
         if may {
-            self.last_complaint.set(Some(now));
+            complaints.retain(|_, last| now - *last <= COMPLAINT);
+            complaints.insert(key.into(), now);
         }
         may
     }
@@ -172,7 +175,7 @@ pub async fn run(index: usize, shared: Arc<Shared>, mut incoming: mpsc::Unbounde
         recorder,
         snapshot: RefCell::default(),
         connections: RefCell::default(),
-        last_complaint: Cell::default(),
+        complaints: RefCell::default(),
         shared,
     });
     watch(&shard);

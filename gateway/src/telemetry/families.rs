@@ -90,7 +90,7 @@ pub(super) fn of_requests(totals: &Totals) -> Vec<MetricFamily> {
         ),
         counter(
             "bifrost_error_requests_total",
-            "Requests answered with an error; error_code is the gateway's own code, empty where the error is the provider's.",
+            "Requests answered with an error; error_code is the gateway's own code, upstream_error_event for an error in mid-stream, else empty.",
             &["provider", "model", "method", "selected_key_name", "arm", "status_code", "error_code"],
             calls().filter(|(l, _)| !is_success(l)).map(|(l, n)| {
                 let mut values = call_and(l, status(l));

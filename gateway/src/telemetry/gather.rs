@@ -27,8 +27,9 @@ pub(super) enum Question {
 /// One runtime, as the gatherer sees it.
 struct Runtime {
     ask: mpsc::Sender<Question>,
-    /// What it last said: a silent runtime must not make counters fall.
+    /// What it last said, of each kind: a silent runtime must not make counters fall.
     last: Arc<Counted>,
+    last_eligible: Eligible,
 }
 
 /// A number that is read at the scrape.
@@ -91,11 +92,15 @@ impl Gatherer {
     pub async fn eligible(&self) -> ArmCounts {
         let answers = futures::future::join_all(self.ask_all(Question::Eligible)).await;
         let since = self.percent_since.load(Ordering::Relaxed);
-        let current = answers.into_iter().flatten().filter(|answer| answer.since == since);
-        current.fold(ArmCounts::default(), |sum, one| ArmCounts {
-            baseline: sum.baseline + one.counts.baseline,
-            bifrost: sum.bifrost + one.counts.bifrost,
-        })
+        let mut sum = ArmCounts::default();
+        for (runtime, answer) in lock(&self.runtimes).iter_mut().zip(answers) {
+            runtime.last_eligible = answer.unwrap_or(runtime.last_eligible);
+            if runtime.last_eligible.since == since {
+                sum.baseline += runtime.last_eligible.counts.baseline;
+                sum.bifrost += runtime.last_eligible.counts.bifrost;
+            }
+        }
+        sum
     }
 
     pub(super) fn percent_since(&self) -> &Arc<AtomicU64> {
@@ -104,7 +109,7 @@ impl Gatherer {
 
     pub(super) fn add_runtime(&self) -> mpsc::Receiver<Question> {
         let (ask, questions) = mpsc::channel(4);
-        lock(&self.runtimes).push(Runtime { ask, last: Arc::default() });
+        lock(&self.runtimes).push(Runtime { ask, last: Arc::default(), last_eligible: Eligible::default() });
         questions
     }
 

@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use tokio::task::AbortHandle;
 
 use super::connect::{ConnectError, Connector, Destination};
 use crate::http::OnwardBody;
@@ -28,8 +29,18 @@ pub struct Pool {
     connector: Connector,
 }
 
+/// The task of a connection. It ends with whoever holds this: left alone, it would wait for a provider that neither reads nor closes.
+struct Running(AbortHandle);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 struct Idle {
     sender: SendRequest<OnwardBody>,
+    task: Running,
     /// Also keeps the TLS configuration that the endpoint's id stands for.
     endpoint: Arc<Endpoint>,
     born: Instant,
@@ -39,6 +50,7 @@ struct Idle {
 /// A connection in use. Give it back once its answer was read to the end; dropped, it closes.
 pub struct Lease {
     sender: SendRequest<OnwardBody>,
+    task: Running,
     endpoint: Arc<Endpoint>,
     born: Instant,
 }
@@ -71,8 +83,8 @@ impl Pool {
             {
                 connections.remove(at);
             } else if candidate.sender.is_ready() {
-                let found = connections.remove(at);
-                return Some(Lease { sender: found.sender, endpoint: found.endpoint, born: found.born });
+                let Idle { sender, task, endpoint, born, .. } = connections.remove(at);
+                return Some(Lease { sender, task, endpoint, born });
             }
             // Else its task has not yet seen the end of the last answer: the next one is tried.
         }
@@ -97,11 +109,11 @@ impl Pool {
             port: base.port,
             source: std::io::Error::other(error),
         })?;
-        tokio::task::spawn_local(async move {
+        let task = tokio::task::spawn_local(async move {
             // Its faults reach the request that is on it; an idle connection's end is no fault.
             let _ = connection.await;
         });
-        Ok(Lease { sender, endpoint: endpoint.clone(), born: Instant::now() })
+        Ok(Lease { sender, task: Running(task.abort_handle()), endpoint: endpoint.clone(), born: Instant::now() })
     }
 
     /// Takes a connection back for the next request.
@@ -110,12 +122,12 @@ impl Pool {
             return;
         }
         let mut idle = self.idle.borrow_mut();
-        let Lease { sender, endpoint, born } = lease;
+        let Lease { sender, task, endpoint, born } = lease;
         let id = endpoint.id;
         if idle.len() <= id {
             idle.resize_with(id + 1, Vec::new);
         }
-        idle[id].push(Idle { sender, endpoint, born, since: Instant::now() });
+        idle[id].push(Idle { sender, task, endpoint, born, since: Instant::now() });
     }
 
     /// Closes what is too old, of providers that are gone too. Called now and then.

@@ -106,11 +106,12 @@ impl TlsRoots {
             Ok(config) => return Ok((config, None)),
             Err(error) => error,
         };
-        let last =
-            self.made.lock().unwrap_or_else(PoisonError::into_inner).last().map(|(_, config)| Arc::clone(config));
+        let last = self.made.lock().unwrap_or_else(PoisonError::into_inner).last().cloned();
         match last {
-            Some(config) => Ok((config, Some(format!("{error}; the last certificates stay in use")))),
-            None => Ok((self.client_config(None)?, Some(format!("{error}; only the built-in roots are trusted")))),
+            Some((Some(_), config)) => Ok((config, Some(format!("{error}; the last certificates stay in use")))),
+            Some((None, _)) | None => {
+                Ok((self.client_config(None)?, Some(format!("{error}; only the built-in roots are trusted"))))
+            }
         }
     }
 

@@ -74,9 +74,8 @@ pub struct Peek<'a> {
     pub metadata_user_id: Option<Member<Cow<'a, str>>>,
     /// What keeps requests with one prompt prefix together; names no user.
     pub prompt_cache_key: Option<Member<Cow<'a, str>>>,
-    /// With `store` false: whether the text `encrypted_content` occurs, as it does where reasoning that only its account can read is
-    /// asked for or sent back.
-    pub carries_encrypted: bool,
+    /// With `store` false: whether the body seems to name or ask for what belongs to one account at the vendor.
+    pub names_vendor_state: bool,
     /// An answer stored at the vendor that this request goes on from.
     pub previous_response_id: Option<Member<Cow<'a, str>>>,
     /// The gateway's own member `fallbacks`. The value says whether it names something: `[]` does not.
@@ -100,7 +99,7 @@ impl Peek<'_> {
             safety_identifier: own(self.safety_identifier),
             metadata_user_id: own(self.metadata_user_id),
             prompt_cache_key: own(self.prompt_cache_key),
-            carries_encrypted: self.carries_encrypted,
+            names_vendor_state: self.names_vendor_state,
             previous_response_id: own(self.previous_response_id),
             fallbacks: self.fallbacks,
             stream_options: self.stream_options,
@@ -129,11 +128,11 @@ impl Peek<'_> {
     }
 
     /// Whether an OpenAI Responses request makes or names what belongs to one account at the vendor: the answer is stored unless it says
-    /// otherwise, an earlier one is named, or reasoning is carried along encrypted.
+    /// otherwise, or something stored is named.
     pub fn holds_vendor_state(&self) -> bool {
         self.store.as_ref().is_none_or(|store| store.value)
             || self.previous_response_id.is_some()
-            || self.carries_encrypted
+            || self.names_vendor_state
     }
 
     /// The end user that the body names: `safety_identifier`, else `user`, else `metadata.user_id`. An empty string

@@ -6,6 +6,11 @@ use super::known::Spelling;
 use super::{JsonType, Known, Member, Opening, Peek, PeekError, Span, StreamOptions};
 use crate::json::{Cursor, Fault, StringToken, SyntaxReason};
 
+/// What stands in OpenAI Responses requests that name or ask for what belongs to one account: reasoning that only it can read,
+/// conversations, files, containers, stored prompts.
+const VENDOR_STATE: [&[u8]; 6] =
+    [b"encrypted_content", b"\"conversation\"", b"\"file_id\"", b"\"vector_store_ids\"", b"\"container\"", b"\"pmpt_"];
+
 pub(super) fn read(body: &[u8]) -> Result<Peek<'_>, PeekError> {
     if body.starts_with(b"\xef\xbb\xbf") {
         return Err(PeekError::ByteOrderMark);
@@ -14,8 +19,8 @@ pub(super) fn read(body: &[u8]) -> Result<Peek<'_>, PeekError> {
     let mut reader = Reader { text, cursor: Cursor::new(body), seen: 0, peek: Peek::default() };
     reader.read_body()?;
     let mut peek = reader.peek;
-    peek.carries_encrypted = peek.store.as_ref().is_some_and(|store| !store.value)
-        && memchr::memmem::find(body, b"encrypted_content").is_some();
+    peek.names_vendor_state = peek.store.as_ref().is_some_and(|store| !store.value)
+        && VENDOR_STATE.iter().any(|text| memchr::memmem::find(body, text).is_some());
     Ok(peek)
 }
 

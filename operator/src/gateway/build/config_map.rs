@@ -34,10 +34,14 @@ pub(super) fn build_env_direct(observed: &Observed, config: &Config) -> ConfigMa
         let vendor = front.provider_type().vendor();
         let OwnProvider::One(index) = config.own_provider(front) else { return None };
         let provider = &config.providers[index];
-        // The base URL may or may not end with the version; the SDKs want it their own way.
+        // The base URL may or may not have the version; the SDKs want it their own way.
         let base = provider.base_url.to_string();
-        let base = base.strip_suffix(vendor.version_prefix).unwrap_or(&base);
-        Some((vendor.base_url_env.to_owned(), format!("{base}{}", vendor.base_url_env_path)))
+        let url = match vendor.base_url_env_path {
+            "" => base.strip_suffix(vendor.version_prefix).unwrap_or(&base).to_owned(),
+            _ if provider.base_url.has_version() => base,
+            version => format!("{base}{version}"),
+        };
+        Some((vendor.base_url_env.to_owned(), url))
     });
     env(observed, Part::EnvDirect, variables.collect())
 }
