@@ -1,4 +1,5 @@
-//! The cases of `crds/tests/cel` against a real API server: what it accepts, what it refuses, and with which words.
+//! The cases of `crds/tests/cel` against a real API server: what it accepts, what it refuses, and with which words; and the resources
+//! that README and examples show.
 
 use anyhow::{Context as _, Result, ensure};
 use futures::FutureExt;
@@ -11,7 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
-    paths,
+    paths, run,
     scenarios::{Context, Scenario},
 };
 
@@ -23,6 +24,7 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 );
 
 const CASES: &str = "crds/tests/cel";
+const DOCUMENTS: [&str; 2] = ["README.md", "examples/openai-and-anthropic.yaml"];
 
 /// One behaviour; see the folder's README.
 #[derive(Debug, Deserialize)]
@@ -63,7 +65,40 @@ async fn run(context: &Context) -> Result<()> {
     }
     println!("  {checks} checks");
     ensure!(checks >= 150, "only {checks} checks were found in {CASES}");
+    let mut shown = 0;
+    for file in DOCUMENTS {
+        for manifest in shown_in(file)? {
+            let (list, namespace) = (manifest.to_string(), &context.namespace);
+            let args = ["create", "--dry-run=server", "--validate=strict", "--namespace", namespace, "--filename", "-"];
+            run::stdout_with_input(&mut context.access.kubectl_command(args), list.as_bytes())
+                .await
+                .with_context(|| format!("{file} shows what is refused: {manifest}"))?;
+            shown += 1;
+        }
+    }
+    println!("  {shown} resources that {} show are accepted", DOCUMENTS.join(" and "));
+    ensure!(shown >= 5, "only {shown} resources were found in {DOCUMENTS:?}");
     Ok(())
+}
+
+/// The resources of this project's kinds in a YAML file, or in the YAML of a Markdown file, without their namespaces.
+fn shown_in(file: &str) -> Result<Vec<Value>> {
+    let text = crate::files::read(&paths::checkout()?.join(file))?;
+    let blocks: Vec<&str> = match file.ends_with(".md") {
+        true => text.split("```yaml\n").skip(1).filter_map(|block| block.split("```").next()).collect(),
+        false => vec![&text],
+    };
+    let mut found = Vec::new();
+    for block in blocks {
+        for document in serde_yaml_ng::Deserializer::from_str(block) {
+            let mut manifest = Value::deserialize(document).with_context(|| format!("{file}: {block}"))?;
+            if manifest["apiVersion"] == "bifrost.dev/v1alpha1" {
+                manifest["metadata"].as_object_mut().map(|metadata| metadata.remove("namespace"));
+                found.push(manifest);
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn cases() -> Result<Vec<Case>> {
