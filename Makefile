@@ -42,6 +42,8 @@ test: test-unit test-e2e ## Run all tests: unit, property, and end to end on a c
 .PHONY: test-unit
 test-unit: ## Run the tests that need no cluster
 	$(CARGO) test --locked --workspace --quiet
+	@# What `make bench` measures is run here too, unoptimised: that it works.
+	$(CARGO) run --locked --quiet --package bifrost-wire --example wire_bench
 
 .PHONY: test-e2e
 test-e2e: ## Run the scenarios on a cluster of their own; ONLY=word picks some
