@@ -279,8 +279,9 @@ pub(crate) fn label_selector(generator: &mut SchemaGenerator) -> Schema {
 pub(crate) fn tolerations(generator: &mut SchemaGenerator) -> Schema {
     let mut schema = embedded::<Vec<k8s_openapi::api::core::v1::Toleration>>(generator);
     if let Some(toleration) = schema.pointer_mut("/items") {
-        one_of(toleration, "operator", &["Equal", "Exists"]);
-        one_of(toleration, "effect", &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
+        // Empty means the same as absent, as Kubernetes has it.
+        one_of(toleration, "operator", &["", "Equal", "Exists"]);
+        one_of(toleration, "effect", &["", "NoSchedule", "PreferNoSchedule", "NoExecute"]);
     }
     schema
 }

@@ -38,6 +38,8 @@ pub enum Reason {
     SecretMissing,
     /// Something else that is referred to is not there or cannot be used.
     NotResolved,
+    /// The resource holds what this version of the operator does not know.
+    Unreadable,
     /// The value of a key changed.
     KeyRotated,
     /// A key is out of every pod.
@@ -64,6 +66,7 @@ impl Reason {
                 | Self::NameConflict
                 | Self::SecretMissing
                 | Self::NotResolved
+                | Self::Unreadable
                 | Self::SkewedCohort
                 | Self::Degraded
         )
@@ -73,7 +76,7 @@ impl Reason {
     const fn action(self) -> &'static str {
         match self {
             Self::ConfigApplied | Self::TrafficChanged | Self::KeyRotated | Self::KeyRevoked => "Publish",
-            Self::ConfigRejected | Self::ConfigTooLarge | Self::NameConflict => "Validate",
+            Self::ConfigRejected | Self::ConfigTooLarge | Self::NameConflict | Self::Unreadable => "Validate",
             Self::SecretMissing | Self::NotResolved => "Resolve",
             Self::DriftCorrected => "Apply",
             Self::SkewedCohort | Self::Degraded | Self::Recovered => "Observe",
@@ -97,6 +100,11 @@ pub struct Event {
 }
 
 impl Event {
+    /// For a resource that a newer version wrote, or that was stored before the schema forbade it.
+    pub fn unreadable(why: impl fmt::Display, then: &str) -> Self {
+        Self::new(Reason::Unreadable, format!("this version of the operator cannot read the resource ({why}); {then}"))
+    }
+
     /// An event.
     pub fn new(reason: Reason, note: impl Into<String>) -> Self {
         Self { reason, note: note.into() }

@@ -75,6 +75,16 @@ impl Leadership {
         self.changed.send_if_modified(|leads| std::mem::replace(leads, until.is_some()) != until.is_some());
     }
 
+    /// Tells followers that the lead ran out, if it did.
+    fn lapse(&self) -> bool {
+        let lapsed = *self.changed.borrow() && !self.holds();
+        if lapsed {
+            warn!("leadership lost: the Lease could not be renewed in time");
+            self.set(None);
+        }
+        lapsed
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
         self.until.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -156,6 +166,10 @@ pub async fn run(
     let api: Api<Lease> = Api::namespaced(client, namespace);
     let mut election = Election { identity: identity.to_owned(), last: None };
     loop {
+        // The process may have been suspended in the pause. Followers have to see the loss before the lead may come back.
+        if leadership.lapse() {
+            tokio::task::yield_now().await;
+        }
         let pause = match tokio::time::timeout(RENEWAL, attempt(&api, name, &mut election, leadership)).await {
             Ok(Ok(pause)) => pause,
             Ok(Err(error)) => {
@@ -167,10 +181,7 @@ pub async fn run(
                 RENEWAL / 4
             }
         };
-        if *leadership.changed.borrow() && !leadership.holds() {
-            warn!("leadership lost: the Lease could not be renewed in time");
-            leadership.set(None);
-        }
+        leadership.lapse();
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = stop.wait_for(|stop| *stop) => break,
@@ -301,7 +312,11 @@ mod tests {
         assert!(!leadership.holds());
         leadership.set(Some(Instant::now() + STEP_DOWN));
         assert!(leadership.holds());
+        let mut leads = leadership.subscribe();
+        assert!(!leadership.lapse() && *leads.borrow_and_update());
         tokio::time::advance(STEP_DOWN).await;
-        assert!(!leadership.holds());
+        assert!(!leadership.holds() && !leads.has_changed().unwrap(), "nobody has looked yet");
+        assert!(leadership.lapse() && !*leads.borrow_and_update());
+        assert!(!leadership.lapse(), "it is told once");
     }
 }

@@ -48,9 +48,12 @@ pub(super) async fn create_from(context: &Context, manifest: Value) -> Result<()
     context.stage.vendors.trust_in(&context.target, &context.namespace).await?;
     let mut items = key("openai", "openai", POOL_OPENAI);
     items.extend(key("anthropic", "anthropic", POOL_ANTHROPIC));
+    let replicas = manifest["spec"]["replicas"].as_u64().context("a manifest without replicas")?;
     items.push(manifest);
     apply_all(context, items).await?;
-    context.wait_for_condition(OBJECT, "Ready", READY).await
+    context.wait_for_condition(OBJECT, "Ready", READY).await?;
+    // One pod makes it ready; what follows counts on all of them.
+    context.wait_for_pods(&selector(), usize::try_from(replicas)?, READY).await.map(drop)
 }
 
 /// Applies objects of the scenario's namespace.

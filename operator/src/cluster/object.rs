@@ -47,6 +47,11 @@ pub fn is_immutable(live: &DynamicObject) -> bool {
     live.data.get("immutable").and_then(Value::as_bool) == Some(true)
 }
 
+/// Whether a new one cannot be made yet: it is on its way out already, and its name with it.
+pub fn cannot_be_replaced(live: &DynamicObject) -> bool {
+    is_immutable(live) && live.metadata.deletion_timestamp.is_some()
+}
+
 /// What a merge patch must send so that `live` gets exactly our `data`, and our labels and owner beside those of others. `None`:
 /// it is so already. The patch carries uid and resourceVersion of `live`.
 pub fn data_patch(live: &DynamicObject, body: &Value) -> Option<Value> {
@@ -186,7 +191,9 @@ mod tests {
         assert!(!is_immutable(&live(present())));
         let mut frozen = present();
         frozen["immutable"] = json!(true);
-        assert!(is_immutable(&live(frozen)));
+        assert!(is_immutable(&live(frozen.clone())) && !cannot_be_replaced(&live(frozen.clone())));
+        frozen["metadata"]["deletionTimestamp"] = json!("2030-01-01T00:00:00Z");
+        assert!(cannot_be_replaced(&live(frozen)));
     }
 
     #[test]

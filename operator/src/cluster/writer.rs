@@ -11,7 +11,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 
 use super::fields::applied_fields;
-use super::object::{Mode, Object, data_patch, differs, is_immutable};
+use super::object::{Mode, Object, cannot_be_replaced, data_patch, differs, is_immutable};
 use super::reset::{own_ports, own_spec};
 use super::{FIELD_MANAGER, brief, is_invalid};
 use crate::leader::Leadership;
@@ -35,6 +35,14 @@ pub enum WriteError {
     /// Another process may lead by now.
     #[error("this process does not lead any more")]
     NotLeading,
+    /// It has to be made anew, and its name is not free yet.
+    #[error("{kind} {name} is immutable and being deleted: a finalizer keeps it")]
+    Terminating {
+        /// Kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
     /// The API server.
     #[error("{kind} {name}: {}", shown(kind, source))]
     Api {
@@ -53,9 +61,14 @@ impl WriteError {
         matches!(self, Self::Api { source, .. } if super::is_conflict(source))
     }
 
-    /// Whether the API server answered: it was reached, and this process leads.
-    pub fn is_answer(&self) -> bool {
-        matches!(self, Self::Api { source, .. } if matches!(**source, kube::Error::Api(_)))
+    /// Whether the API server answered, and would answer the same at once: it was reached, this process leads, and nobody wrote in
+    /// between.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::NotLeading => false,
+            Self::Terminating { .. } => true,
+            Self::Api { source, .. } => matches!(**source, kube::Error::Api(_)) && !self.is_conflict(),
+        }
     }
 
     /// What the API server does not take of an object, for every kind that may be shown.
@@ -120,6 +133,9 @@ impl Writer {
             && *before == (Record { uid: live.uid(), version: live.resource_version(), wanted })
         {
             return Ok((Outcome::Unchanged, None));
+        }
+        if object.mode == Mode::Data && live.is_some_and(cannot_be_replaced) {
+            return Err(WriteError::Terminating { kind: object.resource.kind.clone(), name: object.name.clone() });
         }
         let after = match object.mode {
             Mode::Data => self.write_data(&api, object, live).await,
@@ -188,7 +204,8 @@ impl Writer {
             merge(api, &object.name, &patch).await?;
         }
         match server_side_apply(api, object, live.uid()).await {
-            // What others wrote contradicts what is ours, and apply takes nothing of theirs away.
+            // What others wrote contradicts what is ours, and apply takes nothing of theirs away. Where the fault is in ours alone this
+            // is refused the same way, and changes nothing.
             Err(error) if is_invalid(&error) => {
                 let Some(patch) = own_spec(&live, &object.body) else { return Err(error) };
                 merge(api, &object.name, &patch).await?;
@@ -207,6 +224,8 @@ impl Writer {
     ) -> Result<Option<DynamicObject>, kube::Error> {
         let Some(live) = live else { return create(api, object).await.map(Some) };
         if is_immutable(live) {
+            // Should this process end between the two, the next one makes the object of what it finds. Only a key whose source Secret
+            // is gone as well is lost then: its last value was here and nowhere else but in the pods, which keep it until they end.
             let preconditions = Preconditions { uid: live.uid(), resource_version: live.resource_version() };
             let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
             api.delete(&object.name, &params).await?;

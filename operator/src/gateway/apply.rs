@@ -1,7 +1,8 @@
 //! Writes what was built, and deletes what is not wanted any more.
 //!
 //! The Secret goes before the ConfigMap that names its keys, and both before everything else. A part that cannot be written does
-//! not stop the later ones, save that no ConfigMap may name a key whose value is not there.
+//! not stop the later ones, save that no ConfigMap may name a key whose value is not there, and that pods do not change without
+//! both.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DynamicObject, ListParams};
@@ -26,28 +27,47 @@ pub struct Applied {
     pub deployment: Option<DynamicObject>,
     /// Whether the pods can know the table that was built: the published ConfigMap is as it shall be.
     pub published: bool,
-    /// The first thing that could not be written, and why.
-    pub error: Option<(Part, WriteError)>,
+    /// The first thing that could not be written, and why. No part: something that is not wanted any more could not be looked for
+    /// or deleted.
+    pub error: Option<(Option<Part>, WriteError)>,
 }
 
 /// Writes a plan, stage by stage.
 pub async fn apply(context: &Context, observed: &Observed, plan: &Plan, whole: bool) -> Applied {
     let mut applied = Applied::default();
+    // Pods that are made anew go on with what was published last.
+    let serves = observed.own(Part::Published).is_some() && observed.own(Part::Deployment).is_none();
     for stage in Stage::ALL {
+        if !goes_on(stage, applied.error.as_ref(), applied.published, serves) {
+            continue;
+        }
         let of_stage = plan.objects.iter().filter(|(part, _)| part.stage() == stage);
         let writes = of_stage.map(|(part, object)| write(context, observed, plan, *part, object));
         for one in futures::future::join_all(writes).await {
             applied.absorb(one);
         }
-        if applied.error.is_some() && stage <= Stage::Published {
-            return applied;
-        }
-        applied.published |= stage == Stage::Published;
+        applied.published |= stage == Stage::Published && applied.error.is_none();
     }
-    if whole && let Err(failed) = prune(context, observed, plan).await {
-        applied.error.get_or_insert(failed);
+    if whole
+        && applied.published
+        && let Err(failed) = prune(context, observed, plan).await
+    {
+        applied.error.get_or_insert((None, failed));
     }
     applied
+}
+
+/// Whether a stage is written after what failed before it. `published`: the table is. `serves`: pods are missing that would serve
+/// without a new one.
+fn goes_on(stage: Stage, failed: Option<&(Option<Part>, WriteError)>, published: bool, serves: bool) -> bool {
+    let Some((_, error)) = failed.filter(|_| !published) else { return true };
+    match stage {
+        // Only an answer says that the others have a chance, and after a conflict everything is read again at once.
+        _ if !error.is_lasting() => false,
+        Stage::Keys | Stage::Published => false,
+        Stage::Independent | Stage::Binding => true,
+        Stage::Pods => serves,
+    }
 }
 
 async fn write(context: &Context, observed: &Observed, plan: &Plan, part: Part, object: &Object) -> Applied {
@@ -58,7 +78,7 @@ async fn write(context: &Context, observed: &Observed, plan: &Plan, part: Part, 
             applied.events = events(context, observed, plan, part, outcome);
             applied.deployment = after.filter(|_| part == Part::Deployment);
         }
-        Err(error) => applied.error = Some((part, error)),
+        Err(error) => applied.error = Some((Some(part), error)),
     }
     applied
 }
@@ -76,6 +96,11 @@ fn note(context: &Context, observed: &Observed, object: &Object, outcome: Outcom
 }
 
 impl Applied {
+    /// Whether the API server does not take the Secret, and will not the next time.
+    pub fn refuses_keys(&self) -> bool {
+        self.error.as_ref().is_some_and(|(part, error)| *part == Some(Part::Keys) && error.is_lasting())
+    }
+
     /// Both, with the first failure of both.
     pub fn and(mut self, later: Self) -> Self {
         self.published |= later.published;
@@ -160,7 +185,7 @@ fn publication_events(publication: &Publication) -> Vec<Event> {
 
 /// Deletes objects of this gateway that are not wanted any more. Those of today's names were read anyway; those that an earlier
 /// release named otherwise are looked for once.
-async fn prune(context: &Context, observed: &Observed, plan: &Plan) -> Result<(), (Part, WriteError)> {
+async fn prune(context: &Context, observed: &Observed, plan: &Plan) -> Result<(), WriteError> {
     for part in Part::ALL {
         let wanted = plan.objects.iter().any(|(wanted, _)| *wanted == part);
         if let (false, Some(object)) = (wanted, observed.own(part)) {
@@ -181,7 +206,7 @@ async fn prune(context: &Context, observed: &Observed, plan: &Plan) -> Result<()
         let labels =
             format!("{},{}={}", names::selector_text(observed.name()), names::LABEL_MANAGED_BY, names::OPERATOR);
         let list = api.list_metadata(&ListParams::default().labels(&labels)).await.map_err(|source| {
-            (part, WriteError::Api { kind: resource.kind.clone(), name: String::new(), source: Box::new(source) })
+            WriteError::Api { kind: resource.kind.clone(), name: String::new(), source: Box::new(source) }
         })?;
         let kept: Vec<_> =
             Part::ALL.iter().filter(|p| p.resource().kind == resource.kind).map(|p| p.name(observed.name())).collect();
@@ -196,20 +221,51 @@ async fn prune(context: &Context, observed: &Observed, plan: &Plan) -> Result<()
     Ok(())
 }
 
-async fn delete(
-    context: &Context,
-    observed: &Observed,
-    part: Part,
-    meta: &ObjectMeta,
-) -> Result<(), (Part, WriteError)> {
+async fn delete(context: &Context, observed: &Observed, part: Part, meta: &ObjectMeta) -> Result<(), WriteError> {
     let resource = part.resource();
     let name = meta.name.as_deref().unwrap_or_default();
-    context
-        .writer
-        .delete(observed.namespace(), &resource, name, meta.uid.clone())
-        .await
-        .map_err(|error| (part, error))?;
+    context.writer.delete(observed.namespace(), &resource, name, meta.uid.clone()).await?;
     context.metrics.writes.with_label_values(&[resource.kind.as_str(), "deleted"]).inc();
     tracing::info!(namespace = observed.namespace(), gateway = observed.name(), kind = resource.kind, name, "deleted");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(part: Option<Part>, code: u16) -> Applied {
+        let status = serde_json::json!({"status": "Failure", "code": code, "reason": "", "message": ""});
+        let source = Box::new(kube::Error::Api(Box::new(serde_json::from_value(status).unwrap())));
+        let error = WriteError::Api { kind: "Secret".into(), name: String::new(), source };
+        Applied { error: Some((part, error)), ..Applied::default() }
+    }
+
+    fn stages(applied: &Applied, serves: bool) -> Vec<Stage> {
+        let goes_on = |stage: &Stage| goes_on(*stage, applied.error.as_ref(), applied.published, serves);
+        Stage::ALL.into_iter().filter(goes_on).collect()
+    }
+
+    #[test]
+    fn without_the_secret_everything_that_does_not_need_it_is_repaired() {
+        let refused = failed(Some(Part::Keys), 403);
+        assert_eq!(stages(&refused, false), [Stage::Independent, Stage::Binding]);
+        assert_eq!(stages(&refused, true), [Stage::Independent, Stage::Binding, Stage::Pods]);
+        let published = Applied { published: true, ..failed(Some(Part::Service), 403) };
+        assert_eq!(stages(&published, false), Stage::ALL);
+    }
+
+    #[test]
+    fn after_a_conflict_or_without_the_lead_nothing_more_is_written() {
+        assert!(stages(&failed(Some(Part::Published), 409), true).is_empty());
+        let lost = Applied { error: Some((Some(Part::Keys), WriteError::NotLeading)), ..Applied::default() };
+        assert!(stages(&lost, true).is_empty());
+    }
+
+    #[test]
+    fn only_a_secret_that_was_to_be_written_leads_to_a_retreat() {
+        assert!(failed(Some(Part::Keys), 403).refuses_keys());
+        assert!(!failed(Some(Part::Keys), 409).refuses_keys());
+        assert!(!failed(None, 403).refuses_keys(), "leftovers that could not be looked for");
+    }
 }

@@ -25,6 +25,7 @@ use crate::backoff::{Backoff, WatchBackoff};
 use crate::cli::Scope;
 use crate::cluster::changes::{changes, spec_and_labels};
 use crate::confirm::GatewayName;
+use crate::events::Event;
 use crate::names;
 use crate::provider_key::controller::{Guarded as KeyGuarded, names_secret};
 
@@ -33,6 +34,8 @@ const LIST_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from
 /// Reconciliations at the same time.
 const CONCURRENCY: u16 = 8;
 
+/// How long to wait after a conflict: at first, and at most. One in passing is over at once; somebody may as well write for ever.
+const CONFLICT_RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// Longest time of a reconciliation.
 const LIMIT: Duration = Duration::from_secs(60);
 /// How often it is looked for gateways that are gone.
@@ -70,13 +73,18 @@ pub async fn run(
         .trigger_backoff(WatchBackoff)
         .reconcile_on(woken.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace)));
 
-    let backoff = Arc::new(Backoff::default());
+    let backoff = Arc::new(Backoffs::default());
     let sweep = sweep(context.clone(), backoff.clone(), gateways);
     let (outcomes, metrics) = (backoff.clone(), context.metrics.clone());
     let work = move |gateway: Arc<Guarded>, context: Arc<Context>| {
         let (backoff, metrics) = (backoff.clone(), metrics.clone());
         async move {
             let name = name(&gateway);
+            if let Err(invalid) = &gateway.0 {
+                context
+                    .recorder
+                    .publish(&gateway.object_ref(&()), Event::unreadable(invalid, "its pods keep what they have"));
+            }
             let timer = metrics.reconcile_seconds.with_label_values(&["gateway"]).start_timer();
             let result = tokio::time::timeout(LIMIT, reconcile(name.clone(), context)).await;
             let result = result.unwrap_or(Err(Error::TooLong));
@@ -88,7 +96,8 @@ pub async fn run(
             };
             metrics.reconciles.with_label_values(&["gateway", word]).inc();
             if result.is_ok() {
-                backoff.succeeded(&name);
+                backoff.failures.succeeded(&name);
+                backoff.conflicts.succeeded(&name);
             }
             result
         }
@@ -109,13 +118,27 @@ pub async fn run(
 
 /// Forgets gateways that are gone. A gateway is known only after the store had it, and a watch that begins anew replaces what the
 /// store has at once, so none that exists is forgotten.
-async fn sweep(context: Arc<Context>, backoff: Arc<Backoff>, gateways: Store<Guarded>) {
+async fn sweep(context: Arc<Context>, backoff: Arc<Backoffs>, gateways: Store<Guarded>) {
     let mut clock = tokio::time::interval(SWEEP);
     loop {
         clock.tick().await;
         let exists = |(namespace, name): &GatewayName| gateways.get(&ObjectRef::new(name).within(namespace)).is_some();
         context.sweep(exists);
-        backoff.retain(exists);
+        backoff.failures.retain(exists);
+        backoff.conflicts.retain(exists);
+    }
+}
+
+/// How long to wait after what, by gateway.
+struct Backoffs {
+    failures: Backoff,
+    conflicts: Backoff,
+}
+
+impl Default for Backoffs {
+    fn default() -> Self {
+        let (first, longest) = CONFLICT_RETRY;
+        Self { failures: Backoff::default(), conflicts: Backoff::between(first, longest) }
     }
 }
 
@@ -123,13 +146,14 @@ fn name(gateway: &Guarded) -> GatewayName {
     (gateway.namespace().unwrap_or_default(), gateway.name_any())
 }
 
-fn retry(backoff: &Backoff, gateway: &Guarded, error: &Error) -> Action {
+fn retry(backoff: &Backoffs, gateway: &Guarded, error: &Error) -> Action {
     let name = name(gateway);
     if error.is_conflict() {
-        debug!(namespace = name.0, gateway = name.1, %error, "somebody else wrote in between; reading again");
-        return Action::requeue(Duration::from_millis(100));
+        let wait = backoff.conflicts.failed(&name);
+        debug!(namespace = name.0, gateway = name.1, %error, ?wait, "somebody else wrote in between; reading again");
+        return Action::requeue(wait);
     }
-    let wait = backoff.failed(&name);
+    let wait = backoff.failures.failed(&name);
     warn!(namespace = name.0, gateway = name.1, %error, ?wait, "the gateway could not be reconciled");
     Action::requeue(wait)
 }

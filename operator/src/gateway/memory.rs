@@ -1,5 +1,6 @@
-//! What this process remembers of a gateway between two reconciliations. With it, what somebody else changes or deletes is put
-//! right even while the spec is held back; with all of it lost, what is found is taken as it is.
+//! What this process remembers of a gateway between two reconciliations. With it, what somebody else changes in the Secret or in the
+//! published ConfigMap, or deletes, is put right even while the spec is held back; with all of it lost, what is found is taken as it
+//! is.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -11,6 +12,7 @@ use tokio::time::{Duration, Instant};
 
 use super::build::Plan;
 use super::observe::Observed;
+use super::part::Part;
 use super::publish::Publication;
 use super::secret::SecretPlan;
 use super::validate::Wanted;
@@ -29,7 +31,7 @@ pub struct Remembered {
     pub epoch: u64,
     /// What the pods want to see on their admin port.
     pub token: SecretValue,
-    /// Whether the spec asked for a network policy when it was followed last; none: it was not followed yet.
+    /// Whether the spec asked for a network policy when it was followed last; before that, whether there was one at first sight.
     pub network_policy: Option<bool>,
 }
 
@@ -49,6 +51,16 @@ struct Entry {
     failures: u32,
     /// Epoch for which a skewed cohort was reported.
     skew_reported: Option<u64>,
+}
+
+impl Entry {
+    fn note_table(&mut self, publication: &Publication) {
+        let new = self.published.as_ref().is_none_or(|(table, _)| table.epoch != publication.traffic.epoch);
+        if new {
+            self.waiting_since = Some(Instant::now());
+        }
+        self.published = Some((publication.traffic.clone(), publication.data.get(STABLE).cloned()));
+    }
 }
 
 /// The memory of all gateways.
@@ -95,6 +107,7 @@ impl Memory {
         let marks = self.marks(&plan.secret);
         self.with(observed, |entry| {
             let before = entry.remembered.as_ref().and_then(|before| before.network_policy);
+            let held = before.unwrap_or_else(|| observed.own(Part::NetworkPolicy).is_some());
             let asked = observed.gateway.spec.network_policy.enabled;
             entry.remembered = Some(Remembered {
                 config: wanted.config.clone(),
@@ -102,14 +115,22 @@ impl Memory {
                 image: wanted.image.clone(),
                 epoch: publication.traffic.epoch,
                 token: plan.token.clone(),
-                network_policy: if followed { Some(asked) } else { before },
+                network_policy: Some(if followed { asked } else { held }),
             });
             entry.values = marks;
-            let new = entry.published.as_ref().is_none_or(|(table, _)| table.epoch != publication.traffic.epoch);
-            if new {
-                entry.waiting_since = Some(Instant::now());
+            entry.note_table(publication);
+        });
+    }
+
+    /// Notes a table that was published without the Secret. Its keys and the token are what was found there, perhaps of another hand:
+    /// what was published before stays what is to come back.
+    pub(super) fn retreated(&self, observed: &Observed, plan: &Plan, wanted: &Wanted) {
+        self.with(observed, |entry| {
+            if let Some(remembered) = &mut entry.remembered {
+                remembered.epoch = plan.publication.traffic.epoch;
+                remembered.migration = wanted.migration.clone();
             }
-            entry.published = Some((publication.traffic.clone(), publication.data.get(STABLE).cloned()));
+            entry.note_table(&plan.publication);
         });
     }
 
@@ -171,8 +192,9 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::tests::{observed, plan, policy, publish_all};
-    use crate::gateway::validate::validate;
+    use crate::gateway::build::build_retreat;
+    use crate::gateway::tests::{circumstances, observed, plan, policy, publish_all};
+    use crate::gateway::validate::{retreat, validate};
 
     fn publish(memory: &Memory, observed: &Observed, followed: bool) -> Plan {
         let plan = plan(observed, true);
@@ -193,6 +215,35 @@ mod tests {
         assert_eq!(memory.recall(&seen).unwrap().network_policy, Some(true), "the spec was not followed");
         seen.owner.uid = "another".into();
         assert!(memory.recall(&seen).is_none());
+    }
+
+    #[test]
+    fn without_a_spec_that_was_followed_a_network_policy_is_wanted_if_there_is_one() {
+        for there in [true, false] {
+            let (memory, mut seen) = (Memory::default(), publish_all(observed()));
+            seen.objects.retain(|part, _| there || *part != Part::NetworkPolicy);
+            publish(&memory, &seen, false);
+            seen.objects.remove(&Part::NetworkPolicy);
+            publish(&memory, &seen, false);
+            assert_eq!(memory.recall(&seen).unwrap().network_policy, Some(there));
+        }
+    }
+
+    #[test]
+    fn a_retreat_changes_nothing_of_what_is_known_but_the_table() {
+        let (memory, mut seen) = (Memory::default(), publish_all(observed()));
+        publish(&memory, &seen, true);
+        seen.remembered = memory.recall(&seen);
+        seen.secret.values.clear();
+        seen.secret.admin_token = Some(SecretValue::new("planted"));
+        seen.gateway.spec.migration.canary_percent = Some(0);
+        let wanted = retreat(&seen, &policy()).unwrap();
+        let plan = build_retreat(&seen, &wanted, &circumstances(true)).unwrap();
+        memory.retreated(&seen, &plan, &wanted);
+        let known = memory.recall(&seen).unwrap();
+        assert_eq!((known.epoch, known.migration.percent), (2, 0));
+        assert_eq!((known.config.keys.len(), known.token.expose()), (1, "token"));
+        assert!(memory.repeats(&seen, &plan.publication));
     }
 
     #[test]

@@ -39,7 +39,8 @@ fn is_qualified_name(key: &str) -> bool {
         Some((domain, name)) => (Some(domain), name),
         None => (None, key),
     };
-    let label = |label: &str| bounded(label, 63, |byte| byte.is_ascii_lowercase() || byte.is_ascii_digit(), b"-");
+    // Kubernetes bounds the domain as a whole, not its parts.
+    let label = |label: &str| bounded(label, 253, |byte| byte.is_ascii_lowercase() || byte.is_ascii_digit(), b"-");
     let name_is = bounded(name, 63, |byte| byte.is_ascii_alphanumeric(), b"-_.");
     name_is && domain.is_none_or(|domain| domain.len() <= 253 && domain.split('.').all(label))
 }
@@ -58,10 +59,12 @@ mod tests {
 
     #[test]
     fn keys_are_qualified_names() {
-        for good in ["team", "Team_1.a", "example.com/team", "app.kubernetes.io/part-of"] {
+        let long = format!("{}.example/a", "d".repeat(64));
+        for good in ["team", "Team_1.a", "example.com/team", "app.kubernetes.io/part-of", &long] {
             assert!(is_qualified_name(good), "{good}");
         }
-        for bad in ["", "a b", "-a", "a-", "/a", "example.com/", "Example.com/a", "a/b/c", &"a".repeat(64)] {
+        let longer = format!("{}/a", "d".repeat(254));
+        for bad in ["", "a b", "-a", "a-", "/a", "example.com/", "Example.com/a", "a/b/c", &"a".repeat(64), &longer] {
             assert!(!is_qualified_name(bad), "{bad}");
         }
     }

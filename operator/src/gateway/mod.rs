@@ -114,15 +114,16 @@ async fn write(context: &Context, name: &GatewayName, observed: &Observed, decis
     if applied.published {
         context.memory.published(observed, &plan, wanted, decision.whole);
     }
-    let refuses = |(part, error): &(Part, WriteError)| *part == Part::Keys && error.is_answer() && !error.is_conflict();
-    let retreat =
-        applied.error.as_ref().filter(|error| refuses(error)).and_then(|_| retreat(observed, &context.policy));
+    let retreat = if applied.refuses_keys() { retreat(observed, &context.policy) } else { None };
     let Some(wanted) = retreat else { return Ok(Done { plan: Some(plan), applied }) };
-    let plan = build_retreat(observed, &wanted, &circumstances)?;
-    let retreated = apply(context, observed, &plan, false).await;
-    if retreated.published {
-        context.memory.published(observed, &plan, &wanted, false);
-    }
+    let back = build_retreat(observed, &wanted, &circumstances)?;
+    let retreated = apply(context, observed, &back, false).await;
+    let plan = if retreated.published {
+        context.memory.retreated(observed, &back, &wanted);
+        back
+    } else {
+        plan
+    };
     Ok(Done { plan: Some(plan), applied: applied.and(retreated) })
 }
 
@@ -167,9 +168,12 @@ async fn report(
     let after = status(&facts, Timestamp::now());
     let before = observed.gateway.status.clone().unwrap_or_default();
     measure(context, observed, in_force, summary, &after);
-    // Another process may lead by now, and tell another state.
-    if after == before || !context.writer.may_write() {
+    if after == before {
         return Ok(());
+    }
+    // Another process may lead by now, and tell another state. If this one still does, it must not forget to.
+    if !context.writer.may_write() {
+        return Err(WriteError::NotLeading.into());
     }
     let api: Api<BifrostGateway> = Api::namespaced(context.client.clone(), observed.namespace());
     let patch = serde_json::json!({

@@ -9,11 +9,11 @@ use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::api::{DynamicObject, ListParams};
-use kube::core::error_boundary::InvalidObject;
-use kube::core::{DeserializeGuard, NamespaceResourceScope, SelectorExt};
+use kube::api::{ApiResource, DynamicObject, ListParams};
+use kube::core::{NamespaceResourceScope, SelectorExt};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::memory::Remembered;
 use super::part::Part;
@@ -146,8 +146,8 @@ async fn keys(client: &Client, gateway: &BifrostGateway, namespace: &str) -> Res
     let (mut keys, mut unreadable) = list_readable::<ProviderKey>(client, namespace).await?;
     let is_ours = |meta: &ObjectMeta| meta.deletion_timestamp.is_none() && selects(gateway, meta);
     keys.retain(|key| is_ours(&key.metadata));
-    unreadable.retain(|key| is_ours(&key.metadata));
-    let unreadable = unreadable.into_iter().map(|key| (key.metadata.name.unwrap_or_default(), key.error)).collect();
+    unreadable.retain(|key| is_ours(&key.object.metadata) && !is_switched_off(&key.object));
+    let unreadable = unreadable.into_iter().map(|key| (key.object.name_any(), key.why)).collect();
     keys.sort_by_key(ResourceExt::name_any);
 
     let named: BTreeSet<_> =
@@ -180,25 +180,42 @@ pub fn selects(gateway: &BifrostGateway, key: &ObjectMeta) -> bool {
     selector(gateway).map_or(true, |selector| selector.matches(key.labels.as_ref().unwrap_or(&none)))
 }
 
-/// The objects of a kind that can be read, and of the others what can be: one of a newer version for instance must not stop the
-/// others.
-pub async fn list_readable<K>(client: &Client, namespace: &str) -> Result<(Vec<K>, Vec<InvalidObject>), kube::Error>
+/// Whether a key of which the rest cannot be read says that no gateway may use it. Taking a key out must not wait for an operator
+/// that knows what a later version wrote beside it.
+fn is_switched_off(key: &DynamicObject) -> bool {
+    key.data.pointer("/spec/enabled").and_then(Value::as_bool) == Some(false)
+}
+
+/// An object that this version of the operator cannot read.
+pub struct Unreadable {
+    /// As it is.
+    pub object: DynamicObject,
+    /// Why it cannot be read.
+    pub why: String,
+}
+
+/// The objects of a kind that can be read, and the others as they are: one of a newer version for instance must not stop the others.
+pub async fn list_readable<K>(client: &Client, namespace: &str) -> Result<(Vec<K>, Vec<Unreadable>), kube::Error>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + std::fmt::Debug,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned,
 {
-    let api: Api<DeserializeGuard<K>> = Api::namespaced(client.clone(), namespace);
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<K>(&()));
     let (mut readable, mut unreadable) = (Vec::new(), Vec::new());
-    for DeserializeGuard(object) in api.list(&ListParams::default()).await?.items {
-        match object {
+    for object in api.list(&ListParams::default()).await?.items {
+        match read(&object) {
             Ok(object) => readable.push(object),
-            Err(invalid) => {
-                let name = invalid.metadata.name.as_deref().unwrap_or_default();
-                tracing::warn!(kind = %K::kind(&()), namespace, name, %invalid, "an object cannot be read");
-                unreadable.push(invalid);
+            Err(why) => {
+                tracing::warn!(kind = %K::kind(&()), namespace, name = object.name_any(), why, "an object cannot be read");
+                unreadable.push(Unreadable { object, why });
             }
         }
     }
     Ok((readable, unreadable))
+}
+
+fn read<K: DeserializeOwned>(object: &DynamicObject) -> Result<K, String> {
+    let typed = serde_json::to_value(object).and_then(serde_json::from_value);
+    typed.map_err(|error| error.to_string())
 }
 
 async fn ca_bundle(client: &Client, reference: Option<&CaBundleRef>, namespace: &str) -> Result<CaBundle, kube::Error> {
@@ -229,4 +246,23 @@ fn published_keys(object: &DynamicObject) -> PublishedKeys {
     let data = object.data.get("data").cloned().unwrap_or_default();
     let data: BTreeMap<String, ByteString> = serde_json::from_value(data).unwrap_or_default();
     PublishedKeys::parse(data.iter().map(|(member, bytes)| (member.as_str(), bytes.0.as_slice())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::tests::observed_key;
+
+    #[test]
+    fn a_key_that_cannot_be_read_can_still_be_switched_off() {
+        let key = observed_key("main", "openai", Ok("sk")).key;
+        let mut object: DynamicObject = serde_json::from_value(serde_json::to_value(&key).unwrap()).unwrap();
+        assert_eq!(read::<ProviderKey>(&object).unwrap(), key);
+        object.data["spec"]["secretRef"] = serde_json::json!("of a later version");
+        let why = read::<ProviderKey>(&object).unwrap_err();
+        assert!(why.contains("of a later version"), "{why}");
+        assert!(!is_switched_off(&object));
+        object.data["spec"]["enabled"] = serde_json::json!(false);
+        assert!(is_switched_off(&object));
+    }
 }

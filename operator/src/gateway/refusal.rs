@@ -10,8 +10,8 @@ use crate::cluster::writer::WriteError;
 /// Why something could not be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// Stage of the object.
-    pub stage: Stage,
+    /// Stage of the object; none: it is one that is not wanted any more.
+    pub stage: Option<Stage>,
     /// In words.
     pub message: String,
     /// What the API server does not take. It will not take it the next time either.
@@ -28,15 +28,15 @@ pub struct Refusal {
 }
 
 impl Failure {
-    /// Of an object of the gateway.
-    pub fn new(part: Part, error: &WriteError) -> Self {
-        let refusal = error.refused().map(|status| refusal(part, status));
-        Self { stage: part.stage(), message: error.to_string(), refusal }
+    /// Of an object of the gateway, or of one that is not wanted any more.
+    pub fn new(part: Option<Part>, error: &WriteError) -> Self {
+        let refusal = part.and_then(|part| Some(refusal(part, error.refused()?)));
+        Self { stage: part.map(Part::stage), message: error.to_string(), refusal }
     }
 
     /// Whether the pods may not know what the spec asks for: one of the objects that tell them was not written.
     pub fn withholds(&self) -> bool {
-        self.stage <= Stage::Published
+        self.stage.is_some_and(|stage| stage <= Stage::Published)
     }
 }
 
@@ -77,6 +77,8 @@ const ORIGINS: &[(Part, &str, &str)] = &[
     (Part::ServiceAccount, "metadata.annotations", "spec.pod.serviceAccountAnnotations"),
 ];
 
+/// Containers of the pods. Those of others were taken before, so a fault is in ours, wherever it stands among them.
+const CONTAINERS: &str = "spec.template.spec.containers[";
 /// The path of the applications' peers. The first is the gateway's own namespace.
 const PEERS: &str = "spec.ingress[0].from[";
 
@@ -86,6 +88,9 @@ fn spec_member(part: Part, field: &str) -> Option<String> {
         let index = index.parse::<usize>().ok()?.checked_sub(1)?;
         return Some(format!("spec.networkPolicy.from[{index}]{rest}"));
     }
+    let first = field.strip_prefix(CONTAINERS).and_then(|rest| rest.split_once(']'));
+    let first = first.map(|(_, rest)| format!("{CONTAINERS}0]{rest}"));
+    let field = first.as_deref().unwrap_or(field);
     ORIGINS.iter().filter(|(of, ..)| *of == part).find_map(|(_, path, origin)| {
         let rest = field.strip_prefix(path)?;
         (rest.is_empty() || rest.starts_with(['.', '['])).then(|| format!("{origin}{rest}"))
@@ -106,7 +111,7 @@ mod tests {
     }
 
     fn told(part: Part, kind: &str, field: &str) -> (String, bool) {
-        let refusal = Failure::new(part, &refused(kind, field, "must be other")).refusal.unwrap();
+        let refusal = Failure::new(Some(part), &refused(kind, field, "must be other")).refusal.unwrap();
         (refusal.message, refusal.of_spec)
     }
 
@@ -131,6 +136,12 @@ mod tests {
                 "spec.ingress[0].from[2].ipBlock.cidr",
                 "spec.networkPolicy.from[1].ipBlock.cidr",
             ),
+            (
+                Part::Deployment,
+                "Deployment",
+                "spec.template.spec.containers[1].resources.limits",
+                "spec.pod.resources.limits",
+            ),
             (Part::Service, "Service", "metadata.labels", "spec.service.labels"),
         ] {
             assert_eq!(told(part, kind, field), (format!("{member}: must be other"), true));
@@ -148,7 +159,7 @@ mod tests {
 
     #[test]
     fn the_answer_about_a_secret_is_never_shown() {
-        let failure = Failure::new(Part::Keys, &refused("Secret", "data[key.main]", "sk-1"));
+        let failure = Failure::new(Some(Part::Keys), &refused("Secret", "data[key.main]", "sk-1"));
         assert_eq!(failure.refusal, None);
         assert!(failure.withholds() && !failure.message.contains("sk-1"), "{}", failure.message);
     }
@@ -157,6 +168,7 @@ mod tests {
     fn the_whole_answer_stands_in_the_message_of_any_other_kind() {
         let error = refused("Deployment", "spec.replicas", "x");
         assert!(error.to_string().ends_with("Deployment is invalid: spec.replicas"), "{error}");
-        assert!(!Failure::new(Part::Deployment, &error).withholds());
+        assert!(!Failure::new(Some(Part::Deployment), &error).withholds());
+        assert!(!Failure::new(None, &error).withholds(), "what is not wanted any more tells the pods nothing");
     }
 }

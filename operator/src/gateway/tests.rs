@@ -207,6 +207,7 @@ fn a_network_policy_that_is_switched_off_is_not_built() {
 fn while_the_spec_is_held_back_what_is_missing_comes_back_and_nothing_else_changes() {
     for pause in [true, false] {
         let mut seen = publish_all(observed());
+        seen.remembered = Some(remembered(&seen));
         seen.objects.retain(|part, _| ![Part::Service, Part::Deployment, Part::NetworkPolicy].contains(part));
         seen.gateway.spec.paused = pause;
         if !pause {
@@ -226,8 +227,10 @@ fn a_network_policy_that_was_not_wanted_before_does_not_appear_while_the_spec_is
     let mut seen = publish_all(observed());
     seen.objects.remove(&Part::NetworkPolicy);
     seen.gateway.spec.paused = true;
-    seen.remembered = Some(Remembered { network_policy: Some(false), ..remembered(&seen) });
-    assert!(plan(&seen, true).objects.iter().all(|(part, _)| *part != Part::NetworkPolicy));
+    for known in [Some(Remembered { network_policy: Some(false), ..remembered(&seen) }), None] {
+        seen.remembered = known;
+        assert!(plan(&seen, true).objects.iter().all(|(part, _)| *part != Part::NetworkPolicy));
+    }
 }
 
 #[test]

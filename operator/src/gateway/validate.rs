@@ -168,7 +168,11 @@ fn hold(observed: &Observed, draft: &Draft, policy: &Policy) -> Option<Found> {
     }
     let keys = keys::hold(selected(observed), &config.providers);
     let ca_bundle = config.ca_bundle.clone().filter(|pem| check_ca_bundle(pem).is_ok());
-    let image = running_image(observed, &policy.images).filter(|image| policy.images.allows_image(image));
+    // A Deployment that is there is not touched, so what it runs is what there is to remember, allowed or not. Only one that has to
+    // be made anew must not run what is not allowed.
+    let is_missing = observed.own(Part::Deployment).is_none();
+    let image = running_image(observed, &policy.images);
+    let image = image.filter(|image| !is_missing || policy.images.allows_image(image));
     let image = image.unwrap_or_else(|| policy.images.default_image().to_owned());
     Some(Found::new(Config { ca_bundle, ..config }, migration, image, keys))
 }

@@ -6,17 +6,18 @@ use std::time::Duration;
 use bifrost_crds::{BifrostGateway, ProviderKey};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::ResourceExt;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{Action, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{self, watcher};
+use kube::{Resource, ResourceExt};
 use tracing::{debug, warn};
 
 use super::{Context, Error, reconcile};
 use crate::backoff::{Backoff, WatchBackoff};
 use crate::cli::Scope;
 use crate::cluster::changes::{changes, spec_and_labels};
+use crate::events::Event;
 use crate::names;
 
 /// Reconciliations at the same time.
@@ -60,11 +61,18 @@ pub fn names_secret(key: &Guarded, secret: &str) -> bool {
 /// Runs until it is dropped.
 pub async fn run(controller: Controller<Guarded>, context: Arc<Context>) {
     let backoff = Arc::new(Backoff::default());
+    let keys = controller.store();
     let (outcomes, metrics) = (backoff.clone(), context.metrics.clone());
     let work = move |key: Arc<Guarded>, context: Arc<Context>| {
         let (backoff, metrics) = (backoff.clone(), metrics.clone());
         async move {
             let name = (key.namespace().unwrap_or_default(), key.name_any());
+            if let Err(invalid) = &key.0 {
+                context.recorder.publish(
+                    &key.object_ref(&()),
+                    Event::unreadable(invalid, "only its deletion and spec.enabled: false are followed"),
+                );
+            }
             let timer = metrics.reconcile_seconds.with_label_values(&["provider_key"]).start_timer();
             let result = tokio::time::timeout(LIMIT, reconcile(&name.0, &name.1, &context)).await;
             let result = result.unwrap_or(Err(Error::TooLong));
@@ -78,7 +86,15 @@ pub async fn run(controller: Controller<Guarded>, context: Arc<Context>) {
         }
     };
     controller
-        .run(work, move |key, error, _| retry(&outcomes, &key, error), context)
+        .run(
+            work,
+            move |key, error, _| {
+                // A deletion wakes nobody, so those that are gone are forgotten here.
+                outcomes.retain(|(namespace, name)| keys.get(&ObjectRef::new(name).within(namespace)).is_some());
+                retry(&outcomes, &key, error)
+            },
+            context,
+        )
         .for_each(|result| async move {
             if let Err(error) = result {
                 debug!(%error, "not reconciled");

@@ -45,6 +45,9 @@ pub enum Error {
     /// Something could not be read, or the status not be written.
     #[error("{}", brief(.0))]
     Api(#[from] kube::Error),
+    /// The status could not be written.
+    #[error("this process does not lead any more")]
+    NotLeading,
     /// The reconciliation hangs.
     #[error("it took too long")]
     TooLong,
@@ -58,8 +61,11 @@ pub async fn reconcile(namespace: &str, name: &str, context: &Context) -> Result
     let verdict = validate(&observed, context.addresses);
     let after = status::status(&observed.key, &verdict, Timestamp::now());
     let before = observed.key.status.clone().unwrap_or_default();
-    // Another process may lead by now, and tell another state.
-    if after != before && context.leadership.holds() {
+    if after != before {
+        // Another process may lead by now, and tell another state. If this one still does, it must not forget to.
+        if !context.leadership.holds() {
+            return Err(Error::NotLeading);
+        }
         write(context, &observed, namespace, &after).await?;
         for event in status::transitions(&before.conditions, &after.conditions) {
             context.recorder.publish(&observed.key.object_ref(&()), event);

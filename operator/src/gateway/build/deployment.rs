@@ -14,7 +14,6 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::template::Template;
 use super::{Observed, Part, merged, meta, non_empty};
 use crate::names;
 
@@ -26,6 +25,12 @@ pub const PREVIEW_PORT: i32 = 8081;
 pub(super) const APP_PORT_NAME: &str = "http";
 /// Name of the port of health, metrics and state.
 pub const ADMIN_PORT_NAME: &str = "admin";
+
+/// Says on the Deployment, not on its pods, which form of the pod template it has.
+const TEMPLATE_VERSION: &str = "bifrost.dev/template-version";
+/// The only form there is. A later operator that builds pods otherwise must not restart those that run: it raises the number, and
+/// keeps this form for Deployments that have this number, or none, until their image or their spec changes.
+const TEMPLATE: u32 = 1;
 
 /// Where the last snapshot lies.
 const STATE_DIR: &str = "/var/lib/bifrost";
@@ -42,9 +47,9 @@ const GRACE: u64 = 15;
 pub(super) fn build_deployment(observed: &Observed, image: &str, addresses: AddressRule) -> Deployment {
     let spec = &observed.gateway.spec;
     let pod_labels = merged(&spec.pod.labels, names::labels(observed.name()));
-    let template = Template::of(observed, image, addresses);
+    let annotations = [(TEMPLATE_VERSION.to_owned(), TEMPLATE.to_string())].into();
     Deployment {
-        metadata: ObjectMeta { annotations: Some(template.annotations()), ..meta(observed, Part::Deployment) },
+        metadata: ObjectMeta { annotations: Some(annotations), ..meta(observed, Part::Deployment) },
         spec: Some(DeploymentSpec {
             replicas: Some(spec.replicas),
             revision_history_limit: Some(5),
@@ -321,6 +326,18 @@ mod tests {
         for (key, value) in deployment.selector.match_labels.unwrap() {
             assert_eq!(labels.get(&key), Some(&value));
         }
+    }
+
+    #[test]
+    fn the_form_of_the_template_is_noted_where_it_restarts_no_pod() {
+        let mut seen = observed();
+        let noted = |seen: &Observed| build_deployment(seen, "r/g:1", AddressRule::NoLocal).metadata.annotations;
+        let before = noted(&seen);
+        assert_eq!(before, Some([(TEMPLATE_VERSION.to_owned(), "1".to_owned())].into()));
+        seen.gateway.spec.drain.timeout = "9s".into();
+        assert_eq!(noted(&seen), before);
+        let template = build_deployment(&seen, "r/g:1", AddressRule::NoLocal).spec.unwrap().template;
+        assert_eq!(template.metadata.unwrap().annotations, None);
     }
 
     #[test]

@@ -9,7 +9,6 @@ mod role_binding;
 mod secret;
 mod service;
 mod service_account;
-mod template;
 
 use std::collections::BTreeMap;
 
@@ -66,7 +65,8 @@ pub fn build(
         (Part::Keys, Object::new(Mode::Data, &secret::build_keys(observed, &secret))),
         (Part::Published, Object::new(Mode::Data, &config_map::build_published(observed, &publication))),
     ];
-    // While the spec is held back nothing is changed, but what is missing comes back: traffic depends on it.
+    // While the spec is held back, only the Secret and the published ConfigMap are written over. Of the others those that are missing
+    // come back, as traffic depends on them; what another hand changed in one stays until the spec is followed again.
     let follows =
         |part: Part| decision.whole || (observed.ownership(part) == Ownership::Absent && was_wanted(observed, part));
     let others = others(observed, wanted, circumstances.addresses);
@@ -100,10 +100,11 @@ fn publication(observed: &Observed, wanted: &Wanted, circumstances: &Circumstanc
     )
 }
 
-/// Whether a part was wanted before the spec was held back. Unless this process saw it, the spec says so.
+/// Whether a part was wanted before the spec was held back. A network policy of which nothing is known is not made: one that was
+/// never there would cut off who has access.
 fn was_wanted(observed: &Observed, part: Part) -> bool {
     let remembered = observed.remembered.as_ref().and_then(|remembered| remembered.network_policy);
-    part != Part::NetworkPolicy || remembered.unwrap_or(true)
+    part != Part::NetworkPolicy || remembered.unwrap_or(false)
 }
 
 fn others(observed: &Observed, wanted: &Wanted, addresses: AddressRule) -> Vec<(Part, Object)> {

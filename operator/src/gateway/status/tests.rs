@@ -7,7 +7,11 @@ use crate::gateway::tests::{observed, pod, policy, publish_all};
 use crate::gateway::validate::validate;
 
 fn failure(stage: Stage) -> Failure {
-    Failure { stage, message: "Deployment ai: the API server answered 403 Forbidden".into(), refusal: None }
+    Failure {
+        stage: Some(stage),
+        message: "Deployment ai: the API server answered 403 Forbidden".into(),
+        refusal: None,
+    }
 }
 
 fn report(observed: &Observed, summary: &Summary, failure: Option<&Failure>) -> BifrostGatewayStatus {

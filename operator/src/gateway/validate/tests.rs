@@ -1,8 +1,10 @@
 //! What is decided in typical and in bad moments.
 
 use super::*;
+use crate::gateway::build::build;
 use crate::gateway::memory::Remembered;
-use crate::gateway::tests::{observed, observed_key, policy, publish_all, remembered};
+use crate::gateway::publish::Live;
+use crate::gateway::tests::{circumstances, observed, observed_key, policy, publish_all, remembered};
 
 const CA: &str = include_str!("../../../../gateway/config/testdata/ca.pem");
 
@@ -223,6 +225,26 @@ fn an_image_that_runs_and_is_not_allowed_any_more_is_told_and_not_replaced() {
     let spec = ImageSpec { repository: Some("mirror.example/gateway".into()), tag: Some("1".into()) };
     seen.gateway.spec.image = Some(spec);
     assert_eq!(validate(&seen, &other).wanted.unwrap().image, "mirror.example/gateway:1");
+}
+
+#[test]
+fn an_image_that_is_not_allowed_any_more_runs_on_however_often_it_is_looked_at() {
+    let runs = "ghcr.io/example/bifrost-gateway:0.1.0";
+    let other = Policy { images: ImagePolicy::new("mirror.example/gateway:1", Vec::new()), ..policy() };
+    let mut seen = publish_all(observed());
+    for _ in 0..2 {
+        let decision = validate(&seen, &other);
+        assert!(decision.rejection.is_some() && !decision.whole);
+        let wanted = decision.wanted.clone().unwrap();
+        assert_eq!(wanted.image, runs);
+        let plan = build(&seen, &decision, &wanted, &circumstances(true)).unwrap();
+        assert!(plan.objects.iter().all(|(part, _)| *part != Part::Deployment));
+        seen.live = Live::parse(plan.publication.data, "g");
+        assert_eq!(seen.live.state.image, runs);
+        seen.remembered = Some(Remembered { image: wanted.image, ..remembered(&seen) });
+    }
+    seen.objects.remove(&Part::Deployment);
+    assert_eq!(validate(&seen, &other).wanted.unwrap().image, "mirror.example/gateway:1", "one that is made anew");
 }
 
 #[test]
