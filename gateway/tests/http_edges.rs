@@ -100,6 +100,22 @@ async fn answer_all(mut stream: TcpStream, answer: &'static str) {
     }
 }
 
+/// What a client gets from a provider that gives this answer and closes the connection, and whether its own is closed then.
+async fn chat_with_one_that_says_and_closes(answer: String, time: Duration) -> (String, bool) {
+    let (address, _) = provider(move |mut s, _| {
+        let answer = answer.clone();
+        async move {
+            request(&mut s).await;
+            s.write_all(answer.as_bytes()).await.unwrap();
+        }
+    })
+    .await;
+    let (_s, serving) = gateway(address, DROP_IN).await;
+    let mut client = TcpStream::connect(serving.address).await.unwrap();
+    client.write_all(chat().as_bytes()).await.unwrap();
+    read_for(&mut client, time).await
+}
+
 #[tokio::test]
 async fn a_length_beside_chunks_does_not_cut_the_answer() {
     let (address, _) = provider(|s, _| answer_all(s, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\ncontent-length: 2\r\n\r\n8\r\n{\"a\":12}\r\n0\r\n\r\n")).await;
@@ -115,18 +131,7 @@ async fn a_stream_whose_end_is_only_the_connections_is_whole_only_with_its_last_
     let error = "event: error\ndata: {\"error\":{\"message\":\"busy\"}}\n\n";
     for (rest, is_whole) in [("data: [DONE]\n\n", true), ("data: [DONE]\n", true), (error, true), ("", false)] {
         let answer = format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: {{\"a\":1}}\n\n{rest}");
-        let (address, _) = provider(move |mut s, _| {
-            let answer = answer.clone();
-            async move {
-                request(&mut s).await;
-                s.write_all(answer.as_bytes()).await.unwrap();
-            }
-        })
-        .await;
-        let (_s, serving) = gateway(address, DROP_IN).await;
-        let mut client = TcpStream::connect(serving.address).await.unwrap();
-        client.write_all(chat().as_bytes()).await.unwrap();
-        let (text, _) = read_for(&mut client, SHORT).await;
+        let (text, _) = chat_with_one_that_says_and_closes(answer, SHORT).await;
         assert!(text.contains("data: {\"a\":1}"), "{text}");
         assert_eq!(text.contains("upstream_stream_broken"), !is_whole, "{text}");
     }
@@ -207,15 +212,7 @@ async fn a_body_that_ends_early_is_not_taken_for_whole() {
         "HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\n{\"a\":",
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{\"a\":\r\n",
     ] {
-        let (address, _) = provider(move |mut s, _| async move {
-            request(&mut s).await;
-            s.write_all(answer.as_bytes()).await.unwrap();
-        })
-        .await;
-        let (_s, serving) = gateway(address, DROP_IN).await;
-        let mut client = TcpStream::connect(serving.address).await.unwrap();
-        client.write_all(chat().as_bytes()).await.unwrap();
-        let (text, closed) = read_for(&mut client, Duration::from_secs(2)).await;
+        let (text, closed) = chat_with_one_that_says_and_closes(answer.to_owned(), Duration::from_secs(2)).await;
         assert!(closed && !text.ends_with("0\r\n\r\n"), "{text}");
     }
 }

@@ -110,6 +110,7 @@ mod tests {
         assert!(told(Event::Apply(object("1", 2, "y"))));
         assert!(told(Event::Apply(object("2", 2, "y"))), "another object of the name");
     }
+
     #[test]
     fn what_a_list_does_not_name_any_more_was_deleted() {
         let mut seen = Seen::default();
