@@ -48,6 +48,12 @@ use crate::workload::{AvailabilitySpec, DrainSpec, NetworkPolicySpec, PodSetting
         description = "Percent of the eligible requests that take the bifrost arm."
     ),
     printcolumn(
+        name = "Step",
+        type_ = "string",
+        json_path = ".status.migration.step",
+        description = "Where the migration is: the step of how many, the phase or the colour."
+    ),
+    printcolumn(
         name = "Replicas",
         type_ = "integer",
         json_path = ".status.readyReplicas",
@@ -85,8 +91,8 @@ use crate::workload::{AvailabilitySpec, DrainSpec, NetworkPolicySpec, PodSetting
         .message("metadata.name must be a DNS-1035 label of at most 45 characters: lower-case letters, digits and '-', a letter first, no '-' at the end")
 )]
 #[x_kube(
-    validation = Rule::new("!(has(oldSelf.migration) && (has(oldSelf.migration.strategy) || has(oldSelf.migration.canaryPercent))) || (has(self.migration) && (has(self.migration.strategy) || has(self.migration.canaryPercent)))")
-        .message("without strategy and canaryPercent all traffic would move to the gateway at once: if that is meant, set strategy: DropIn; else keep canaryPercent")
+    validation = Rule::new("!(has(oldSelf.migration) && (has(oldSelf.migration.strategy) || has(oldSelf.migration.canaryPercent) || has(oldSelf.migration.canary))) || (has(self.migration) && (has(self.migration.strategy) || has(self.migration.canaryPercent) || has(self.migration.canary)))")
+        .message("without strategy, canaryPercent and canary all traffic would move to the gateway at once: if that is meant, set strategy: DropIn; else keep what was set")
         .field_path(".migration")
         .reason(Reason::FieldValueRequired)
 )]

@@ -18,9 +18,14 @@ mod workload;
 
 pub use config::{CaBundleRef, ClientSpec, GatewayConfig, NetworkSpec, ProviderSpec, ProviderType};
 pub use gateway::{BifrostGateway, BifrostGatewaySpec, ImageSpec};
-pub use migration::{MigrationSpec, Stickiness, StickinessKey, Strategy};
+pub use migration::{
+    Advance, BlueGreenSpec, CanarySpec, CanaryStep, Colour, EndpointKind, GradualSpec, HeaderMatch, MigrationSpec,
+    Phase, PhaseRule, PreviewSpec, RequestMatch, Stickiness, StickinessKey, Strategy,
+};
 pub use provider_key::{ProviderKey, ProviderKeySpec, ProviderKeyStatus, SecretKeyRef};
-pub use status::{BifrostGatewayStatus, Endpoints, KeyCounts, MigrationStatus, TrafficStatus};
+pub use status::{
+    BifrostGatewayStatus, Endpoints, KeyCounts, MigrationPhase, MigrationStatus, RollbackStatus, TrafficStatus,
+};
 pub use workload::{
     AvailabilitySpec, DisruptionBudgetSpec, DrainSpec, NetworkPolicySpec, PodSettings, ServiceSpec, ServiceType,
 };

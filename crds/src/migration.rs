@@ -1,9 +1,16 @@
 //! `spec.migration` of a gateway: which share of the traffic goes through it and which straight to the vendor.
 
+mod blue_green;
+mod canary;
+mod gradual;
+
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::blue_green::{BlueGreenSpec, Colour, PreviewSpec};
+pub use self::canary::{CanarySpec, CanaryStep};
+pub use self::gradual::{Advance, EndpointKind, GradualSpec, HeaderMatch, Phase, PhaseRule, RequestMatch};
 use crate::schema;
 
 /// Which share of the eligible requests takes the gateway's pipeline (bifrost arm); the others are passed on to the vendor
@@ -11,30 +18,68 @@ use crate::schema;
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!(has(self.strategy) && self.strategy == 'DropIn' && has(self.canaryPercent))")
-        .message("canaryPercent belongs to strategy Canary: under DropIn all eligible requests take the bifrost arm, so take canaryPercent out, or set strategy: Canary")
+    validation = Rule::new("!has(self.canaryPercent) || !has(self.strategy) || self.strategy == 'Canary'")
+        .message("canaryPercent belongs to strategy Canary: take canaryPercent out, or set strategy: Canary")
         .field_path(".canaryPercent")
         .reason(Reason::FieldValueForbidden),
-    validation = Rule::new("!(has(self.strategy) && self.strategy == 'Canary') || has(self.canaryPercent)")
-        .message("strategy Canary needs canaryPercent, a whole number from 0 to 100")
+    validation = Rule::new("!has(self.canary) || !has(self.strategy) || self.strategy == 'Canary'")
+        .message("canary belongs to strategy Canary: take canary out, or set strategy: Canary")
+        .field_path(".canary")
+        .reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.canary) || !has(self.canaryPercent)")
+        .message("canaryPercent moves by hand, canary.steps by themselves: take one of the two out")
         .field_path(".canaryPercent")
+        .reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.gradual) || (has(self.strategy) && self.strategy == 'Gradual')")
+        .message("gradual belongs to strategy Gradual: take gradual out, or set strategy: Gradual")
+        .field_path(".gradual")
+        .reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.blueGreen) || (has(self.strategy) && self.strategy == 'BlueGreen')")
+        .message("blueGreen belongs to strategy BlueGreen: take blueGreen out, or set strategy: BlueGreen")
+        .field_path(".blueGreen")
+        .reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!(has(self.strategy) && self.strategy == 'Canary') || has(self.canaryPercent) || has(self.canary)")
+        .message("strategy Canary needs canaryPercent, a whole number from 0 to 100, or canary.steps")
+        .field_path(".canaryPercent")
+        .reason(Reason::FieldValueRequired),
+    validation = Rule::new("!(has(self.strategy) && self.strategy == 'Gradual') || has(self.gradual)")
+        .message("strategy Gradual needs gradual: its phases, and currentPhase")
+        .field_path(".gradual")
+        .reason(Reason::FieldValueRequired),
+    validation = Rule::new("!(has(self.strategy) && self.strategy == 'BlueGreen') || has(self.blueGreen)")
+        .message("strategy BlueGreen needs blueGreen.active: Blue or Green")
+        .field_path(".blueGreen")
         .reason(Reason::FieldValueRequired)
 )]
 pub struct MigrationSpec {
-    /// How traffic moves to the gateway. DropIn: all eligible requests take the bifrost arm. Canary: canaryPercent of them
-    /// do. Absent: Canary where canaryPercent is set, else DropIn. Once strategy or canaryPercent was set, an update must
-    /// set one of them: say DropIn to end a canary.
+    /// How traffic moves to the gateway. DropIn: all eligible requests take the bifrost arm. Gradual: those that the rules of
+    /// the phases name. Canary: a percentage of the users, by hand or by steps. BlueGreen: none (Blue) or all (Green), and
+    /// a preview of the other. Absent: Canary where canaryPercent or canary is set, else DropIn. Once one of the three was
+    /// set, an update must set one of them: say DropIn to end a canary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::words::<Strategy>")]
     pub strategy: Option<Strategy>,
-    /// Strategy Canary: how many percent of the eligible users take the bifrost arm, 0 to 100. Raising it never moves a user
-    /// back; 0 sends everybody straight to the vendor.
+    /// Strategy Canary by hand: how many percent of the eligible users take the bifrost arm, 0 to 100. Raising it never moves
+    /// a user back; 0 sends everybody straight to the vendor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub canary_percent: Option<i32>,
+    /// Strategy Canary by steps that are taken one after the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanarySpec>,
+    /// Strategy Gradual: phases, each with the requests that it adds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gradual: Option<GradualSpec>,
+    /// Strategy BlueGreen: blue is straight to the vendor, green through the gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blue_green: Option<BlueGreenSpec>,
     /// What keeps a user on the same arm.
     #[serde(default)]
     pub stickiness: Stickiness,
+    /// Whether an eligible request may choose its arm itself by the header x-bf-arm (bifrost or baseline), so that a team can
+    /// try the gateway at 0 %. Such requests do not count in the observed percent. Otherwise the header is ignored.
+    #[serde(default)]
+    pub allow_arm_header: bool,
 }
 
 /// How traffic moves to the gateway.
@@ -42,8 +87,12 @@ pub struct MigrationSpec {
 pub enum Strategy {
     /// All eligible requests take the bifrost arm.
     DropIn,
+    /// The requests that rules name take the bifrost arm.
+    Gradual,
     /// A share of the eligible requests takes the bifrost arm.
     Canary,
+    /// None or all of the eligible requests take the bifrost arm.
+    BlueGreen,
 }
 
 /// What keeps a user on the same arm.

@@ -54,6 +54,55 @@ pub(crate) fn readiness_delay(_: &mut SchemaGenerator) -> Schema {
     duration("0s", "10m")
 }
 
+/// How long a stage of a migration lasts at least.
+pub(crate) fn hold(_: &mut SchemaGenerator) -> Schema {
+    duration("0s", "672h")
+}
+
+/// Name of a phase.
+pub(crate) fn phase_name(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "minLength": 1, "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"})
+}
+
+/// Value of a request header.
+pub(crate) fn header_value(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "minLength": 1, "maxLength": 256})
+}
+
+/// Paths that a rule names.
+pub(crate) fn match_paths(_: &mut SchemaGenerator) -> Schema {
+    texts("A path, or its beginning and a *.", "^/[^*?#]*\\*?$")
+}
+
+/// Models that a rule names.
+pub(crate) fn match_models(_: &mut SchemaGenerator) -> Schema {
+    texts("A model, or its beginning and a *.", "^[^*]*\\*?$")
+}
+
+/// Providers that a rule names.
+pub(crate) fn match_providers(_: &mut SchemaGenerator) -> Schema {
+    texts("Name of a provider.", DNS_LABEL)
+}
+
+/// Texts that a rule names.
+pub(crate) fn match_texts(_: &mut SchemaGenerator) -> Schema {
+    texts("A value, compared as a whole.", "^[^\\x00-\\x1f]+$")
+}
+
+fn texts(description: &str, pattern: &str) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 32,
+        "x-kubernetes-list-type": "set",
+        "items": {"description": description, "type": "string", "minLength": 1, "maxLength": 256, "pattern": pattern},
+    })
+}
+
+/// A moment.
+pub(crate) fn time(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "format": "date-time", "maxLength": 64})
+}
+
 /// What the pattern refuses is no matter for the rule, or its failure to read the text would be reported besides.
 fn duration(least: &str, most: &str) -> Schema {
     json_schema!({

@@ -1,7 +1,8 @@
 //! What the operator reports of a gateway. A report only: nothing is read back from it that would be lost with it.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::migration::Strategy;
@@ -53,6 +54,10 @@ pub struct Endpoints {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub service: Option<String>,
+    /// Strategy BlueGreen: address that serves the colour that is not active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub preview: Option<String>,
 }
 
 /// How the traffic is split.
@@ -67,7 +72,8 @@ pub struct TrafficStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub confirmed_replicas: Option<i32>,
-    /// Percent of the eligible requests that the newest traffic table gives to the bifrost arm.
+    /// Percent of the eligible users that the newest traffic table gives to the bifrost arm. Absent under strategy Gradual, where
+    /// rules decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub wanted_percent: Option<i32>,
@@ -89,6 +95,69 @@ pub struct MigrationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::words::<Strategy>")]
     pub strategy: Option<Strategy>,
+    /// What it does: Progressing towards the next step, Paused until somebody asks for it, Completed where the spec wants it,
+    /// RolledBack until a retry or a change of the spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::words::<MigrationPhase>")]
+    pub phase: Option<MigrationPhase>,
+    /// Where it is: the step of how many, the phase, or the colour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub step: Option<String>,
+    /// What comes next and what it waits for, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
+    /// When this step was published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::time")]
+    pub step_started_at: Option<Time>,
+    /// When the hold of this step ends; absent where there is none to wait for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::time")]
+    pub hold_ends_at: Option<Time>,
+    /// Short name of what is being moved to: spec.migration and spec.config. A request can be pinned to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub revision: Option<String>,
+    /// The newest value of the annotation bifrost.dev/request that was handled, or refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub handled_request: Option<String>,
+    /// The rollback that is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<RollbackStatus>,
+}
+
+/// What a migration does.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MigrationPhase {
+    /// The next step comes by itself.
+    Progressing,
+    /// The next step waits for somebody.
+    Paused,
+    /// It is where the spec wants it.
+    Completed,
+    /// It went back, and stays there.
+    RolledBack,
+}
+
+/// A rollback.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct RollbackStatus {
+    /// When.
+    #[schemars(schema_with = "schema::time")]
+    pub at: Time,
+    /// From which step, phase or colour.
+    #[schemars(length(max = 128))]
+    pub from: String,
+    /// Aborted: somebody asked for it.
+    #[schemars(length(max = 64))]
+    pub reason: String,
+    /// Why, in words.
+    #[schemars(length(max = 1024))]
+    pub message: String,
 }
 
 /// Provider keys of the gateway.

@@ -1,7 +1,7 @@
 //! A configuration before it was checked: what both input forms become. Every value that can be wrong is still a text or optional,
 //! and carries the path under which its author knows it.
 
-use crate::ProviderType;
+use crate::{MatchRule, ProviderType, Strategy};
 
 /// A whole configuration, unchecked. Paths of problems are made of `root` and the member names.
 #[derive(Debug, Clone, Default)]
@@ -65,19 +65,76 @@ pub struct KeyDraft {
     pub hosts: Vec<String>,
 }
 
-/// The split, unchecked.
+/// How traffic is to move, unchecked.
 #[derive(Debug, Clone, Default)]
 pub struct MigrationDraft {
     /// Path of the `migration` member.
     pub path: String,
-    /// `Some(true)`: Canary, `Some(false)`: DropIn, none: Canary where a percent is given, else DropIn.
-    pub canary: Option<bool>,
-    /// Share of the eligible traffic that takes the bifrost arm, 0 to 100.
+    /// The strategy; none: Canary where a percent or steps are given, else DropIn.
+    pub strategy: Option<Strategy>,
+    /// Canary by hand: share of the eligible users that takes the bifrost arm, 0 to 100.
     pub canary_percent: Option<i64>,
+    /// Canary by steps.
+    pub canary_steps: Option<Vec<StepDraft>>,
+    /// Gradual.
+    pub gradual: Option<GradualDraft>,
+    /// BlueGreen.
+    pub blue_green: Option<BlueGreenDraft>,
     /// What holds a user on an arm.
     pub stickiness: StickinessDraft,
     /// The salt where `stickiness` names none: `<namespace>/<name>`.
     pub default_salt: String,
+    /// Whether a request may choose its arm by a header.
+    pub allow_arm_header: bool,
+}
+
+/// A step of a canary, unchecked.
+#[derive(Debug, Clone, Default)]
+pub struct StepDraft {
+    /// Share of the eligible users, 1 to 100.
+    pub percent: i64,
+    /// What must be waited for before the next.
+    pub gate: GateDraft,
+}
+
+/// What must be waited for before the next stage, unchecked.
+#[derive(Debug, Clone, Default)]
+pub struct GateDraft {
+    /// A duration such as `10m`.
+    pub hold: Option<String>,
+    /// Whether somebody must say so.
+    pub pause: bool,
+}
+
+/// The phases of a gradual migration, unchecked.
+#[derive(Debug, Clone, Default)]
+pub struct GradualDraft {
+    /// In the order in which they are taken.
+    pub phases: Vec<PhaseDraft>,
+    /// Name of the phase to reach; none: before the first.
+    pub current_phase: Option<String>,
+    /// Whether the phases are taken one after the other.
+    pub automatic: bool,
+}
+
+/// A phase, unchecked.
+#[derive(Debug, Clone, Default)]
+pub struct PhaseDraft {
+    /// Unique name.
+    pub name: String,
+    /// What it adds; header names in any case.
+    pub rules: Vec<MatchRule>,
+    /// What must be waited for before the next.
+    pub gate: GateDraft,
+}
+
+/// A blue-green migration, unchecked.
+#[derive(Debug, Clone, Default)]
+pub struct BlueGreenDraft {
+    /// Whether green is to be active.
+    pub green: bool,
+    /// Automatic promotion: what must be waited for while green is on the preview only.
+    pub preview: Option<GateDraft>,
 }
 
 /// Stickiness, unchecked.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::catalog::{OTHER_VENDORS, ProviderType};
 use crate::draft::{Draft, KeyDraft, ProviderDraft, StickinessKind};
-use crate::{AddressRule, Config, KeyValues, Migration, Problem, SecretValue, validate};
+use crate::{AddressRule, Config, KeyValues, Migration, Problem, SecretValue, Strategy, validate};
 
 /// Top-level members of the Go product's file that have no effect here yet.
 const TOP_LATER: &[&str] = &[
@@ -140,7 +140,7 @@ pub fn load(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, 
     reader.root(&root);
     let Reader { draft, values, warnings, mut problems, .. } = reader;
     match validate(&draft, AddressRule::Any) {
-        Ok((config, migration)) if problems.is_empty() => Ok(Loaded { config, migration, values, warnings }),
+        Ok((config, plan)) if problems.is_empty() => Ok(Loaded { config, migration: plan.goal(), values, warnings }),
         Ok(_) => Err(problems),
         Err(more) => {
             problems.extend(more);
@@ -393,8 +393,8 @@ impl Reader<'_> {
             let at = format!("migration.{name}");
             match name.as_str() {
                 "strategy" => match value.as_str() {
-                    Some("DropIn") => self.draft.migration.canary = Some(false),
-                    Some("Canary") => self.draft.migration.canary = Some(true),
+                    Some("DropIn") => self.draft.migration.strategy = Some(Strategy::DropIn),
+                    Some("Canary") => self.draft.migration.strategy = Some(Strategy::Canary),
                     _ => self.problems.push(Problem::invalid(at, "must be \"DropIn\" or \"Canary\"")),
                 },
                 "canaryPercent" => match value.as_i64() {
@@ -463,7 +463,6 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Strategy;
 
     const GUIDE: &str = include_str!("../testdata/guide.json");
 

@@ -14,9 +14,11 @@ pub mod catalog;
 mod draft;
 pub mod file;
 mod model;
+mod plan;
 mod problem;
 pub mod published;
 pub mod report;
+mod rule;
 mod secret;
 pub mod units;
 mod validate;
@@ -25,8 +27,13 @@ pub use address::{is_local_address, is_local_host};
 pub use base_url::{BaseUrl, BaseUrlError, Scheme};
 pub use ca_bundle::check_ca_bundle;
 pub use catalog::ProviderType;
-pub use draft::{Draft, KeyDraft, MigrationDraft, NetworkDraft, ProviderDraft, StickinessDraft, StickinessKind};
+pub use draft::{
+    BlueGreenDraft, Draft, GateDraft, GradualDraft, KeyDraft, MigrationDraft, NetworkDraft, PhaseDraft, ProviderDraft,
+    StepDraft, StickinessDraft, StickinessKind,
+};
 pub use model::{Client, Config, Key, Migration, Network, OwnProvider, Provider, StickyKey, Strategy};
+pub use plan::{Gate, Plan, Position, Stage};
 pub use problem::{Problem, Reason};
+pub use rule::{EndpointKind, HeaderMatch, MatchRule};
 pub use secret::{KeyValues, SecretValue};
 pub use validate::{AddressRule, check_key, validate};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::Front;
-use crate::{BaseUrl, ProviderType};
+use crate::{BaseUrl, MatchRule, ProviderType};
 
 /// Everything a gateway needs but the keys' values and the traffic table. Made by [`crate::validate()`] only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,8 +116,12 @@ pub struct Key {
 pub enum Strategy {
     /// All eligible traffic takes the bifrost arm.
     DropIn,
+    /// What the rules of the phases say.
+    Gradual,
     /// A percentage of it does.
     Canary,
+    /// Nothing (blue) or everything (green).
+    BlueGreen,
 }
 
 impl Strategy {
@@ -125,7 +129,9 @@ impl Strategy {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::DropIn => "DropIn",
+            Self::Gradual => "Gradual",
             Self::Canary => "Canary",
+            Self::BlueGreen => "BlueGreen",
         }
     }
 }
@@ -149,16 +155,20 @@ pub enum StickyKey {
     None,
 }
 
-/// The split as it was asked for. The operator makes the traffic table of it.
+/// Which requests take the bifrost arm. The operator makes the traffic table of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Migration {
-    /// DropIn or Canary.
+    /// The strategy.
     pub strategy: Strategy,
-    /// Share of the eligible requests that takes the bifrost arm, 0 to 100; 100 for DropIn.
+    /// Share of the eligible users that takes the bifrost arm, 0 to 100; 0 for Gradual.
     pub percent: u8,
+    /// Gradual: a request that one of these fits takes the bifrost arm.
+    pub rules: Vec<MatchRule>,
     /// What holds a user on an arm.
     pub sticky_key: StickyKey,
     /// Salt of the cohort hash.
     pub salt: String,
+    /// Whether a request may choose its arm by the header `x-bf-arm`.
+    pub allow_arm_header: bool,
 }

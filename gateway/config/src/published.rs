@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Config, KeyValues, Migration, SecretValue, StickyKey, Strategy};
+use crate::{Config, KeyValues, MatchRule, Migration, SecretValue, StickyKey, Strategy};
 
 /// The form of `stable.json` that this code writes.
 pub const CONFIG_VERSION: u32 = 1;
@@ -51,16 +51,22 @@ pub struct TrafficTable {
     pub revision: String,
     /// How traffic moves onto the gateway.
     pub strategy: Strategy,
-    /// Share of the eligible requests that takes the bifrost arm now, 0 to 100.
+    /// Share of the eligible users that takes the bifrost arm now, 0 to 100; 0 for Gradual.
     pub percent: u8,
+    /// Gradual: a request that one of these fits takes the bifrost arm.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<MatchRule>,
     /// What holds a user on an arm.
     pub sticky_key: StickyKey,
     /// Salt of the cohort hash.
     pub salt: String,
+    /// Whether a request may choose its arm by the header `x-bf-arm`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_arm_header: bool,
 }
 
 impl TrafficTable {
-    /// The table that carries out a migration in full.
+    /// The table of a split.
     pub fn new(migration: &Migration, gateway_uid: &str, epoch: u64, revision: &str) -> Self {
         Self {
             gateway_uid: gateway_uid.to_owned(),
@@ -68,8 +74,24 @@ impl TrafficTable {
             revision: revision.to_owned(),
             strategy: migration.strategy,
             percent: migration.percent,
+            rules: migration.rules.clone(),
             sticky_key: migration.sticky_key.clone(),
             salt: migration.salt.clone(),
+            allow_arm_header: migration.allow_arm_header,
+        }
+    }
+
+    /// The split that it carries out.
+    pub fn migration(&self) -> Migration {
+        let Self { strategy, percent, rules, sticky_key, salt, allow_arm_header, .. } = self.clone();
+        Migration { strategy, percent, rules, sticky_key, salt, allow_arm_header }
+    }
+
+    /// The percent of the eligible users that it gives to the bifrost arm; none where rules decide, as nobody knows beforehand.
+    pub const fn wanted_percent(&self) -> Option<u8> {
+        match self.strategy {
+            Strategy::Gradual if !self.rules.is_empty() => None,
+            _ => Some(self.percent),
         }
     }
 }
@@ -209,9 +231,9 @@ mod tests {
             }],
             ..Draft::default()
         };
-        let (config, migration) = validate(&draft, AddressRule::NoLocal).unwrap();
+        let (config, plan) = validate(&draft, AddressRule::NoLocal).unwrap();
         let stable = serde_json::to_string(&Stable { config_version: CONFIG_VERSION, config }).unwrap();
-        let traffic = serde_json::to_string(&TrafficTable::new(&migration, "uid", 7, &revision(&stable))).unwrap();
+        let traffic = serde_json::to_string(&TrafficTable::new(&plan.goal(), "uid", 7, &revision(&stable))).unwrap();
         BTreeMap::from([(STABLE.to_owned(), stable), (TRAFFIC.to_owned(), traffic)])
     }
 

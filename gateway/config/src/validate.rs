@@ -1,12 +1,14 @@
-//! The rules. A draft becomes a [`Config`] and a [`Migration`], or a list of all its problems.
+//! The rules. A draft becomes a [`Config`] and a [`Plan`], or a list of all its problems.
+
+mod migration;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::draft::{Draft, KeyDraft, MigrationDraft, NetworkDraft, ProviderDraft, StickinessKind};
-use crate::model::{Client, Config, Key, Migration, Network, Provider, StickyKey, Strategy};
+use crate::draft::{Draft, KeyDraft, NetworkDraft, ProviderDraft};
+use crate::model::{Client, Config, Key, Network, Provider};
 use crate::units::{parse_duration, parse_size};
-use crate::{BaseUrl, Problem, check_ca_bundle};
+use crate::{BaseUrl, Plan, Problem, check_ca_bundle};
 
 /// Largest request body unless configured, in bytes.
 const DEFAULT_MAX_REQUEST_BODY: u64 = 100 << 20;
@@ -29,7 +31,7 @@ pub enum AddressRule {
 }
 
 /// Checks a draft. All problems are returned, in the order of the input.
-pub fn validate(draft: &Draft, addresses: AddressRule) -> Result<(Config, Migration), Vec<Problem>> {
+pub fn validate(draft: &Draft, addresses: AddressRule) -> Result<(Config, Plan), Vec<Problem>> {
     let mut problems = Vec::new();
     let max_request_body = max_request_body(draft.max_request_body.as_ref(), &mut problems);
     if let Some((path, pem)) = &draft.ca_bundle
@@ -69,13 +71,13 @@ pub fn validate(draft: &Draft, addresses: AddressRule) -> Result<(Config, Migrat
             Err(problem) => problems.push(problem),
         }
     }
-    let migration = migration(&draft.migration, &mut problems);
+    let plan = migration::plan(&draft.migration, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }
     let ca_bundle = draft.ca_bundle.as_ref().map(|(_, pem)| pem.clone());
     let config = Config { client: Client { max_request_body }, ca_bundle, providers, keys };
-    Ok((config, migration))
+    Ok((config, plan))
 }
 
 /// Checks one key against the providers. The operator asks for each key by itself, so that a bad one stops no other.
@@ -182,55 +184,5 @@ fn network(draft: &NetworkDraft, problems: &mut Vec<Problem>) -> Network {
         first_byte_timeout_ms: limit(&draft.first_byte_timeout, FIRST_BYTE_TIMEOUT),
         request_timeout_ms: limit(&draft.request_timeout, REQUEST_TIMEOUT),
         stream_idle_timeout_ms: limit(&draft.stream_idle_timeout, STREAM_IDLE_TIMEOUT),
-    }
-}
-
-fn migration(draft: &MigrationDraft, problems: &mut Vec<Problem>) -> Migration {
-    let canary = draft.canary.unwrap_or(draft.canary_percent.is_some());
-    let path = format!("{}.canaryPercent", draft.path);
-    let percent = match (canary, draft.canary_percent) {
-        (false, None) => 100,
-        (false, Some(_)) => {
-            problems.push(Problem::invalid(path, "belongs to strategy Canary: take it out, or set strategy to Canary"));
-            100
-        }
-        (true, None) => {
-            problems.push(Problem::invalid(path, "strategy Canary needs a percentage between 0 and 100"));
-            0
-        }
-        (true, Some(percent)) => match u8::try_from(percent) {
-            Ok(percent) if percent <= 100 => percent,
-            _ => {
-                problems.push(Problem::invalid(path, format!("{percent} is not between 0 and 100")));
-                0
-            }
-        },
-    };
-    let strategy = if canary { Strategy::Canary } else { Strategy::DropIn };
-    let sticky_key = sticky_key(draft, problems);
-    let salt = draft.stickiness.salt.clone().unwrap_or_else(|| draft.default_salt.clone());
-    Migration { strategy, percent, sticky_key, salt }
-}
-
-fn sticky_key(draft: &MigrationDraft, problems: &mut Vec<Problem>) -> StickyKey {
-    let stickiness = &draft.stickiness;
-    let path = format!("{}.stickiness.header", draft.path);
-    if stickiness.kind != StickinessKind::Header && stickiness.header.is_some() {
-        problems.push(Problem::invalid(path.clone(), "belongs to stickiness key Header"));
-    }
-    match stickiness.kind {
-        StickinessKind::Auto => StickyKey::Auto,
-        StickinessKind::Body => StickyKey::Body,
-        StickinessKind::Credential => StickyKey::Credential,
-        StickinessKind::None => StickyKey::None,
-        StickinessKind::Header => {
-            let name = stickiness.header.clone().unwrap_or_default().to_ascii_lowercase();
-            let token =
-                !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
-            if !token {
-                problems.push(Problem::invalid(path, "stickiness key Header needs the name of a header"));
-            }
-            StickyKey::Header { name }
-        }
     }
 }

@@ -237,7 +237,9 @@ fn rule(in_use: Option<(&Candidate, Origin)>, offered: &Candidate, origin: Origi
 /// Whether two tables split alike, so that their requests may be counted together.
 fn same_split(one: &TrafficTable, other: &TrafficTable) -> bool {
     one.gateway_uid == other.gateway_uid
+        && one.strategy == other.strategy
         && one.percent == other.percent
+        && one.rules == other.rules
         && one.sticky_key == other.sticky_key
         && one.salt == other.salt
 }
@@ -299,9 +301,9 @@ pub(crate) mod tests {
             network: Default::default(),
         };
         let draft = Draft { providers: vec![provider], keys, ..Draft::default() };
-        let (config, migration) = validate(&draft, AddressRule::NoLocal).unwrap();
+        let (config, plan) = validate(&draft, AddressRule::NoLocal).unwrap();
         let stable = serde_json::to_string(&Stable { config_version: CONFIG_VERSION, config }).unwrap();
-        let table = TrafficTable::new(&Migration { percent, ..migration }, uid, epoch, &revision(&stable));
+        let table = TrafficTable::new(&Migration { percent, ..plan.goal() }, uid, epoch, &revision(&stable));
         let traffic = serde_json::to_string(&table).unwrap();
         BTreeMap::from([(STABLE.to_owned(), stable), (TRAFFIC.to_owned(), traffic)])
     }
