@@ -64,9 +64,14 @@ pub async fn reconcile(name: GatewayName, context: Arc<Context>) -> Result<Actio
         return Ok(Action::await_change());
     };
     observed.remembered = context.memory.recall(&observed);
+    observed.confirmed = InForce::of(&observed, None)
+        .is_some_and(|in_force| context.confirmations.peek(&name, &in_force.target).programmed);
     let decision = validate(&observed, &context.policy);
     let Done { plan, mut applied } = write(&context, &name, &observed, &decision).await?;
     publish_events(&context, &observed, &applied.events);
+    if applied.published {
+        publish_events(&context, &observed, &decision.events);
+    }
     if let Some((_, conflict)) = applied.error.take_if(|(_, error)| error.is_conflict()) {
         return Err(conflict.into());
     }
@@ -85,18 +90,20 @@ pub async fn reconcile(name: GatewayName, context: Arc<Context>) -> Result<Actio
     report(&context, &observed, &decision, in_force.as_ref(), &summary, &applied).await?;
     match applied.error {
         Some((_, error)) => Err(error.into()),
-        None => Ok(Action::requeue(next_look(&decision))),
+        None => Ok(Action::requeue(next_look(&decision, observed.now))),
     }
 }
 
-/// Foreign objects are not watched, so their going is looked for.
-fn next_look(decision: &Decision) -> Duration {
+/// Foreign objects are not watched, so their going is looked for. Nor does anything tell that a hold is over.
+fn next_look(decision: &Decision, now: Timestamp) -> Duration {
     let conflict = decision.rejection.as_ref().is_some_and(|rejection| rejection.reason == Reason::NameConflict);
-    match (decision.waits_for.is_empty(), conflict) {
+    let look = match (decision.waits_for.is_empty(), conflict) {
         (false, _) => COLLECTION,
         (true, true) => CONFLICT,
         (true, false) => RESYNC,
-    }
+    };
+    let wait = decision.wake.map(|wake| Duration::try_from(wake.duration_since(now)).unwrap_or_default());
+    wait.map_or(look, |wait| look.min(wait))
 }
 
 /// What was written of which plan.
@@ -189,6 +196,7 @@ async fn report(
         written => written?,
     };
     publish_events(context, observed, &status::transitions(&before.conditions, &after.conditions, decision));
+    publish_events(context, observed, status::pause_began(&before, &after).as_slice());
     Ok(())
 }
 
@@ -204,7 +212,11 @@ fn measure(
     let ready = ready.is_some_and(|condition| condition.status == "True");
     context.metrics.ready.with_label_values(labels).set(i64::from(ready));
     let Some(InForce { table, .. }) = in_force else { return };
-    context.metrics.wanted_percent.with_label_values(labels).set(i64::from(table.percent));
+    // Under rules nobody knows the percent beforehand.
+    match table.wanted_percent() {
+        Some(percent) => context.metrics.wanted_percent.with_label_values(labels).set(i64::from(percent)),
+        None => drop(context.metrics.wanted_percent.remove_label_values(labels)),
+    }
     if let Some(took) = context.memory.confirmed(observed, summary) {
         context.metrics.confirm_seconds.with_label_values(labels).observe(took.as_secs_f64());
     }
