@@ -6,8 +6,8 @@ use bifrost_config::{
     PhaseDraft, ProviderDraft, StepDraft, StickinessDraft, StickinessKind, catalog,
 };
 use bifrost_crds::{
-    Advance, BifrostGateway, CanaryStep, Colour, EndpointKind, GradualSpec, HeaderMatch, NetworkSpec, Phase, PreviewSpec,
-    ProviderKey, ProviderSpec, ProviderType, RequestMatch, StickinessKey, Strategy,
+    Advance, BifrostGateway, CanaryStep, Colour, EndpointKind, GradualSpec, HeaderMatch, NetworkSpec, Phase,
+    PreviewSpec, ProviderKey, ProviderSpec, ProviderType, RequestMatch, StickinessKey, Strategy,
 };
 use kube::ResourceExt;
 
@@ -115,7 +115,8 @@ fn gradual(spec: &GradualSpec) -> GradualDraft {
 }
 
 fn match_rule(spec: &RequestMatch) -> MatchRule {
-    let header = |HeaderMatch { name, value }: &HeaderMatch| config::HeaderMatch { name: name.clone(), value: value.clone() };
+    let header =
+        |HeaderMatch { name, value }: &HeaderMatch| config::HeaderMatch { name: name.clone(), value: value.clone() };
     MatchRule {
         paths: spec.paths.clone(),
         endpoints: spec.endpoints.iter().map(|kind| endpoint(*kind)).collect(),

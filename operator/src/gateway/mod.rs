@@ -174,7 +174,7 @@ async fn report(
     };
     let after = status(&facts, Timestamp::now());
     let before = observed.gateway.status.clone().unwrap_or_default();
-    measure(context, observed, in_force, summary, &after);
+    measure(context, observed, decision, in_force, summary, &after);
     if after == before {
         return Ok(());
     }
@@ -203,6 +203,7 @@ async fn report(
 fn measure(
     context: &Context,
     observed: &Observed,
+    decision: &Decision,
     in_force: Option<&InForce>,
     summary: &Summary,
     status: &bifrost_crds::BifrostGatewayStatus,
@@ -211,6 +212,7 @@ fn measure(
     let ready = crate::conditions::find(&status.conditions, bifrost_crds::conditions::READY);
     let ready = ready.is_some_and(|condition| condition.status == "True");
     context.metrics.ready.with_label_values(labels).set(i64::from(ready));
+    measure_migration(context, decision, labels);
     let Some(InForce { table, .. }) = in_force else { return };
     // Under rules nobody knows the percent beforehand.
     match table.wanted_percent() {
@@ -225,6 +227,15 @@ fn measure(
     {
         let note = format!("{} % of the users were asked for, and {seen} % of the requests are theirs", table.percent);
         publish_events(context, observed, &[Event::new(Reason::SkewedCohort, note)]);
+    }
+}
+
+fn measure_migration(context: &Context, decision: &Decision, labels: &[&str; 2]) {
+    let Some(progress) = decision.wanted.as_ref().map(|wanted| &wanted.progress) else { return };
+    context.metrics.rolled_back.with_label_values(labels).set(i64::from(progress.rollback.is_some()));
+    let level = decision.plan.as_ref().and_then(|plan| plan.level_of(progress.position.as_ref()));
+    if let Some(level) = level.and_then(|level| i64::try_from(level).ok()) {
+        context.metrics.migration_stage.with_label_values(labels).set(level);
     }
 }
 

@@ -75,7 +75,10 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> BifrostGatewayStatus {
         replicas: Some(count(existing.len())),
         ready_replicas: Some(count(facts.ready_pods())),
         selector: Some(names::selector_text(facts.observed.name())),
-        endpoints: Some(Endpoints { service: Some(service_url(facts.observed)), preview: facts.table.and_then(|table| preview_url(facts.observed, table.strategy)) }),
+        endpoints: Some(Endpoints {
+            service: Some(service_url(facts.observed)),
+            preview: facts.table.and_then(|table| preview_url(facts.observed, table.strategy)),
+        }),
         // What was published last is told even while it is lost: with everything else lost too, the next epoch follows from it.
         traffic: facts.table.map_or_else(|| lost(before.traffic), |table| Some(traffic(table, facts.summary))),
         migration: facts.table.map(|table| migration(facts, table, now)).or(before.migration),

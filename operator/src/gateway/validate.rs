@@ -4,7 +4,8 @@
 //! are gone, rotated values. And what is missing is made again.
 
 use bifrost_config::{
-    AddressRule, Config, Draft, KeyValues, Migration, Plan as MigrationPlan, Problem, check_ca_bundle, validate as check,
+    AddressRule, Config, Draft, KeyValues, Migration, Plan as MigrationPlan, Problem, check_ca_bundle,
+    validate as check,
 };
 use bifrost_crds::{CaBundleRef, ImageSpec};
 use k8s_openapi::jiff::Timestamp;
@@ -233,12 +234,8 @@ fn last_progress(observed: &Observed, plan: &MigrationPlan, revision: &str) -> P
     }
     let status = observed.gateway.status.as_ref().and_then(|status| status.migration.as_ref());
     let told = status.filter(|status| status.revision.as_deref() == Some(revision)).and_then(|s| s.rollback.as_ref());
-    let rollback = told.map(|told| Rollback {
-        from: None,
-        at: told.at.0,
-        reason: Cause::Aborted,
-        message: told.message.clone(),
-    });
+    let rollback =
+        told.map(|told| Rollback { from: None, at: told.at.0, reason: Cause::Aborted, message: told.message.clone() });
     Progress { rollback, ..Progress::new(plan.strategy, revision, request, now) }
 }
 

@@ -48,7 +48,8 @@ pub fn hold(
             }
             Ok(Verb::Abort) => events.push(refused("the migration was rolled back already".to_owned())),
             Ok(_) => events.push(refused(
-                "nothing rises while the spec is paused or not accepted: mend that, and ask again with another id".to_owned(),
+                "nothing rises while the spec is paused or not accepted: mend that, and ask again with another id"
+                    .to_owned(),
             )),
             Err(why) => events.push(refused(why)),
         }

@@ -115,8 +115,12 @@ impl Walk<'_> {
     fn abort(&mut self) {
         let from = self.progress.position.clone();
         self.go(0);
-        self.progress.rollback =
-            Some(Rollback { from, at: self.now, reason: Cause::Aborted, message: "somebody asked for abort".to_owned() });
+        self.progress.rollback = Some(Rollback {
+            from,
+            at: self.now,
+            reason: Cause::Aborted,
+            message: "somebody asked for abort".to_owned(),
+        });
     }
 
     /// Goes up, if there is nothing to wait for.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bifrost_config::{Gate, MatchRule, Migration, Plan, Position, Stage, Strategy, StickyKey};
+use bifrost_config::{Gate, MatchRule, Migration, Plan, Position, Stage, StickyKey, Strategy};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use proptest::prelude::{Just, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::Strategy as Generator;
