@@ -8,9 +8,11 @@ mod sample;
 mod stratum;
 mod sums;
 mod window;
+mod wire;
 
 pub use histogram::Histogram;
 pub use sample::{Failure, Sample};
 pub use stratum::{Arm, GROUPS, Stratum, group};
 pub use sums::{GroupSums, Share, Sum, Usage};
 pub use window::{ArmStats, MAX_STRATA, Slot, StratumStats, Window};
+pub use wire::WindowReport;
