@@ -19,12 +19,14 @@ mod workload;
 pub use config::{CaBundleRef, ClientSpec, GatewayConfig, NetworkSpec, ProviderSpec, ProviderType};
 pub use gateway::{BifrostGateway, BifrostGatewaySpec, ImageSpec};
 pub use migration::{
-    Advance, BlueGreenSpec, CanarySpec, CanaryStep, Colour, EndpointKind, GradualSpec, HeaderMatch, MigrationSpec,
-    Phase, PhaseRule, PreviewSpec, RequestMatch, Stickiness, StickinessKey, Strategy,
+    Advance, AnalysisCheck, AnalysisSpec, BlueGreenSpec, CanarySpec, CanaryStep, CheckAction, CheckType, Colour,
+    EndpointKind, FailureClass, GradualSpec, HeaderMatch, MigrationSpec, Phase, PhaseRule, PreviewSpec, RequestMatch,
+    RollbackSpec, RollbackTarget, Stickiness, StickinessKey, Strategy,
 };
 pub use provider_key::{ProviderKey, ProviderKeySpec, ProviderKeyStatus, SecretKeyRef};
 pub use status::{
-    BifrostGatewayStatus, Endpoints, KeyCounts, MigrationPhase, MigrationStatus, RollbackStatus, TrafficStatus,
+    AnalysisStatus, BifrostGatewayStatus, CheckStatus, Endpoints, KeyCounts, MigrationPhase, MigrationStatus,
+    RollbackStatus, TrafficStatus, Verdict,
 };
 pub use workload::{
     AvailabilitySpec, DisruptionBudgetSpec, DrainSpec, NetworkPolicySpec, PodSettings, ServiceSpec, ServiceType,

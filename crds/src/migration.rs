@@ -1,5 +1,6 @@
 //! `spec.migration` of a gateway: which share of the traffic goes through it and which straight to the vendor.
 
+mod analysis;
 mod blue_green;
 mod canary;
 mod gradual;
@@ -8,6 +9,9 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::analysis::{
+    AnalysisCheck, AnalysisSpec, CheckAction, CheckType, FailureClass, RollbackSpec, RollbackTarget,
+};
 pub use self::blue_green::{BlueGreenSpec, Colour, PreviewSpec};
 pub use self::canary::{CanarySpec, CanaryStep};
 pub use self::gradual::{Advance, EndpointKind, GradualSpec, HeaderMatch, Phase, PhaseRule, RequestMatch};
@@ -52,7 +56,15 @@ use crate::schema;
         .reason(Reason::FieldValueRequired),
     validation = Rule::new("!(self.stickiness.key in ['None', 'Credential']) || !has(self.gradual) || self.gradual.phases.all(p, p.rules.all(r, !has(r.match.users) || size(r.match.users) == 0))")
         .message("rules of gradual name users, and with this key no request says whose it is: set key to Auto, Body or Header, or take users out")
-        .field_path(".stickiness.key")
+        .field_path(".stickiness.key"),
+    validation = Rule::new("!has(self.analysis) || (has(self.strategy) ? self.strategy != 'DropIn' : (has(self.canaryPercent) || has(self.canary)))")
+        .message("under DropIn there is no baseline arm to compare with: take analysis out, or choose another strategy")
+        .field_path(".analysis")
+        .reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.rollback) || has(self.analysis) || has(self.canary) || has(self.gradual) || has(self.blueGreen)")
+        .message("nothing rolls back by itself here: set analysis as well, or take rollback out")
+        .field_path(".rollback")
+        .reason(Reason::FieldValueForbidden)
 )]
 pub struct MigrationSpec {
     /// How traffic moves to the gateway. DropIn: all eligible requests take the bifrost arm. Gradual: those that the rules of
@@ -76,6 +88,13 @@ pub struct MigrationSpec {
     /// Strategy BlueGreen: blue is straight to the vendor, green through the gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blue_green: Option<BlueGreenSpec>,
+    /// How the arms are compared while traffic moves: the next step waits until it passes, and a failure goes back. Not with
+    /// DropIn, where there is nothing to compare with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<AnalysisSpec>,
+    /// What a failed analysis, or a gateway container that ends, leads to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<RollbackSpec>,
     /// What keeps a user on the same arm.
     #[serde(default)]
     pub stickiness: Stickiness,

@@ -59,6 +59,17 @@ pub(crate) fn hold(_: &mut SchemaGenerator) -> Schema {
     duration("0s", "672h")
 }
 
+/// The most that a check allows.
+pub(crate) fn check_max(_: &mut SchemaGenerator) -> Schema {
+    let pattern = "^[0-9]{1,9}(ms|s|m|(\\.[0-9]{1,3})?%)?$";
+    json_schema!({"type": "string", "minLength": 1, "maxLength": 16, "pattern": pattern})
+}
+
+/// How much more than the baseline a check allows.
+pub(crate) fn check_increase(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "minLength": 2, "maxLength": 16, "pattern": "^[0-9]{1,4}(\\.[0-9]{1,3})?%$"})
+}
+
 /// Name of a phase.
 pub(crate) fn phase_name(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "minLength": 1, "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"})

@@ -37,6 +37,9 @@ pub struct BifrostGatewayStatus {
     /// How traffic moves to the gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migration: Option<MigrationStatus>,
+    /// How the arms compare. Absent while nothing is compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<AnalysisStatus>,
     /// Provider keys of the gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<KeyCounts>,
@@ -95,7 +98,7 @@ pub struct MigrationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::words::<Strategy>")]
     pub strategy: Option<Strategy>,
-    /// What it does: Progressing towards the next step, Paused until somebody asks for it, Completed where the spec wants it,
+    /// What it does: Progressing towards the next step, Paused until somebody asks for it, Inconclusive until the analysis passes, Completed where the spec wants it,
     /// RolledBack until a retry or a change of the spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::words::<MigrationPhase>")]
@@ -136,6 +139,8 @@ pub enum MigrationPhase {
     Progressing,
     /// The next step waits for somebody.
     Paused,
+    /// The hold is over, and the analysis has not passed.
+    Inconclusive,
     /// It is where the spec wants it.
     Completed,
     /// It went back, and stays there.
@@ -152,12 +157,52 @@ pub struct RollbackStatus {
     /// From which step, phase or colour.
     #[schemars(length(max = 128))]
     pub from: String,
-    /// Aborted: somebody asked for it.
+    /// Aborted: somebody asked for it. AnalysisFailed: the bifrost arm was worse than allowed. GatewayCrash: a gateway container
+    /// ended.
     #[schemars(length(max = 64))]
     pub reason: String,
     /// Why, in words.
     #[schemars(length(max = 1024))]
     pub message: String,
+}
+
+/// How the arms compare at the present step.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct AnalysisStatus {
+    /// Pass: the next step may come. Fail: the bifrost arm is worse than allowed. Inconclusive: too little is known.
+    #[schemars(schema_with = "schema::words::<Verdict>")]
+    pub verdict: Verdict,
+    /// The checks, and GrossFailure, which is always watched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 17), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub checks: Vec<CheckStatus>,
+}
+
+/// A check.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckStatus {
+    /// Its name.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// Its verdict.
+    #[schemars(schema_with = "schema::words::<Verdict>")]
+    pub verdict: Verdict,
+    /// What was measured where, and against what.
+    #[schemars(length(max = 1024))]
+    pub message: String,
+}
+
+/// What an analysis says.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The next step may come.
+    Pass,
+    /// The bifrost arm is worse than allowed.
+    Fail,
+    /// Too little is known.
+    Inconclusive,
 }
 
 /// Provider keys of the gateway.

@@ -19,6 +19,11 @@ pub struct BlueGreenSpec {
     /// Absent: it becomes active at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<PreviewSpec>,
+    /// How long green is watched after it became active, such as 30m: until then a failed analysis, or a gateway container that
+    /// ends, makes blue active again. Absent: it is not watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::hold")]
+    pub watch: Option<String>,
 }
 
 /// What must be waited for before green becomes active.

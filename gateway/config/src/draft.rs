@@ -135,6 +135,8 @@ pub struct BlueGreenDraft {
     pub green: bool,
     /// Automatic promotion: what must be waited for while green is on the preview only.
     pub preview: Option<GateDraft>,
+    /// How long green is watched once it is active.
+    pub watch: Option<String>,
 }
 
 /// Stickiness, unchecked.

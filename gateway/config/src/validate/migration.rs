@@ -195,22 +195,27 @@ fn rule(draft: &MatchRule, phase: &str, index: usize, problems: &mut Vec<Problem
 }
 
 fn colours(draft: &BlueGreenDraft, path: &str, problems: &mut Vec<Problem>) -> Stages {
-    let green = Stage { position: Position::Green, rules: Vec::new(), gate: Gate::default() };
+    let watch =
+        draft.watch.as_deref().map_or(Duration::ZERO, |text| duration(text, &format!("{path}.watch"), problems));
+    let green = Stage { position: Position::Green, rules: Vec::new(), gate: Gate { hold: watch, pause: false } };
     let floor = draft.preview.as_ref().map_or(Gate::default(), |preview| gate(preview, path, problems));
     Stages { stages: vec![green], ceiling: usize::from(draft.green), walks: draft.preview.is_some(), floor }
 }
 
 fn gate(draft: &GateDraft, path: &str, problems: &mut Vec<Problem>) -> Gate {
-    let hold = match draft.hold.as_deref().map(|text| (text, parse_duration(text))) {
-        None => Duration::ZERO,
-        Some((_, Some(hold))) if hold <= MAX_HOLD => hold,
-        Some((text, _)) => {
+    let hold = draft.hold.as_deref().map_or(Duration::ZERO, |text| duration(text, &format!("{path}.hold"), problems));
+    Gate { hold, pause: draft.pause }
+}
+
+fn duration(text: &str, path: &str, problems: &mut Vec<Problem>) -> Duration {
+    match parse_duration(text) {
+        Some(duration) if duration <= MAX_HOLD => duration,
+        _ => {
             let message = format!("{text:?} is no duration up to 672h (four weeks), such as 10m");
-            problems.push(Problem::invalid(format!("{path}.hold"), message));
+            problems.push(Problem::invalid(path, message));
             Duration::ZERO
         }
-    };
-    Gate { hold, pause: draft.pause }
+    }
 }
 
 fn sticky_key(draft: &MigrationDraft, problems: &mut Vec<Problem>) -> StickyKey {
@@ -337,7 +342,7 @@ mod tests {
     fn green_is_reached_at_once_or_after_a_preview() {
         let blue_green = |green, preview| MigrationDraft {
             strategy: Some(Strategy::BlueGreen),
-            blue_green: Some(BlueGreenDraft { green, preview }),
+            blue_green: Some(BlueGreenDraft { green, preview, watch: None }),
             ..MigrationDraft::default()
         };
         assert_eq!(checked(blue_green(false, None)).unwrap().goal().percent, 0);

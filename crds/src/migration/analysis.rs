@@ -1,0 +1,173 @@
+//! `spec.migration.analysis` and `spec.migration.rollback`: what the new arm must keep to, and what follows if it does not.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::schema;
+
+/// How both arms are compared. The pods count, the operator merges and decides; no Prometheus is needed. Whatever the checks are,
+/// a gateway container that ends, and failures of nearly everything, send the traffic back.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct AnalysisSpec {
+    /// What is checked. Absent: ErrorRate, at most a quarter of a percentage point more than on the baseline arm.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub checks: Vec<AnalysisCheck>,
+    /// How many requests of an arm a check needs before it can pass. With fewer it is Inconclusive: nothing advances and
+    /// nothing goes back.
+    #[serde(default = "min_requests")]
+    #[schemars(range(min = 20, max = 1_000_000))]
+    pub min_requests: i32,
+    /// In how many of 100 migrations a rollback may be a false alarm, over all checks, steps and looks together.
+    #[serde(default = "false_alarm_percent")]
+    #[schemars(range(min = 1, max = 20))]
+    pub false_alarm_percent: i32,
+}
+
+/// One check.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!(has(self.max) && has(self.maxIncrease))")
+        .message("max is absolute, maxIncrease against the baseline arm: take one of the two out, or make two checks")
+        .field_path(".max")
+        .reason(Reason::FieldValueForbidden),
+    validation = Rule::new("self.type == 'ErrorRate' || has(self.max) || has(self.maxIncrease)")
+        .message("the check needs a limit: set max, or maxIncrease")
+        .field_path(".maxIncrease")
+        .reason(Reason::FieldValueRequired),
+    validation = Rule::new("self.type == 'ErrorRate' || !has(self.failures)")
+        .message("failures belong to type ErrorRate: take them out")
+        .field_path(".failures")
+        .reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.max) || !(self.type in ['ErrorRate', 'EmptyResponseRate', 'InvalidToolCallRate']) || self.max.endsWith('%')")
+        .message("must be a percentage of the requests, such as 2%")
+        .field_path(".max"),
+    validation = Rule::new("!has(self.max) || !(self.type in ['Latency', 'TimeToFirstToken', 'GatewayOverhead']) || self.max.matches('^[0-9]+(ms|s|m)$')")
+        .message("must be a duration, such as 800ms")
+        .field_path(".max"),
+    validation = Rule::new("!has(self.max) || self.type != 'OutputTokens' || self.max.matches('^[0-9]+$')")
+        .message("must be a whole number of tokens, such as 500")
+        .field_path(".max")
+)]
+pub struct AnalysisCheck {
+    /// Unique name, for reports.
+    #[schemars(schema_with = "schema::phase_name")]
+    pub name: String,
+    /// What is measured. ErrorRate: the share of requests that failed. Latency, TimeToFirstToken (of streams), GatewayOverhead:
+    /// the typical (geometric mean) time of successful requests. OutputTokens: the mean of an answer. EmptyResponseRate,
+    /// InvalidToolCallRate: the share of answers without content, or with a tool call that is no valid JSON.
+    #[serde(rename = "type")]
+    #[schemars(schema_with = "schema::words::<CheckType>")]
+    pub type_: CheckType,
+    /// Type ErrorRate: which failures count. Absent: all but ClientError.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 7), extend("x-kubernetes-list-type" = "set"))]
+    pub failures: Vec<FailureClass>,
+    /// The most there may be on the bifrost arm: a percentage such as 2%, a duration such as 800ms, or a number of tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::check_max")]
+    pub max: Option<String>,
+    /// By how much the bifrost arm may exceed the baseline arm, such as 0.5%: percentage points for shares, else percent of the
+    /// baseline's value. Type ErrorRate without both limits: 0.25%.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::check_increase")]
+    pub max_increase: Option<String>,
+    /// What follows if it fails. Rollback: traffic goes back. Pause: the migration waits for somebody. Warn: an event. Absent:
+    /// Rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::words::<CheckAction>")]
+    pub action: Option<CheckAction>,
+}
+
+/// What a check measures.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckType {
+    /// The share of requests that failed.
+    ErrorRate,
+    /// From the request's last byte to the answer's last.
+    Latency,
+    /// From the request's last byte to the first event with output.
+    TimeToFirstToken,
+    /// What the gateway itself adds.
+    GatewayOverhead,
+    /// Tokens of an answer.
+    OutputTokens,
+    /// The share of answers without content.
+    EmptyResponseRate,
+    /// The share of answers with a tool call that is no valid JSON.
+    InvalidToolCallRate,
+}
+
+/// Why a request failed.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureClass {
+    /// The vendor did not answer in time.
+    Timeout,
+    /// The vendor could not be reached.
+    Unreachable,
+    /// The vendor answered with 5xx.
+    Upstream5xx,
+    /// The vendor answered with 429 or 529.
+    RateLimited,
+    /// The vendor answered with another 4xx: most often the caller's own mistake.
+    ClientError,
+    /// The gateway itself refused the request.
+    Gateway,
+    /// The answer began, and broke off or held an error.
+    BrokenStream,
+}
+
+/// What follows if a check fails.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckAction {
+    /// Traffic goes back.
+    Rollback,
+    /// The migration waits for somebody.
+    Pause,
+    /// An event says so.
+    Warn,
+}
+
+/// What a rollback does, and whether it is tried again.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct RollbackSpec {
+    /// Where traffic goes when the analysis fails. Baseline: straight to the vendor. PreviousStep: to the step or phase before,
+    /// and further back if it fails there too.
+    #[serde(default)]
+    #[schemars(schema_with = "schema::words::<RollbackTarget>")]
+    pub to: RollbackTarget,
+    /// How often the failed step is tried again by itself. A rollback that somebody asked for is not.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 10))]
+    pub retries: i32,
+    /// How long after a rollback it is tried again.
+    #[serde(default = "cooldown")]
+    #[schemars(schema_with = "schema::hold")]
+    pub cooldown: String,
+}
+
+/// Where a rollback goes.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RollbackTarget {
+    /// Straight to the vendor.
+    #[default]
+    Baseline,
+    /// To the step before.
+    PreviousStep,
+}
+
+const fn min_requests() -> i32 {
+    100
+}
+
+const fn false_alarm_percent() -> i32 {
+    1
+}
+
+fn cooldown() -> String {
+    "10m".to_owned()
+}
