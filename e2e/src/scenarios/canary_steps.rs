@@ -98,7 +98,8 @@ async fn story(context: &Context) -> Result<()> {
     migration::reach(context, 100, REPLICAS, STEP).await?;
 
     // The last step says how far it goes: taking it away goes back at once, though nobody asked for it.
-    let shorter = json!({"spec": {"migration": {"canary": {"steps": [{"percent": 1}, {"percent": 25}]}}}});
+    let shorter =
+        json!({"spec": {"migration": {"canary": {"steps": [{"percent": 1, "hold": "8s"}, {"percent": 25}]}}}});
     objects::merge(context, OBJECT, &shorter).await?;
     migration::reach(context, 25, REPLICAS, STEP).await?;
     migration::stays(context, 25, Duration::from_secs(2)).await
