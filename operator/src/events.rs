@@ -54,6 +54,10 @@ pub enum Reason {
     PhaseStarted,
     /// The other colour became active.
     Promoted,
+    /// A check of the analysis failed.
+    AnalysisFailed,
+    /// A hold is over and the analysis has not passed.
+    AnalysisInconclusive,
     /// The migration went back by itself, or somebody aborted it.
     RolledBack,
     /// What somebody asked for by an annotation was done.
@@ -83,6 +87,7 @@ impl Reason {
                 | Self::Unreadable
                 | Self::SkewedCohort
                 | Self::RolledBack
+                | Self::AnalysisFailed
                 | Self::RequestRefused
                 | Self::Degraded
         )
@@ -93,6 +98,7 @@ impl Reason {
         match self {
             Self::ConfigApplied | Self::TrafficChanged | Self::KeyRotated | Self::KeyRevoked => "Publish",
             Self::StepStarted | Self::StepPaused | Self::PhaseStarted | Self::Promoted | Self::RolledBack => "Migrate",
+            Self::AnalysisFailed | Self::AnalysisInconclusive => "Analyse",
             Self::RequestHandled | Self::RequestRefused => "Request",
             Self::ConfigRejected | Self::ConfigTooLarge | Self::NameConflict | Self::Unreadable => "Validate",
             Self::SecretMissing | Self::NotResolved => "Resolve",

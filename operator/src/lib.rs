@@ -5,6 +5,7 @@
 //! metrics. The operator never writes a spec, and never touches an object that is not its gateway's own.
 
 pub mod admin;
+pub mod analysis;
 pub mod backoff;
 pub mod cli;
 pub mod cluster;

@@ -13,6 +13,7 @@ use tracing::info;
 use tracing_subscriber::EnvFilter;
 
 use crate::admin::{self, Admin};
+use crate::analysis::Analyses;
 use crate::cli::{Cli, LogFormat, Scope};
 use crate::cluster::Writer;
 use crate::confirm::{Confirmations, GatewayName, HttpPods};
@@ -136,10 +137,10 @@ impl Process {
     fn start(&self, controllers: &mut JoinSet<()>, scope: Scope, recorder: &Recorder) -> anyhow::Result<()> {
         let (wake, woken) = mpsc::unbounded_channel();
         let pods = HttpPods::new().context("no HTTP client for the pods")?;
-        let confirmations = Confirmations::new(pods, move |name: &GatewayName| {
-            // Without a receiver the controller is gone, and this task with it soon.
-            let _ = wake.send(name.clone());
-        });
+        // Without a receiver the controller is gone, and these tasks with it soon.
+        let wake = move |name: &GatewayName| drop(wake.send(name.clone()));
+        let confirmations = Confirmations::new(pods.clone(), wake.clone());
+        let analyses = Analyses::new(pods, wake);
         let context = gateway::context::Context::new(
             self.client.clone(),
             Writer::new(self.client.clone(), self.leadership.clone()),
@@ -147,6 +148,7 @@ impl Process {
             self.metrics.clone(),
             Policy { images: self.cli.images(), addresses: self.cli.addresses() },
             confirmations,
+            analyses,
         );
         let key_context = provider_key::Context {
             client: self.client.clone(),

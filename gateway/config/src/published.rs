@@ -47,6 +47,9 @@ pub struct TrafficTable {
     pub gateway_uid: String,
     /// Number of this table; only ever rises for one UID.
     pub epoch: u64,
+    /// Epoch of the first table that split like this one: what pods count for the analysis belongs to it.
+    #[serde(default)]
+    pub since: u64,
     /// Short name of the configuration's revision, for `x-bf-revision`.
     pub revision: String,
     /// How traffic moves onto the gateway.
@@ -66,11 +69,12 @@ pub struct TrafficTable {
 }
 
 impl TrafficTable {
-    /// The table of a split.
+    /// The first table of a split.
     pub fn new(migration: &Migration, gateway_uid: &str, epoch: u64, revision: &str) -> Self {
         Self {
             gateway_uid: gateway_uid.to_owned(),
             epoch,
+            since: epoch,
             revision: revision.to_owned(),
             strategy: migration.strategy,
             percent: migration.percent,

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// Path of the report on the admin port; asks for `Authorization: Bearer <admin token>`.
 pub const PATH: &str = "/state";
+/// Path of what was counted for the analysis; same token.
+pub const ANALYSIS_PATH: &str = "/analysis";
 /// Path on the admin port that makes the pod read its ConfigMap and Secret anew; same token.
 pub const REFRESH_PATH: &str = "/refresh";
 /// The admin port.

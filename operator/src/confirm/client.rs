@@ -3,8 +3,10 @@
 use std::future::Future;
 use std::time::Duration;
 
+use bifrost_analysis::WindowReport;
 use bifrost_config::SecretValue;
-use bifrost_config::report::{ADMIN_PORT, PATH, REFRESH_PATH, StateReport};
+use bifrost_config::report::{ADMIN_PORT, ANALYSIS_PATH, PATH, REFRESH_PATH, StateReport};
+use serde::de::DeserializeOwned;
 
 use super::Pod;
 
@@ -12,6 +14,8 @@ use super::Pod;
 const TIMEOUT: Duration = Duration::from_secs(1);
 /// A report is small; more than this is none.
 const MAX_REPORT: usize = 1 << 20;
+/// The counts of all strata, arms and groups of users.
+const MAX_WINDOW: usize = 8 << 20;
 
 /// Why a pod said nothing. The texts become part of conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +37,8 @@ pub trait PodClient: Clone + Send + Sync + 'static {
     fn state(&self, pod: &Pod, token: &SecretValue) -> impl Future<Output = Result<StateReport, PodError>> + Send;
     /// Makes the pod read its ConfigMap and Secret anew.
     fn refresh(&self, pod: &Pod, token: &SecretValue) -> impl Future<Output = Result<(), PodError>> + Send;
+    /// What the pod counted for the analysis.
+    fn window(&self, pod: &Pod, token: &SecretValue) -> impl Future<Output = Result<WindowReport, PodError>> + Send;
 }
 
 /// Pods over HTTP.
@@ -56,18 +62,30 @@ impl HttpPods {
 impl PodClient for HttpPods {
     async fn state(&self, pod: &Pod, token: &SecretValue) -> Result<StateReport, PodError> {
         let request = self.0.get(url(pod, PATH)).bearer_auth(token.expose());
-        let response = checked(request.send().await)?;
-        let body = response.bytes().await.map_err(|_| PodError::Unreachable)?;
-        if body.len() > MAX_REPORT {
-            return Err(PodError::NoReport);
-        }
-        serde_json::from_slice(&body).map_err(|_| PodError::NoReport)
+        read(checked(request.send().await)?, MAX_REPORT).await
     }
 
     async fn refresh(&self, pod: &Pod, token: &SecretValue) -> Result<(), PodError> {
         let request = self.0.post(url(pod, REFRESH_PATH)).bearer_auth(token.expose());
         checked(request.send().await).map(drop)
     }
+
+    async fn window(&self, pod: &Pod, token: &SecretValue) -> Result<WindowReport, PodError> {
+        let request = self.0.get(url(pod, ANALYSIS_PATH)).bearer_auth(token.expose());
+        read(checked(request.send().await)?, MAX_WINDOW).await
+    }
+}
+
+/// Reads a body that is JSON, as far as it may go.
+async fn read<T: DeserializeOwned>(mut response: reqwest::Response, most: usize) -> Result<T, PodError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|_| PodError::Unreachable)? {
+        if body.len() + chunk.len() > most {
+            return Err(PodError::NoReport);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    serde_json::from_slice(&body).map_err(|_| PodError::NoReport)
 }
 
 fn checked(response: Result<reqwest::Response, reqwest::Error>) -> Result<reqwest::Response, PodError> {

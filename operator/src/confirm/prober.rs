@@ -139,6 +139,10 @@ mod tests {
     }
 
     impl PodClient for FakePods {
+        async fn window(&self, _: &Pod, _: &SecretValue) -> Result<bifrost_analysis::WindowReport, PodError> {
+            Err(PodError::NoReport)
+        }
+
         async fn state(&self, _: &Pod, _: &SecretValue) -> Result<StateReport, PodError> {
             let epoch = *self.epoch.lock().unwrap();
             Ok(StateReport { gateway_uid: "g".into(), epoch, digest: "d".into(), ..StateReport::default() })

@@ -8,6 +8,7 @@ use super::memory::Memory;
 use super::part::Part;
 use super::publish::TooLarge;
 use super::validate::Policy;
+use crate::analysis::Analyses;
 use crate::cluster::writer::WriteError;
 use crate::cluster::{Writer, brief, is_conflict};
 use crate::confirm::{Confirmations, GatewayName, HttpPods};
@@ -28,6 +29,8 @@ pub struct Context {
     pub policy: Policy,
     /// What the pods confirm.
     pub confirmations: Confirmations<HttpPods>,
+    /// What the pods counted.
+    pub analyses: Analyses<HttpPods>,
     pub(super) memory: Memory,
 }
 
@@ -40,8 +43,9 @@ impl Context {
         metrics: Arc<Metrics>,
         policy: Policy,
         confirmations: Confirmations<HttpPods>,
+        analyses: Analyses<HttpPods>,
     ) -> Self {
-        Self { client, writer, recorder, metrics, policy, confirmations, memory: Memory::default() }
+        Self { client, writer, recorder, metrics, policy, confirmations, analyses, memory: Memory::default() }
     }
 
     /// Forgets every gateway that does not exist any more: a controller is not woken by a deletion.
@@ -54,6 +58,7 @@ impl Context {
     /// The gateway is gone; the garbage collector takes its objects.
     pub(super) fn forget(&self, name: &GatewayName) {
         self.confirmations.forget(name);
+        self.analyses.forget(name);
         self.memory.forget(name);
         self.metrics.forget(&name.0, &name.1);
         let owned: Vec<_> = Part::ALL.iter().map(|part| part.name(&name.1)).collect();

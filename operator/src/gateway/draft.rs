@@ -58,6 +58,7 @@ pub fn migration(gateway: &BifrostGateway) -> MigrationDraft {
         gradual: spec.gradual.as_ref().map(gradual),
         blue_green: spec.blue_green.as_ref().map(|spec| BlueGreenDraft {
             green: spec.active == Colour::Green,
+            watch: spec.watch.clone(),
             preview: spec.preview.as_ref().map(|PreviewSpec { hold, pause }| gate(hold.as_ref(), Some(*pause))),
         }),
         stickiness: StickinessDraft {

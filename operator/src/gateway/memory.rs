@@ -98,7 +98,7 @@ impl Memory {
     pub(super) fn repeats(&self, observed: &Observed, publication: &Publication) -> bool {
         self.with(observed, |entry| {
             entry.published.as_ref().is_some_and(|(table, stable)| {
-                let same = TrafficTable { epoch: table.epoch, ..publication.traffic.clone() };
+                let same = TrafficTable { epoch: table.epoch, since: table.since, ..publication.traffic.clone() };
                 same == *table && stable.as_ref() == publication.data.get(STABLE)
             })
         })

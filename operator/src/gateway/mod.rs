@@ -27,6 +27,8 @@ pub mod validate;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bifrost_analysis::Position;
+use bifrost_config::Plan as MigrationPlan;
 use bifrost_crds::BifrostGateway;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -42,10 +44,13 @@ use self::refusal::Failure;
 use self::status::{Facts, status};
 use self::target::InForce;
 use self::validate::{Decision, retreat, validate};
+use crate::analysis::Watched;
 use crate::cluster::writer::WriteError;
 use crate::cluster::{STATUS_MANAGER, is_not_found};
 use crate::confirm::{GatewayName, Summary};
 use crate::events::{Event, Reason};
+use crate::migration::progress::Progress;
+use crate::migration::step::is_watched;
 
 /// How long a reconciliation waits for the pods to confirm before it reports that they did not: most confirm in less, and then the
 /// conditions do not flap.
@@ -66,6 +71,8 @@ pub async fn reconcile(name: GatewayName, context: Arc<Context>) -> Result<Actio
     observed.remembered = context.memory.recall(&observed);
     observed.confirmed = InForce::of(&observed, None)
         .is_some_and(|in_force| context.confirmations.peek(&name, &in_force.target).programmed);
+    observed.report =
+        observed.live.published.as_ref().and_then(|published| context.analyses.report(&name, published.traffic.since));
     let decision = validate(&observed, &context.policy);
     let Done { plan, mut applied } = write(&context, &name, &observed, &decision).await?;
     publish_events(&context, &observed, &applied.events);
@@ -87,6 +94,7 @@ pub async fn reconcile(name: GatewayName, context: Arc<Context>) -> Result<Actio
         Some(in_force) => context.confirmations.settle(&name, in_force.target.clone(), PATIENCE).await,
         None => Summary::default(),
     };
+    watch(&context, &name, &decision, in_force.as_ref());
     report(&context, &observed, &decision, in_force.as_ref(), &summary, &applied).await?;
     match applied.error {
         Some((_, error)) => Err(error.into()),
@@ -104,6 +112,39 @@ fn next_look(decision: &Decision, now: Timestamp) -> Duration {
     };
     let wait = decision.wake.map(|wake| Duration::try_from(wake.duration_since(now)).unwrap_or_default());
     wait.map_or(look, |wait| look.min(wait))
+}
+
+/// Lets the pods' counts be pulled for as long as the stage is watched.
+fn watch(context: &Context, name: &GatewayName, decision: &Decision, in_force: Option<&InForce>) {
+    let watched = || {
+        let (plan, wanted, in_force) = (decision.plan.as_ref()?, decision.wanted.as_ref()?, in_force?);
+        let analysis = decision.guard.analysis.clone()?;
+        let progress = &wanted.progress;
+        let level = plan.level_of(progress.position.as_ref())?;
+        is_watched(plan, level, progress, Timestamp::now()).then(|| Watched {
+            pods: in_force.target.pods.clone(),
+            token: in_force.target.token.clone(),
+            mark: in_force.table.since,
+            analysis,
+            position: position(plan, progress),
+        })
+    };
+    match watched() {
+        Some(watched) => context.analyses.follow(name, watched),
+        // While the spec is held, what is watched goes on being watched.
+        None if decision.plan.is_none() && decision.wanted.is_some() => {}
+        None => context.analyses.forget(name),
+    }
+}
+
+/// Which share of the budget for false alarms a stage has.
+fn position(plan: &MigrationPlan, progress: &Progress) -> Position {
+    let stages = u32::try_from(plan.stages.len()).ok().filter(|_| plan.walks);
+    Position { step: progress.entered.saturating_sub(1), steps: stages }
+}
+
+fn read_since(observed: &Observed) -> u64 {
+    observed.live.published.as_ref().map_or(0, |published| published.traffic.since)
 }
 
 /// What was written of which plan.
@@ -168,6 +209,9 @@ async fn report(
         observed,
         decision,
         table: in_force.map(|in_force| &in_force.table),
+        report: in_force
+            .filter(|in_force| in_force.table.since == read_since(observed))
+            .and(observed.report.as_deref()),
         summary,
         deployment: applied.deployment.as_ref().or_else(|| observed.own(Part::Deployment)),
         failure: failure.as_ref(),
@@ -196,7 +240,7 @@ async fn report(
         written => written?,
     };
     publish_events(context, observed, &status::transitions(&before.conditions, &after.conditions, decision));
-    publish_events(context, observed, status::pause_began(&before, &after).as_slice());
+    publish_events(context, observed, &status::news(&before, &after));
     Ok(())
 }
 

@@ -1,7 +1,9 @@
 //! Reads everything a decision needs, fresh: the cached copies only say which gateway to look at.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use bifrost_analysis::Report;
 use bifrost_config::SecretValue;
 use bifrost_config::published::PublishedKeys;
 use bifrost_crds::{BifrostGateway, CaBundleRef, ProviderKey};
@@ -73,6 +75,8 @@ pub struct Observed {
     pub remembered: Option<Remembered>,
     /// Whether every ready pod, and at least one, confirms the table that was read.
     pub confirmed: bool,
+    /// What the analysis says of the table that was read.
+    pub report: Option<Arc<Report>>,
     /// When it was read.
     pub now: Timestamp,
 }
@@ -136,6 +140,7 @@ pub async fn observe(client: &Client, namespace: &str, name: &str) -> Result<Opt
         pods,
         remembered: None,
         confirmed: false,
+        report: None,
         now: Timestamp::now(),
     };
     observed.live = observed.own(Part::Published).map(|object| live(object, observed.uid())).unwrap_or_default();

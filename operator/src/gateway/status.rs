@@ -1,11 +1,13 @@
 //! What is reported of a gateway: a pure function of what was read, decided, written and confirmed.
 
+use bifrost_analysis::{CheckReport, Report};
 use bifrost_config::published::TrafficTable;
 use bifrost_crds::conditions::{
     ACCEPTED, AVAILABLE, DEGRADED, PAUSED, PROGRAMMED, PROGRESSING, READY, RECONCILING, RESOLVED_REFS, STALLED,
 };
 use bifrost_crds::{
-    BifrostGatewayStatus, Endpoints, KeyCounts, MigrationPhase, MigrationStatus, Strategy, TrafficStatus,
+    AnalysisStatus, BifrostGatewayStatus, CheckStatus, Endpoints, KeyCounts, MigrationPhase, MigrationStatus, Strategy,
+    TrafficStatus, Verdict,
 };
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use k8s_openapi::api::core::v1::Pod;
@@ -41,6 +43,8 @@ pub struct Facts<'a> {
     pub summary: &'a Summary,
     /// The Deployment as it is now.
     pub deployment: Option<&'a DynamicObject>,
+    /// What the analysis says of it.
+    pub report: Option<&'a Report>,
     /// Why something could not be written.
     pub failure: Option<&'a Failure>,
 }
@@ -82,6 +86,7 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> BifrostGatewayStatus {
         // What was published last is told even while it is lost: with everything else lost too, the next epoch follows from it.
         traffic: facts.table.map_or_else(|| lost(before.traffic), |table| Some(traffic(table, facts.summary))),
         migration: facts.table.map(|table| migration(facts, table, now)).or(before.migration),
+        analysis: facts.decision.guard.analysis.as_ref().and(facts.report).map(analysis),
         keys: Some(KeyCounts {
             selected: count(facts.decision.selected),
             ready: count(facts.decision.wanted.as_ref().map_or(0, |wanted| wanted.values.len())),
@@ -97,7 +102,9 @@ fn lost(before: Option<TrafficStatus>) -> Option<TrafficStatus> {
 fn migration(facts: &Facts<'_>, table: &TrafficTable, now: Timestamp) -> MigrationStatus {
     let told = facts.decision.wanted.as_ref().map(|wanted| &wanted.progress);
     let progress = told.or(facts.observed.live.state.migration.as_ref());
-    let outlook = progress.map(|progress| outlook(facts.decision.plan.as_ref(), progress, now)).unwrap_or_default();
+    let outlook = progress
+        .map(|progress| outlook(facts.decision.plan.as_ref(), progress, facts.decision.judged.as_ref(), now))
+        .unwrap_or_default();
     MigrationStatus {
         strategy: Some(match table.strategy {
             bifrost_config::Strategy::DropIn => Strategy::DropIn,
@@ -106,6 +113,23 @@ fn migration(facts: &Facts<'_>, table: &TrafficTable, now: Timestamp) -> Migrati
             bifrost_config::Strategy::BlueGreen => Strategy::BlueGreen,
         }),
         ..outlook
+    }
+}
+
+fn analysis(report: &Report) -> AnalysisStatus {
+    let check = |check: &CheckReport| CheckStatus {
+        name: check.name.clone(),
+        verdict: verdict(check.verdict),
+        message: check.reason.clone(),
+    };
+    AnalysisStatus { verdict: verdict(report.verdict), checks: report.checks.iter().map(check).collect() }
+}
+
+const fn verdict(verdict: bifrost_analysis::Verdict) -> Verdict {
+    match verdict {
+        bifrost_analysis::Verdict::Pass => Verdict::Pass,
+        bifrost_analysis::Verdict::Fail => Verdict::Fail,
+        bifrost_analysis::Verdict::Inconclusive => Verdict::Inconclusive,
     }
 }
 
@@ -319,12 +343,24 @@ pub fn is_ready(pod: &Pod) -> bool {
     counts(pod) && conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-/// The event for a migration that waits for somebody from now on.
-pub fn pause_began(before: &BifrostGatewayStatus, after: &BifrostGatewayStatus) -> Option<Event> {
+/// Events for what a migration waits for from now on, and for checks that fail from now on.
+pub fn news(before: &BifrostGatewayStatus, after: &BifrostGatewayStatus) -> Vec<Event> {
     let phase = |status: &BifrostGatewayStatus| status.migration.as_ref().and_then(|migration| migration.phase);
-    let begins = phase(after) == Some(MigrationPhase::Paused) && phase(before) != Some(MigrationPhase::Paused);
-    let message = after.migration.as_ref().and_then(|migration| migration.message.clone())?;
-    begins.then(|| Event::new(Reason::StepPaused, message))
+    let reason = match phase(after).filter(|now| phase(before) != Some(*now)) {
+        Some(MigrationPhase::Paused) => Some(Reason::StepPaused),
+        Some(MigrationPhase::Inconclusive) => Some(Reason::AnalysisInconclusive),
+        _ => None,
+    };
+    let message = after.migration.as_ref().and_then(|migration| migration.message.clone());
+    let mut events: Vec<_> =
+        reason.zip(message).map(|(reason, message)| Event::new(reason, message)).into_iter().collect();
+    let checks = |status: &BifrostGatewayStatus| status.analysis.clone().map(|one| one.checks).unwrap_or_default();
+    let failed_before = checks(before).into_iter().filter(|check| check.verdict == Verdict::Fail);
+    let failed_before: Vec<_> = failed_before.map(|check| check.name).collect();
+    let failed = checks(after).into_iter().filter(|check| check.verdict == Verdict::Fail);
+    let news = failed.filter(|check| !failed_before.contains(&check.name));
+    events.extend(news.map(|check| Event::new(Reason::AnalysisFailed, format!("{}: {}", check.name, check.message))));
+    events
 }
 
 /// Events for conditions that changed.

@@ -71,6 +71,7 @@ pub(crate) fn observed() -> Observed {
         pods: Vec::new(),
         remembered: None,
         confirmed: false,
+        report: None,
         now: Timestamp::UNIX_EPOCH,
     }
 }

@@ -17,12 +17,15 @@ use super::observe::{CaBundle, Observed};
 use super::part::Part;
 use super::selector::selector;
 use super::{draft, metadata, size};
+use crate::analysis::judged;
 use crate::cluster::Ownership;
 use crate::events::{Event, Reason};
+use crate::migration::crash::crash;
+use crate::migration::guard::{Guard, guard};
 use crate::migration::hold::hold as hold_on;
 use crate::migration::progress::{Cause, Progress, Rollback};
 use crate::migration::step::step;
-use crate::migration::{Seen, Transition};
+use crate::migration::{Judged, Seen, Transition};
 use crate::names;
 
 /// Rules of this operator, not of a resource.
@@ -79,6 +82,10 @@ pub struct Decision {
     pub selected: usize,
     /// The migration as the spec wants it; none where it is held back.
     pub plan: Option<MigrationPlan>,
+    /// What watches it.
+    pub guard: Guard,
+    /// What the analysis comes to; none where there is none.
+    pub judged: Option<Judged>,
     /// What of the migration is worth an event once it is published.
     pub events: Vec<Event>,
     /// When to look at the migration again.
@@ -115,9 +122,12 @@ pub fn validate(observed: &Observed, policy: &Policy) -> Decision {
         unusable: Vec::new(),
         selected: observed.keys.len(),
         plan: None,
+        guard: guard(&observed.gateway.spec.migration).unwrap_or_default(),
+        judged: None,
         events: Vec::new(),
         wake: None,
     };
+    decision.judged = decision.guard.analysis.as_ref().map(|_| judged(observed.report.as_deref()));
     if let Some(Found { wanted, keys, plan, events, wake }) = found {
         decision.unresolved.extend(keys.unresolved);
         decision.unusable = keys.unusable;
@@ -171,12 +181,16 @@ fn full(observed: &Observed, draft: &Draft, policy: &Policy) -> Result<Found, Re
     problems.extend(metadata::check(spec));
     problems.extend(selector(&observed.gateway).err());
     problems.extend(image.as_ref().err().cloned());
-    let (Ok((config, plan)), Ok(image), []) = (checked, image, problems.as_slice()) else {
+    let guard = guard(&spec.migration);
+    problems.extend(guard.as_ref().err().cloned().unwrap_or_default());
+    let (Ok((config, plan)), Ok(image), Ok(guard), []) = (checked, image, guard, problems.as_slice()) else {
         return Err(rejected(&problems));
     };
     let revision = draft::migration_revision(&observed.gateway);
     let before = last_progress(observed, &plan, &revision);
-    let transition = step(&plan, &revision, &before, seen(observed), observed.now);
+    let (judged, crash) = (judged(observed.report.as_deref()), crash(&observed.pods, before.started));
+    let seen = seen(observed, crash.as_deref(), &judged);
+    let transition = step(&plan, &guard, &revision, &before, seen, observed.now);
     let keys = keys::decide(selected(observed), &config.providers);
     let found = Found { plan: Some(plan), ..Found::new(config, transition, image, keys) };
     size::check(&found.wanted)
@@ -193,7 +207,10 @@ fn hold(observed: &Observed, draft: &Draft, policy: &Policy) -> Option<Found> {
     let revision = draft::migration_revision(&observed.gateway);
     let before = recorded_progress(observed)
         .unwrap_or_else(|| Progress::of_table(&last, &revision, observed.request(), observed.now));
-    let transition = hold_on(plan.as_ref(), &revision, &before, &last, seen(observed), observed.now);
+    let guard = guard(&observed.gateway.spec.migration).unwrap_or_default();
+    let (judged, crash) = (judged(observed.report.as_deref()), crash(&observed.pods, before.started));
+    let seen = seen(observed, crash.as_deref(), &judged);
+    let transition = hold_on(plan.as_ref(), &guard, &revision, &before, &last, seen, observed.now);
     let keys = keys::hold(selected(observed), &config.providers);
     let ca_bundle = config.ca_bundle.clone().filter(|pem| check_ca_bundle(pem).is_ok());
     // A Deployment that is there is not touched, so what it runs is what there is to remember, allowed or not. Only one that has to
@@ -216,6 +233,12 @@ fn last_migration(observed: &Observed) -> Option<Migration> {
     remembered.or_else(|| observed.live.migration())
 }
 
+/// As a status spells it. One that is not known is not tried again by itself.
+fn cause(text: &str) -> Cause {
+    let all = [Cause::AnalysisFailed, Cause::GatewayCrash];
+    all.into_iter().find(|cause| cause.as_str() == text).unwrap_or(Cause::Aborted)
+}
+
 /// What was recorded of the migration: what this process published counts more than what it finds.
 fn recorded_progress(observed: &Observed) -> Option<Progress> {
     let remembered = observed.remembered.as_ref().map(|remembered| remembered.progress.clone());
@@ -234,13 +257,17 @@ fn last_progress(observed: &Observed, plan: &MigrationPlan, revision: &str) -> P
     }
     let status = observed.gateway.status.as_ref().and_then(|status| status.migration.as_ref());
     let told = status.filter(|status| status.revision.as_deref() == Some(revision)).and_then(|s| s.rollback.as_ref());
-    let rollback =
-        told.map(|told| Rollback { from: None, at: told.at.0, reason: Cause::Aborted, message: told.message.clone() });
+    let rollback = told.map(|told| Rollback {
+        from: None,
+        at: told.at.0,
+        reason: cause(&told.reason),
+        message: told.message.clone(),
+    });
     Progress { rollback, ..Progress::new(plan.strategy, revision, request, now) }
 }
 
-fn seen(observed: &Observed) -> Seen<'_> {
-    Seen { request: observed.request(), confirmed: observed.confirmed }
+fn seen<'a>(observed: &'a Observed, crash: Option<&'a str>, judged: &'a Judged) -> Seen<'a> {
+    Seen { request: observed.request(), confirmed: observed.confirmed, crash, judged: Some(judged) }
 }
 
 fn selected(observed: &Observed) -> Selected<'_> {

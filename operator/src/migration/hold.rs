@@ -1,16 +1,20 @@
 //! A spec that is paused or not valid: nothing rises, and what takes away goes on.
 
+use bifrost_analysis::{Action, Verdict};
 use bifrost_config::{Migration, Plan};
 use k8s_openapi::jiff::Timestamp;
 
+use super::guard::Guard;
 use super::progress::{Cause, Progress, Rollback};
 use super::request::{self, Verb};
+use super::step::is_watched;
 use super::{Seen, Transition, describe};
 use crate::events::{Event, Reason};
 
 /// Holds on to what was published last, `last`. `plan` is the spec's, if that part of it is valid.
 pub fn hold(
     plan: Option<&Plan>,
+    guard: &Guard,
     revision: &str,
     before: &Progress,
     last: &Migration,
@@ -27,23 +31,26 @@ pub fn hold(
         split = Migration { sticky_key: last.sticky_key.clone(), salt: last.salt.clone(), ..goal };
     }
     split.allow_arm_header &= plan.is_none_or(|plan| plan.allow_arm_header);
+    if let Some((reason, message)) = goes_wrong(plan, guard, &progress, &seen, now) {
+        let from = progress.position.clone();
+        events.push(Event::new(Reason::RolledBack, format!("{} → the baseline: {message}", describe(from.as_ref()))));
+        progress = progress.at(None, now);
+        progress.rollback = Some(Rollback { from, at: now, reason, message });
+        split = Migration { percent: 0, rules: Vec::new(), ..split };
+    }
     if let Some(text) = seen.request.filter(|text| progress.handled.as_deref() != Some(request::kept(text).as_str())) {
         let refused = |why: String| Event::new(Reason::RequestRefused, format!("{}: {why}", request::kept(text)));
         match request::parse(text, revision) {
             Ok(Verb::Abort) if progress.rollback.is_none() => {
-                let from = progress.position.take();
+                let from = progress.position.clone();
                 let message = "somebody asked for abort".to_owned();
                 events.push(Event::new(Reason::RequestHandled, "abort"));
                 events.push(Event::new(
                     Reason::RolledBack,
                     format!("{} → the baseline: {message}", describe(from.as_ref())),
                 ));
-                progress = Progress {
-                    rollback: Some(Rollback { from, at: now, reason: Cause::Aborted, message }),
-                    started: now,
-                    confirmed: None,
-                    ..progress
-                };
+                progress = progress.at(None, now);
+                progress.rollback = Some(Rollback { from, at: now, reason: Cause::Aborted, message });
                 split = Migration { percent: 0, rules: Vec::new(), ..split };
             }
             Ok(Verb::Abort) => events.push(refused("the migration was rolled back already".to_owned())),
@@ -56,6 +63,26 @@ pub fn hold(
         progress.handled = Some(request::kept(text));
     }
     Transition { progress, split, events, wake: None }
+}
+
+/// Why the traffic must go back. A rollback goes to the floor here, as the stages of the spec may be others than those that are held.
+fn goes_wrong(
+    plan: Option<&Plan>,
+    guard: &Guard,
+    progress: &Progress,
+    seen: &Seen<'_>,
+    now: Timestamp,
+) -> Option<(Cause, String)> {
+    let plan = plan.filter(|plan| plan.strategy == progress.strategy && progress.started != now)?;
+    let level = plan.level_of(progress.position.as_ref())?;
+    if progress.rollback.is_some() || !is_watched(plan, level, progress, now) {
+        return None;
+    }
+    if let Some(crash) = seen.crash.filter(|_| guard.watches_crashes(plan)) {
+        return Some((Cause::GatewayCrash, crash.to_owned()));
+    }
+    let judged = seen.judged.filter(|judged| judged.verdict == Verdict::Fail)?;
+    (judged.action == Some(Action::Rollback)).then(|| (Cause::AnalysisFailed, judged.reason.clone()))
 }
 
 /// Whether a split sends less to the bifrost arm than another, and nothing that the other does not.

@@ -3,6 +3,8 @@
 //!
 //! The spec is the goal and the ceiling, the progress the position. Whatever is lost, a migration only ever starts lower than it was.
 
+pub mod crash;
+pub mod guard;
 pub mod hold;
 pub mod outlook;
 pub mod progress;
@@ -11,6 +13,7 @@ pub mod step;
 #[cfg(test)]
 mod tests;
 
+use bifrost_analysis::{Action, Verdict};
 use bifrost_config::{Migration, Position};
 use k8s_openapi::jiff::Timestamp;
 
@@ -24,6 +27,21 @@ pub struct Seen<'a> {
     pub request: Option<&'a str>,
     /// Whether at least one pod is ready and every ready pod confirms what is published.
     pub confirmed: bool,
+    /// A gateway container that ended since the stage began, in words.
+    pub crash: Option<&'a str>,
+    /// What the analysis says of the stage.
+    pub judged: Option<&'a Judged>,
+}
+
+/// What an analysis comes to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judged {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// What the failed checks ask for.
+    pub action: Option<Action>,
+    /// The reason in a sentence: of the checks that failed, else of those that hold the verdict up.
+    pub reason: String,
 }
 
 /// What follows.

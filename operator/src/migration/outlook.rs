@@ -1,20 +1,21 @@
 //! What a migration does, for people: its status.
 
+use bifrost_analysis::Verdict;
 use bifrost_config::{Plan, Position};
 use bifrost_crds::{MigrationPhase, MigrationStatus, RollbackStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{Timestamp, Unit};
 
-use super::describe;
 use super::progress::Progress;
 use super::step::hold_ends;
+use super::{Judged, describe};
 
 /// The status. `plan`: the spec's, if it is followed; else the migration is held.
-pub fn outlook(plan: Option<&Plan>, progress: &Progress, now: Timestamp) -> MigrationStatus {
+pub fn outlook(plan: Option<&Plan>, progress: &Progress, judged: Option<&Judged>, now: Timestamp) -> MigrationStatus {
     let level = plan.and_then(|plan| plan.level_of(progress.position.as_ref())).unwrap_or(0);
     let end = plan.filter(|_| progress.rollback.is_none()).and_then(|plan| hold_ends(plan, level, progress));
     let end = end.filter(|end| *end > now);
-    let (phase, message) = phase(plan, progress, level, end.is_some());
+    let (phase, message) = phase(plan, progress, judged, level, end.is_some());
     MigrationStatus {
         strategy: None,
         phase: Some(phase),
@@ -35,7 +36,14 @@ pub fn outlook(plan: Option<&Plan>, progress: &Progress, now: Timestamp) -> Migr
     }
 }
 
-fn phase(plan: Option<&Plan>, progress: &Progress, level: usize, is_held: bool) -> (MigrationPhase, String) {
+/// `judged`: where there is an analysis.
+fn phase(
+    plan: Option<&Plan>,
+    progress: &Progress,
+    judged: Option<&Judged>,
+    level: usize,
+    is_held: bool,
+) -> (MigrationPhase, String) {
     if let Some(rollback) = &progress.rollback {
         let message = format!(
             "rolled back from {}: {}. Ask for retry or restart, or change spec.migration or spec.config",
@@ -47,20 +55,29 @@ fn phase(plan: Option<&Plan>, progress: &Progress, level: usize, is_held: bool) 
     let Some(plan) = plan else {
         return (MigrationPhase::Paused, "held: nothing rises while the spec is paused or not accepted".to_owned());
     };
+    if let Some(why) = &progress.paused {
+        return (MigrationPhase::Paused, format!("the analysis waits for somebody: {why}. Ask for promote or abort"));
+    }
     let next = || describe(plan.stage(level + 1).map(|stage| &stage.position));
     let ends = level >= plan.ceiling;
-    if ends && (!plan.walks || (progress.confirmed.is_some() && !is_held)) {
+    let has_gate = plan.walks || !plan.gate(level).is_open();
+    if ends && (!has_gate || (progress.confirmed.is_some() && !is_held)) {
         return (MigrationPhase::Completed, "where the spec wants it".to_owned());
     }
     match (progress.confirmed, is_held, plan.gate(level).pause) {
         (None, ..) => (MigrationPhase::Progressing, "waits for every pod to confirm this step".to_owned()),
-        (Some(_), true, _) if ends => (MigrationPhase::Progressing, "the last step is held".to_owned()),
+        (Some(_), true, _) if ends => (MigrationPhase::Progressing, "the last step is watched".to_owned()),
         (Some(_), true, false) => (MigrationPhase::Progressing, format!("{} after the hold", next())),
         (Some(_), true, true) => (MigrationPhase::Progressing, format!("{} after the hold and a promotion", next())),
         (Some(_), false, true) => {
             (MigrationPhase::Paused, format!("{} waits for a promotion: kubectl bifrost promote", next()))
         }
-        (Some(_), false, false) => (MigrationPhase::Progressing, format!("{} is next", next())),
+        (Some(_), false, false) => match judged.filter(|judged| judged.verdict != Verdict::Pass) {
+            Some(judged) => {
+                (MigrationPhase::Inconclusive, format!("{} waits for the analysis: {}", next(), judged.reason))
+            }
+            None => (MigrationPhase::Progressing, format!("{} is next", next())),
+        },
     }
 }
 

@@ -23,6 +23,16 @@ pub struct Progress {
     /// The rollback that is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback: Option<Rollback>,
+    /// Why the analysis made it wait for somebody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<String>,
+    /// How often a failed stage of this revision was tried again by itself.
+    #[serde(default)]
+    pub retries: u32,
+    /// How many stages were entered: of a strategy by hand nobody knows how many there will be, and each has its part of what the
+    /// analysis may spend on false alarms.
+    #[serde(default)]
+    pub entered: u32,
     /// The newest request that was handled or refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handled: Option<String>,
@@ -48,6 +58,10 @@ pub struct Rollback {
 pub enum Cause {
     /// Somebody asked for it.
     Aborted,
+    /// The bifrost arm was worse than allowed.
+    AnalysisFailed,
+    /// A gateway container ended.
+    GatewayCrash,
 }
 
 impl Cause {
@@ -55,6 +69,8 @@ impl Cause {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Aborted => "Aborted",
+            Self::AnalysisFailed => "AnalysisFailed",
+            Self::GatewayCrash => "GatewayCrash",
         }
     }
 }
@@ -69,6 +85,9 @@ impl Progress {
             started: now,
             confirmed: None,
             rollback: None,
+            paused: None,
+            retries: 0,
+            entered: 0,
             handled: request.map(super::request::kept),
         }
     }
@@ -86,6 +105,10 @@ impl Progress {
     /// The same, at another stage.
     #[must_use]
     pub fn at(self, position: Option<Position>, now: Timestamp) -> Self {
-        if self.position == position { self } else { Self { position, started: now, confirmed: None, ..self } }
+        if self.position == position {
+            return self;
+        }
+        let entered = self.entered.saturating_add(1);
+        Self { position, started: now, confirmed: None, paused: None, entered, ..self }
     }
 }

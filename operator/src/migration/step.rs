@@ -1,33 +1,63 @@
 //! The machine: at most one stage up at a time, each through its gate; down at once.
 
-use bifrost_config::{Plan, Position};
+use bifrost_analysis::{Action, Verdict};
+use bifrost_config::{Plan, Position, Strategy};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use super::guard::Guard;
 use super::progress::{Cause, Progress, Rollback};
 use super::request::{self, Verb};
 use super::{Seen, Transition, describe};
 use crate::events::{Event, Reason};
 
 /// Follows a spec that is valid and not paused.
-pub fn step(plan: &Plan, revision: &str, before: &Progress, seen: Seen<'_>, now: Timestamp) -> Transition {
-    let mut walk = Walk { plan, now, progress: before.clone(), level: 0, events: Vec::new() };
+pub fn step(
+    plan: &Plan,
+    guard: &Guard,
+    revision: &str,
+    before: &Progress,
+    seen: Seen<'_>,
+    now: Timestamp,
+) -> Transition {
+    let mut walk = Walk { plan, guard, now, progress: before.clone(), level: 0, events: Vec::new() };
     walk.follow(revision);
     walk.handle(seen.request, revision);
-    walk.advance(seen.confirmed);
+    walk.react(&seen);
+    walk.retry();
+    walk.advance(&seen);
     walk.tell(before);
     let split = plan.split_at(walk.level);
-    let wake = hold_ends(plan, walk.level, &walk.progress).filter(|end| *end > now);
+    let wakes = [hold_ends(plan, walk.level, &walk.progress), walk.retry_at()];
+    let wake = wakes.into_iter().flatten().filter(|end| *end > now).min();
     Transition { split, events: walk.events, wake, progress: walk.progress }
 }
 
 /// When the hold behind a level ends; none while it has not begun.
 pub(super) fn hold_ends(plan: &Plan, level: usize, progress: &Progress) -> Option<Timestamp> {
     let hold = SignedDuration::try_from(plan.gate(level).hold).ok()?;
-    progress.confirmed.filter(|_| plan.walks)?.checked_add(hold).ok()
+    progress.confirmed?.checked_add(hold).ok()
+}
+
+/// Whether what is seen of this stage counts: until the migration is where the spec wants it, and by hand for as long as the baseline
+/// arm has traffic to compare with.
+pub fn is_watched(plan: &Plan, level: usize, progress: &Progress, now: Timestamp) -> bool {
+    let has_preview = plan.strategy == Strategy::BlueGreen && plan.walks && progress.rollback.is_none();
+    if level == 0 && !has_preview {
+        return false;
+    }
+    let ends = level >= plan.ceiling;
+    if !ends || progress.rollback.is_some() {
+        return true;
+    }
+    if plan.walks || !plan.gate(level).is_open() {
+        return hold_ends(plan, level, progress).is_none_or(|end| end > now);
+    }
+    plan.split_at(level).percent < 100
 }
 
 struct Walk<'a> {
     plan: &'a Plan,
+    guard: &'a Guard,
     now: Timestamp,
     progress: Progress,
     level: usize,
@@ -51,6 +81,8 @@ impl Walk<'_> {
         if self.progress.revision != revision {
             self.progress.revision = revision.to_owned();
             self.progress.rollback = None;
+            self.progress.paused = None;
+            self.progress.retries = 0;
         }
         self.progress.strategy = self.plan.strategy;
         let known = self.plan.level_of(self.progress.position.as_ref()).filter(|_| !other_strategy);
@@ -74,28 +106,18 @@ impl Walk<'_> {
     fn act(&mut self, verb: Verb) -> Result<String, String> {
         let from = describe(self.progress.position.as_ref());
         match verb {
-            Verb::Promote | Verb::PromoteFull => {
-                if self.progress.rollback.is_some() {
-                    return Err("the migration was rolled back: ask for retry or restart".to_owned());
-                }
-                if !self.plan.walks || self.level >= self.plan.ceiling {
-                    return Err(format!("there is nothing to promote: {from} is where the spec wants it"));
-                }
-                let next = if verb == Verb::Promote { self.level + 1 } else { self.plan.ceiling };
-                self.go(next);
-            }
+            Verb::Promote | Verb::PromoteFull => self.promote(verb == Verb::PromoteFull, &from)?,
             Verb::Abort => {
-                if self.progress.rollback.is_some() {
+                if self.progress.rollback.as_ref().is_some_and(|_| self.level == 0) {
                     return Err("the migration was rolled back already".to_owned());
                 }
-                self.abort();
+                self.roll_back(0, Cause::Aborted, "somebody asked for abort".to_owned());
             }
             Verb::Retry => {
                 let Some(rollback) = self.progress.rollback.take() else {
                     return Err("there is no rollback to retry after".to_owned());
                 };
-                let level = self.plan.level_of(rollback.from.as_ref()).unwrap_or(0);
-                self.go(if self.plan.walks { level } else { self.plan.ceiling });
+                self.try_again(&rollback);
             }
             Verb::Restart => {
                 if !self.plan.walks && self.progress.rollback.is_none() {
@@ -112,35 +134,96 @@ impl Walk<'_> {
         Ok(format!("{from} → {}", describe(self.progress.position.as_ref())))
     }
 
-    fn abort(&mut self) {
-        let from = self.progress.position.clone();
-        self.go(0);
-        self.progress.rollback = Some(Rollback {
-            from,
-            at: self.now,
-            reason: Cause::Aborted,
-            message: "somebody asked for abort".to_owned(),
-        });
+    fn promote(&mut self, full: bool, from: &str) -> Result<(), String> {
+        if self.progress.rollback.is_some() {
+            return Err("the migration was rolled back: ask for retry or restart".to_owned());
+        }
+        let was_paused = self.progress.paused.take().is_some();
+        if self.plan.walks && self.level < self.plan.ceiling {
+            self.go(if full { self.plan.ceiling } else { self.level + 1 });
+        } else if !was_paused {
+            return Err(format!("there is nothing to promote: {from} is where the spec wants it"));
+        }
+        Ok(())
+    }
+
+    fn try_again(&mut self, rollback: &Rollback) {
+        let level = self.plan.level_of(rollback.from.as_ref()).unwrap_or(0);
+        self.go(if self.plan.walks { level } else { self.plan.ceiling });
+    }
+
+    fn roll_back(&mut self, level: usize, reason: Cause, message: String) {
+        let from = match self.progress.rollback.take() {
+            Some(earlier) => earlier.from,
+            None => self.progress.position.clone(),
+        };
+        self.go(level);
+        self.progress.rollback = Some(Rollback { from, at: self.now, reason, message });
+    }
+
+    /// Goes back, or waits for somebody, if what is seen asks for it.
+    fn react(&mut self, seen: &Seen<'_>) {
+        if !is_watched(self.plan, self.level, &self.progress, self.now) {
+            return;
+        }
+        // What was seen belongs to the stage that was published, not to one that was only chosen now.
+        if self.progress.started == self.now {
+            return;
+        }
+        let back = if self.guard.to_previous { self.level.saturating_sub(1) } else { 0 };
+        if let Some(crash) = seen.crash.filter(|_| self.guard.watches_crashes(self.plan)) {
+            return self.roll_back(back, Cause::GatewayCrash, crash.to_owned());
+        }
+        let Some(judged) = seen.judged.filter(|judged| judged.verdict == Verdict::Fail) else { return };
+        match judged.action {
+            Some(Action::Rollback) => self.roll_back(back, Cause::AnalysisFailed, judged.reason.clone()),
+            Some(Action::Pause) => {
+                self.progress.paused.get_or_insert_with(|| judged.reason.clone());
+            }
+            Some(Action::Warn) | None => {}
+        }
+    }
+
+    /// When a stage that failed is tried again; none: not by itself.
+    fn retry_at(&self) -> Option<Timestamp> {
+        let rollback = self.progress.rollback.as_ref()?;
+        if rollback.reason == Cause::Aborted || self.progress.retries >= self.guard.retries {
+            return None;
+        }
+        rollback.at.checked_add(SignedDuration::try_from(self.guard.cooldown).ok()?).ok()
+    }
+
+    fn retry(&mut self) {
+        if self.retry_at().is_none_or(|at| at > self.now) {
+            return;
+        }
+        if let Some(rollback) = self.progress.rollback.take() {
+            self.progress.retries += 1;
+            self.try_again(&rollback);
+        }
     }
 
     /// Goes up, if there is nothing to wait for.
-    fn advance(&mut self, confirmed: bool) {
+    fn advance(&mut self, seen: &Seen<'_>) {
         if self.progress.rollback.is_some() {
             return;
         }
         if !self.plan.walks {
-            return self.go(self.plan.ceiling);
+            self.go(self.plan.ceiling);
         }
         self.enter();
         // What was confirmed is the stage that was published before, not one that is only chosen now.
         if self.progress.started == self.now && self.progress.confirmed.is_none() {
             return;
         }
-        if confirmed && self.progress.confirmed.is_none() {
+        let counts = self.plan.walks || !self.plan.gate(self.level).is_open();
+        if counts && seen.confirmed && self.progress.confirmed.is_none() {
             self.progress.confirmed = Some(self.now);
         }
         let is_held = hold_ends(self.plan, self.level, &self.progress).is_none_or(|end| end > self.now);
-        if self.level < self.plan.ceiling && confirmed && !is_held && !self.plan.gate(self.level).pause {
+        let waits = self.plan.gate(self.level).pause || self.progress.paused.is_some();
+        let passes = self.guard.analysis.is_none() || seen.judged.is_some_and(|judged| judged.verdict == Verdict::Pass);
+        if self.level < self.plan.ceiling && seen.confirmed && !is_held && !waits && passes {
             self.go(self.level + 1);
         }
     }
@@ -155,9 +238,9 @@ impl Walk<'_> {
     /// Notes what changed between before and now.
     fn tell(&mut self, before: &Progress) {
         let (now, was) = (&self.progress, &before.position);
-        if let Some(rollback) = now.rollback.as_ref().filter(|_| before.rollback.is_none()) {
-            let note = format!("{} → the baseline: {}", describe(rollback.from.as_ref()), rollback.message);
-            self.events.push(Event::new(Reason::RolledBack, note));
+        if let Some(rollback) = now.rollback.as_ref().filter(|_| before.rollback != now.rollback) {
+            let (from, to) = (describe(was.as_ref()), describe(now.position.as_ref()));
+            self.events.push(Event::new(Reason::RolledBack, format!("{from} → {to}: {}", rollback.message)));
         } else if now.position != *was
             && let Some(position) = &now.position
             && self.plan.walks

@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
+use bifrost_analysis::{Action, Budget, Verdict};
 use bifrost_config::{Gate, MatchRule, Migration, Plan, Position, Stage, StickyKey, Strategy};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use proptest::prelude::{Just, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::Strategy as Generator;
 
+use super::guard::{Analysis, Guard};
 use super::hold::hold;
+use super::progress::Cause;
 use super::progress::Progress;
 use super::step::step;
-use super::{Seen, Transition};
+use super::{Judged, Seen, Transition};
 use crate::events::Reason;
 
 pub(super) fn canary(steps: &[(u8, u64, bool)]) -> Plan {
@@ -42,6 +45,7 @@ fn fresh(plan: &Plan) -> Progress {
 /// One look a second, with every step confirmed a second after it was published.
 struct Life {
     plan: Plan,
+    guard: Guard,
     revision: String,
     progress: Progress,
     now: i64,
@@ -49,13 +53,13 @@ struct Life {
 
 impl Life {
     fn new(plan: Plan) -> Self {
-        Self { progress: fresh(&plan), plan, revision: "r".into(), now: 0 }
+        Self { progress: fresh(&plan), plan, guard: Guard::default(), revision: "r".into(), now: 0 }
     }
 
     fn look(&mut self, request: Option<&str>) -> Transition {
         self.now += 1;
-        let seen = Seen { request, confirmed: true };
-        let after = step(&self.plan, &self.revision, &self.progress, seen, at(self.now));
+        let seen = Seen { request, confirmed: true, ..Seen::default() };
+        let after = step(&self.plan, &self.guard, &self.revision, &self.progress, seen, at(self.now));
         self.progress = after.progress.clone();
         after
     }
@@ -85,7 +89,7 @@ fn a_step_that_no_pod_confirms_is_not_left() {
     let plan = canary(&[(1, 0, false), (100, 0, false)]);
     let mut progress = fresh(&plan);
     for now in 1..100 {
-        let after = step(&plan, "r", &progress, Seen::default(), at(now));
+        let after = step(&plan, &Guard::default(), "r", &progress, Seen::default(), at(now));
         assert_eq!(after.split.percent, 1);
         progress = after.progress;
     }
@@ -110,8 +114,8 @@ fn a_pause_waits_and_one_request_is_one_step() {
 fn a_request_that_was_there_at_first_sight_is_not_run() {
     let plan = canary(&[(1, 0, true), (100, 0, false)]);
     let first = Progress::new(plan.strategy, "r", Some("promote-full/old"), at(0));
-    let seen = Seen { request: Some("promote-full/old"), confirmed: true };
-    assert_eq!(step(&plan, "r", &first, seen, at(1)).split.percent, 1);
+    let seen = Seen { request: Some("promote-full/old"), confirmed: true, ..Seen::default() };
+    assert_eq!(step(&plan, &Guard::default(), "r", &first, seen, at(1)).split.percent, 1);
 }
 
 #[test]
@@ -177,8 +181,8 @@ fn a_held_spec_lowers_aborts_and_nothing_else() {
     let before = Progress { position: Some(Position::Percent(30)), ..fresh(&by_hand(30)) };
     let last = by_hand(30).goal();
     let held = |plan: &Plan, request| {
-        let seen = Seen { request, confirmed: true };
-        hold(Some(plan), "r", &before, &last, seen, at(9))
+        let seen = Seen { request, confirmed: true, ..Seen::default() };
+        hold(Some(plan), &Guard::default(), "r", &before, &last, seen, at(9))
     };
     assert_eq!(held(&by_hand(60), None).split.percent, 30);
     assert_eq!(held(&by_hand(10), None).split.percent, 10);
@@ -188,10 +192,100 @@ fn a_held_spec_lowers_aborts_and_nothing_else() {
     assert_eq!(held(&canary(&[(50, 0, false), (100, 0, false)]), None).split.percent, 30);
 }
 
+fn watched() -> Guard {
+    let analysis = Analysis { checks: vec![], min_requests: 100, budget: Budget::default() };
+    Guard { analysis: Some(analysis), retries: 1, cooldown: Duration::from_secs(30), to_previous: false }
+}
+
+fn verdict(verdict: Verdict, action: Option<Action>) -> Judged {
+    Judged { verdict, action, reason: "3 % of the requests failed".into() }
+}
+
+impl Life {
+    fn judge(&mut self, judged: &Judged) -> Transition {
+        self.now += 1;
+        let seen = Seen { confirmed: true, judged: Some(judged), ..Seen::default() };
+        let after = step(&self.plan, &self.guard, &self.revision, &self.progress, seen, at(self.now));
+        self.progress = after.progress.clone();
+        after
+    }
+}
+
+#[test]
+fn a_step_waits_for_a_pass_and_a_failure_goes_back_and_is_tried_again_once() {
+    let mut life = Life::new(canary(&[(5, 2, false), (50, 2, false), (100, 20, false)]));
+    life.guard = watched();
+    for _ in 0..20 {
+        let after = life.judge(&verdict(Verdict::Inconclusive, None));
+        assert_eq!(after.split.percent, 5, "too little is known: neither forward nor back");
+    }
+    assert_eq!(life.judge(&verdict(Verdict::Pass, None)).split.percent, 50);
+    let failed = verdict(Verdict::Fail, Some(Action::Rollback));
+    let back = life.judge(&failed);
+    assert_eq!((back.split.percent, back.events[0].reason), (0, Reason::RolledBack));
+    let rollback = back.progress.rollback.unwrap();
+    assert_eq!((rollback.reason, rollback.from), (Cause::AnalysisFailed, Some(Position::Percent(50))));
+    let again = back.wake.unwrap();
+    assert_eq!(again, at(life.now + 30));
+    let seen: Vec<_> = (0..30).map(|_| life.look(None).split.percent).collect();
+    assert_eq!((seen[28], seen[29]), (0, 50), "after the cooldown, once");
+    life.look(None);
+    assert_eq!(life.judge(&failed).split.percent, 0);
+    assert!((0..200).all(|_| life.look(None).split.percent == 0), "no more by itself");
+}
+
+#[test]
+fn a_failure_that_asks_for_a_pause_waits_for_somebody() {
+    let mut life = Life::new(canary(&[(5, 0, false), (100, 0, false)]));
+    life.guard = watched();
+    life.look(None);
+    let paused = life.judge(&verdict(Verdict::Fail, Some(Action::Pause)));
+    assert_eq!(paused.split.percent, 5);
+    assert_eq!(life.judge(&verdict(Verdict::Pass, None)).split.percent, 5, "though it passes now");
+    assert_eq!(life.look(Some("promote/1")).split.percent, 100);
+}
+
+#[test]
+fn a_container_that_ends_goes_back_one_step_if_that_is_asked_for_and_further_if_it_ends_again() {
+    let mut life = Life::new(canary(&[(5, 0, false), (50, 0, false), (100, 1000, false)]));
+    life.guard = Guard { to_previous: true, ..Guard::default() };
+    life.look_until(20);
+    let mut crash = || {
+        life.now += 1;
+        let seen = Seen { confirmed: true, crash: Some("it ended"), ..Seen::default() };
+        let after = step(&life.plan, &life.guard, "r", &life.progress, seen, at(life.now));
+        life.progress = after.progress.clone();
+        after
+    };
+    let percents: Vec<_> = (0..4).map(|_| crash().split.percent).collect();
+    assert_eq!(percents, [50, 5, 0, 0]);
+    assert_eq!(life.progress.rollback.clone().unwrap().from, Some(Position::Percent(100)));
+    assert_eq!(life.look(Some("retry/1")).split.percent, 100);
+}
+
+#[test]
+fn by_hand_without_an_analysis_nothing_goes_back_by_itself_and_a_finished_migration_is_not_watched() {
+    let by_hand = |percent| Plan { walks: false, ..canary(&[(percent, 0, false)]) };
+    let crashed = |plan: Plan, guard: Guard| {
+        let mut life = Life::new(plan);
+        life.guard = guard;
+        life.look_until(20);
+        let seen = Seen { confirmed: true, crash: Some("it ended"), ..Seen::default() };
+        step(&life.plan, &life.guard, "r", &life.progress, seen, at(life.now + 1)).split.percent
+    };
+    assert_eq!(crashed(by_hand(30), Guard::default()), 30);
+    assert_eq!(crashed(by_hand(30), watched()), 0);
+    assert_eq!(crashed(by_hand(100), watched()), 100);
+    assert_eq!(crashed(canary(&[(5, 0, false), (100, 2, false)]), Guard::default()), 100, "after its end");
+    assert_eq!(crashed(canary(&[(5, 0, false), (100, 900, false)]), Guard::default()), 0, "before its end");
+}
+
 /// Something that happens to a migration.
 #[derive(Debug, Clone)]
 enum Happening {
     Nothing,
+    Crashed,
+    Judged(Verdict, Option<Action>),
     Confirmed,
     Asked(u8, &'static str),
     Ceiling(usize),
@@ -202,7 +296,12 @@ enum Happening {
 
 fn happening() -> impl Generator<Value = Happening> {
     prop_oneof![
-        2 => Just(Happening::Nothing),
+        1 => Just(Happening::Nothing),
+        1 => Just(Happening::Crashed),
+        4 => Just(Happening::Judged(Verdict::Pass, None)),
+        1 => Just(Happening::Judged(Verdict::Inconclusive, None)),
+        1 => prop_oneof![Just(Action::Warn), Just(Action::Pause), Just(Action::Rollback)]
+            .prop_map(|action| Happening::Judged(Verdict::Fail, Some(action))),
         6 => Just(Happening::Confirmed),
         3 => (0..4u8, prop_oneof![
             Just("promote"), Just("promote-full"), Just("abort"), Just("retry"), Just("restart"), Just("nonsense")
@@ -212,6 +311,15 @@ fn happening() -> impl Generator<Value = Happening> {
         1 => Just(Happening::Held),
         4 => (0..40u32).prop_map(Happening::Time),
     ]
+}
+
+fn guards() -> impl Generator<Value = Guard> {
+    (any::<bool>(), any::<bool>(), 0..3u32, 0..60u64).prop_map(|(analysis, to_previous, retries, cooldown)| Guard {
+        analysis: analysis.then(|| Analysis { checks: vec![], min_requests: 100, budget: Budget::default() }),
+        to_previous,
+        retries,
+        cooldown: Duration::from_secs(cooldown),
+    })
 }
 
 fn plans() -> impl Generator<Value = Plan> {
@@ -251,6 +359,7 @@ proptest! {
     #[test]
     fn whatever_happens_the_split_stays_below_the_spec_and_no_gate_is_skipped(
         plan in plans(),
+        guard in guards(),
         story in proptest::collection::vec(happening(), 1..80),
     ) {
         let whole = plan.stages.len();
@@ -262,9 +371,15 @@ proptest! {
         for one in story {
             let mut seen = Seen::default();
             let mut held = false;
-            let asked;
+            let (asked, judged);
             match one {
                 Happening::Nothing => {}
+                Happening::Crashed => seen.crash = Some("it ended"),
+                Happening::Judged(verdict, action) => {
+                    judged = Judged { verdict, action, reason: "because".to_owned() };
+                    seen.judged = Some(&judged);
+                    seen.confirmed = true;
+                }
                 Happening::Confirmed => seen.confirmed = true,
                 Happening::Asked(id, verb) => {
                     asked = format!("{verb}/{id}");
@@ -281,9 +396,9 @@ proptest! {
             now = now.checked_add(SignedDuration::from_secs(1)).unwrap();
             let before = progress.clone();
             let act = || if held {
-                hold(Some(&plan), &revision, &before, &last, seen, now)
+                hold(Some(&plan), &guard, &revision, &before, &last, seen, now)
             } else {
-                step(&plan, &revision, &before, seen, now)
+                step(&plan, &guard, &revision, &before, seen, now)
             };
             let after = act();
             prop_assert_eq!(&after, &act(), "the same inputs, the same output");
@@ -295,7 +410,11 @@ proptest! {
                 let level = plan.level_of(after.progress.position.as_ref());
                 prop_assert_eq!(level.map(|level| plan.split_at(level)), Some(after.split.clone()));
             }
-            prop_assert!(after.progress.rollback.is_none() || weight(&after.split) == 0);
+            let fell = after.progress.rollback.is_some() && after.progress.rollback != before.rollback;
+            if fell {
+                prop_assert!(weight(&after.split) < weight(&last).max(1), "a rollback goes back");
+                prop_assert!(guard.to_previous || weight(&after.split) == 0);
+            }
             if held {
                 prop_assert!(weight(&after.split) <= weight(&last), "nothing rises while it is held");
             }
@@ -303,11 +422,13 @@ proptest! {
             let (old, new) = (plan.level_of(before.position.as_ref()), plan.level_of(after.progress.position.as_ref()));
             let (old, new) = (old.unwrap_or(0), new.unwrap_or(0));
             let was_asked = seen.request.is_some();
-            if plan.walks && !held && !was_asked && new > old {
+            let retried = before.rollback.is_some() && after.progress.rollback.is_none();
+            if plan.walks && !held && !was_asked && !retried && new > old {
                 let gate = plan.gate(old);
                 if !(old == 0 && plan.floor.is_open()) {
                     prop_assert_eq!(new, old + 1, "one step at a time");
-                    prop_assert!(seen.confirmed && !gate.pause);
+                    prop_assert!(seen.confirmed && !gate.pause && before.paused.is_none());
+                    prop_assert!(guard.analysis.is_none() || seen.judged.is_some_and(|j| j.verdict == Verdict::Pass));
                     let since = before.confirmed.unwrap_or(now);
                     let held_for = now.duration_since(since);
                     prop_assert!(held_for >= SignedDuration::try_from(gate.hold).unwrap(), "no hold is skipped");
@@ -318,16 +439,16 @@ proptest! {
 
             // A crash before the record was written: the same again. After it: nothing more happens at that moment.
             let again = if held {
-                hold(Some(&plan), &revision, &after.progress, &after.split, Seen { confirmed: false, ..seen }, now)
+                hold(Some(&plan), &guard, &revision, &after.progress, &after.split, Seen { confirmed: false, crash: None, judged: None, ..seen }, now)
             } else {
-                step(&plan, &revision, &after.progress, Seen { confirmed: false, ..seen }, now)
+                step(&plan, &guard, &revision, &after.progress, Seen { confirmed: false, crash: None, judged: None, ..seen }, now)
             };
             prop_assert_eq!(&again.split, &after.split);
             prop_assert_eq!(&again.progress, &after.progress);
             prop_assert!(again.events.is_empty(), "{:?}", again.events);
 
             // A rollback can be reached from everywhere.
-            let back = step(&plan, &revision, &after.progress, Seen { request: Some("abort/now"), ..seen }, now);
+            let back = step(&plan, &guard, &revision, &after.progress, Seen { request: Some("abort/now"), ..seen }, now);
             prop_assert_eq!(weight(&back.split), 0);
             prop_assert!(back.progress.rollback.is_some());
 

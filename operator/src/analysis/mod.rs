@@ -1,0 +1,113 @@
+//! What the pods counted, pulled and judged. One task a gateway whose migration is watched pulls every five seconds, merges, asks the
+//! pure verdict, and wakes the controller when that changed; reconciliations only look at the newest one.
+
+mod puller;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bifrost_analysis::{Action, Position, Report, Verdict};
+use bifrost_config::SecretValue;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use crate::confirm::{GatewayName, Pod, PodClient};
+use crate::migration::Judged;
+use crate::migration::guard::Analysis;
+
+/// What is watched.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Watched {
+    /// Every running pod.
+    pub pods: Vec<Pod>,
+    /// What the pods want to see.
+    pub token: SecretValue,
+    /// Epoch of the table that began to split like this: what was counted before is of another stage.
+    pub mark: u64,
+    /// The checks.
+    pub analysis: Analysis,
+    /// The stage, and how many there are.
+    pub position: Position,
+}
+
+/// The newest verdict, and of which stage.
+#[derive(Debug, Clone)]
+struct Round {
+    mark: u64,
+    report: Arc<Report>,
+}
+
+struct Entry {
+    watched: watch::Sender<Arc<Watched>>,
+    rounds: watch::Receiver<Option<Round>>,
+    task: AbortHandle,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The tasks of all gateways.
+pub struct Analyses<C> {
+    client: C,
+    wake: Arc<dyn Fn(&GatewayName) + Send + Sync>,
+    entries: Mutex<HashMap<GatewayName, Entry>>,
+}
+
+impl<C: PodClient> Analyses<C> {
+    /// `wake` is called when the verdict of a gateway changed.
+    pub fn new(client: C, wake: impl Fn(&GatewayName) + Send + Sync + 'static) -> Self {
+        Self { client, wake: Arc::new(wake), entries: Mutex::default() }
+    }
+
+    /// The newest report of the stage that began with this epoch.
+    pub fn report(&self, gateway: &GatewayName, mark: u64) -> Option<Arc<Report>> {
+        let entries = self.lock();
+        let newest = entries.get(gateway)?.rounds.borrow();
+        newest.as_ref().filter(|round| round.mark == mark).map(|round| round.report.clone())
+    }
+
+    /// Watches this from now on.
+    pub fn follow(&self, gateway: &GatewayName, watched: Watched) {
+        let mut entries = self.lock();
+        if let Some(entry) = entries.get(gateway)
+            && !entry.task.is_finished()
+        {
+            entry.watched.send_if_modified(|current| {
+                let changed = **current != watched;
+                if changed {
+                    *current = Arc::new(watched);
+                }
+                changed
+            });
+            return;
+        }
+        let (watched, asked) = watch::channel(Arc::new(watched));
+        let (answered, rounds) = watch::channel(None);
+        let (wake, name) = (self.wake.clone(), gateway.clone());
+        let task = tokio::spawn(puller::run(self.client.clone(), asked, answered, move || wake(&name))).abort_handle();
+        entries.insert(gateway.clone(), Entry { watched, rounds, task });
+    }
+
+    /// Stops watching.
+    pub fn forget(&self, gateway: &GatewayName) {
+        self.lock().remove(gateway);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<GatewayName, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a report comes to for a migration. Without one, nothing is known yet.
+pub fn judged(report: Option<&Report>) -> Judged {
+    let Some(report) = report else {
+        return Judged { verdict: Verdict::Inconclusive, action: None, reason: "nothing is counted yet".to_owned() };
+    };
+    let counting = report.checks.iter().filter(|check| check.action > Action::Warn);
+    let deciding = counting.filter(|check| check.verdict == report.verdict && report.verdict != Verdict::Pass);
+    let reasons: Vec<_> = deciding.map(|check| format!("{}: {}", check.name, check.reason)).collect();
+    Judged { verdict: report.verdict, action: report.action, reason: reasons.join("; ") }
+}

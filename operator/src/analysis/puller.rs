@@ -1,0 +1,183 @@
+//! The task that pulls the counts of one gateway's pods.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bifrost_analysis::{Inputs, Ledger, Prices, Report, Verdict, Watch, WindowReport};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
+use tracing::debug;
+
+use super::{Round, Watched};
+use crate::confirm::PodClient;
+
+/// How often the pods are asked.
+const PULL: Duration = Duration::from_secs(5);
+
+/// What is known of one stage.
+struct Stage {
+    ledger: Ledger,
+    watch: Watch,
+}
+
+impl Stage {
+    fn new(now: Duration, mark: u64) -> Self {
+        Self { ledger: Ledger::new(now, mark), watch: Watch::default() }
+    }
+}
+
+/// Runs until the sender of what is watched is gone.
+pub(super) async fn run<C: PodClient>(
+    client: C,
+    mut watched: watch::Receiver<Arc<Watched>>,
+    rounds: watch::Sender<Option<Round>>,
+    wake: impl Fn(),
+) {
+    let origin = Instant::now();
+    let mut clock = tokio::time::interval(PULL);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut stage = Stage::new(Duration::ZERO, watched.borrow().mark);
+    let mut told: Option<(u64, Vec<(String, Verdict)>)> = None;
+    loop {
+        tokio::select! {
+            _ = clock.tick() => {}
+            changed = watched.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let is_another_stage = watched.borrow().mark != stage.ledger.mark();
+                if !is_another_stage {
+                    continue;
+                }
+            }
+        }
+        let asked = watched.borrow_and_update().clone();
+        if stage.ledger.mark() != asked.mark {
+            stage = Stage::new(origin.elapsed(), asked.mark);
+        }
+        let report = look(&client, &asked, &mut stage, origin).await;
+        let verdicts: Vec<_> = report.checks.iter().map(|check| (check.name.clone(), check.verdict)).collect();
+        rounds.send_replace(Some(Round { mark: asked.mark, report: Arc::new(report) }));
+        let news = Some((asked.mark, verdicts));
+        if told != news {
+            wake();
+            told = news;
+        }
+    }
+}
+
+/// Asks every pod once, and judges.
+async fn look<C: PodClient>(client: &C, asked: &Watched, stage: &mut Stage, origin: Instant) -> Report {
+    stage.ledger.set_pods(asked.pods.iter().map(|pod| pod.uid.as_str()));
+    let answers: FuturesUnordered<_> =
+        asked.pods.iter().map(|pod| async move { (pod, client.window(pod, &asked.token).await) }).collect();
+    let answers: Vec<(_, Result<WindowReport, _>)> = answers.collect().await;
+    let now = origin.elapsed();
+    for (pod, answer) in answers {
+        match answer {
+            Ok(report) => {
+                let (mark, is_taken) = (report.epoch_mark, stage.ledger.pull(now, &pod.uid, report));
+                debug!(pod = pod.name, mark, is_taken, "pulled");
+            }
+            Err(error) => debug!(pod = pod.name, %error, "not pulled"),
+        }
+    }
+    let merged = stage.ledger.merged(now);
+    let Watched { analysis, position, .. } = asked;
+    stage.watch.look(&Inputs {
+        merged: &merged,
+        checks: &analysis.checks,
+        prices: &Prices::new(),
+        budget: analysis.budget,
+        position: *position,
+        min_requests: analysis.min_requests,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::super::{Analyses, judged};
+    use super::*;
+    use crate::confirm::{GatewayName, Pod, PodError};
+    use crate::migration::guard::guard;
+    use bifrost_analysis::{Arm, Failure, Position, Sample, Window};
+    use bifrost_config::SecretValue;
+    use bifrost_config::report::StateReport;
+
+    /// Pods that all counted the same.
+    #[derive(Clone, Default)]
+    struct Counted(Arc<Mutex<Option<WindowReport>>>);
+
+    impl PodClient for Counted {
+        async fn state(&self, _: &Pod, _: &SecretValue) -> Result<StateReport, PodError> {
+            Err(PodError::NoReport)
+        }
+
+        async fn refresh(&self, _: &Pod, _: &SecretValue) -> Result<(), PodError> {
+            Err(PodError::NoReport)
+        }
+
+        async fn window(&self, _: &Pod, _: &SecretValue) -> Result<WindowReport, PodError> {
+            self.0.lock().unwrap().clone().ok_or(PodError::Unreachable)
+        }
+    }
+
+    fn watched(mark: u64) -> Watched {
+        let spec = serde_json::json!({"canaryPercent": 50, "analysis": {}});
+        Watched {
+            pods: vec![Pod { uid: "a".into(), name: "ai-a".into(), ip: "::1".into(), ready: true }],
+            token: SecretValue::new("t"),
+            mark,
+            analysis: guard(&serde_json::from_value(spec).unwrap()).unwrap().analysis.unwrap(),
+            position: Position { step: 0, steps: None },
+        }
+    }
+
+    fn counted(mark: u64, requests: usize, failing: bool) -> WindowReport {
+        let mut window = Window::new();
+        for request in 0..requests {
+            for arm in [Arm::Baseline, Arm::Bifrost] {
+                let failure = (failing && arm == Arm::Bifrost).then_some(Failure::Upstream5xx);
+                let sample = Sample { group: request % 64, failure, ..Sample::default() };
+                window.record(("openai", "gpt-4o-mini", "chat_completion", false), arm, &sample);
+            }
+        }
+        WindowReport { instance: "one".into(), epoch_mark: mark, window }
+    }
+
+    fn name() -> GatewayName {
+        ("llm".into(), "ai".into())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stage_is_judged_by_what_was_counted_in_it() {
+        let pods = Counted::default();
+        let (woken, mut wakes) = tokio::sync::mpsc::unbounded_channel();
+        let analyses = Analyses::new(pods.clone(), move |_: &GatewayName| {
+            let _ = woken.send(());
+        });
+        analyses.follow(&name(), watched(3));
+        wakes.recv().await.unwrap();
+        let first = judged(analyses.report(&name(), 3).as_deref());
+        assert_eq!(first.verdict, Verdict::Inconclusive);
+
+        *pods.0.lock().unwrap() = Some(counted(3, 500, false));
+        wakes.recv().await.unwrap();
+        assert_eq!(judged(analyses.report(&name(), 3).as_deref()).verdict, Verdict::Pass);
+
+        // The next stage knows nothing of the one before.
+        assert!(analyses.report(&name(), 4).is_none());
+        analyses.follow(&name(), watched(4));
+        wakes.recv().await.unwrap();
+        assert_eq!(judged(analyses.report(&name(), 4).as_deref()).verdict, Verdict::Inconclusive);
+        *pods.0.lock().unwrap() = Some(counted(4, 500, true));
+        wakes.recv().await.unwrap();
+        let failed = judged(analyses.report(&name(), 4).as_deref());
+        assert_eq!(failed.verdict, Verdict::Fail);
+        assert!(failed.reason.contains("errors: "), "{}", failed.reason);
+    }
+}

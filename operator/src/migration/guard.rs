@@ -1,0 +1,214 @@
+//! What watches a migration: the checks, and what a failure leads to. Read from the spec, with a problem for each member that makes
+//! no sense.
+
+use std::time::Duration;
+
+use bifrost_analysis::{Action, Budget, Check, CheckKind, Failure, Limit};
+use bifrost_config::units::parse_duration;
+use bifrost_config::{Plan, Problem};
+use bifrost_crds::{
+    AnalysisCheck, AnalysisSpec, CheckAction, CheckType, FailureClass, MigrationSpec, RollbackSpec, RollbackTarget,
+};
+
+/// The check where the spec names none.
+const DEFAULT_CHECK: &str = "errors";
+/// How long after a rollback it is tried again, unless configured.
+const COOLDOWN: Duration = Duration::from_secs(600);
+
+/// What watches a migration.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Guard {
+    /// How the arms are compared; none: they are not.
+    pub analysis: Option<Analysis>,
+    /// Whether a rollback goes to the stage before, not to the floor.
+    pub to_previous: bool,
+    /// How often a failed stage is tried again by itself.
+    pub retries: u32,
+    /// How long after a rollback.
+    pub cooldown: Duration,
+}
+
+/// How the arms are compared.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Analysis {
+    /// The checks, at least one.
+    pub checks: Vec<Check>,
+    /// Fewest requests for a pass.
+    pub min_requests: u64,
+    /// How probable a false alarm may be in the whole migration.
+    pub budget: Budget,
+}
+
+impl Guard {
+    /// Whether a container that ends sends the traffic back: where stages are taken by nobody's hand, or somebody asked for a watch.
+    pub fn watches_crashes(&self, plan: &Plan) -> bool {
+        self.analysis.is_some() || plan.walks || !plan.gate(plan.ceiling).is_open()
+    }
+}
+
+/// Reads the spec.
+pub fn guard(spec: &MigrationSpec) -> Result<Guard, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let analysis = spec.analysis.as_ref().map(|analysis| read_analysis(analysis, &mut problems));
+    let mut guard = Guard { analysis, cooldown: COOLDOWN, ..Guard::default() };
+    if let Some(RollbackSpec { to, retries, cooldown }) = &spec.rollback {
+        guard.to_previous = *to == RollbackTarget::PreviousStep;
+        guard.retries = u32::try_from(*retries).unwrap_or(0);
+        guard.cooldown = parse_duration(cooldown).unwrap_or_else(|| {
+            let message = format!("{cooldown:?} is no duration, such as 10m");
+            problems.push(Problem::invalid("spec.migration.rollback.cooldown", message));
+            COOLDOWN
+        });
+    }
+    if problems.is_empty() { Ok(guard) } else { Err(problems) }
+}
+
+fn read_analysis(spec: &AnalysisSpec, problems: &mut Vec<Problem>) -> Analysis {
+    let errors = || Check {
+        name: DEFAULT_CHECK.to_owned(),
+        kind: CheckKind::ErrorRate { classes: Vec::new() },
+        limit: Limit::ERROR_RATE,
+        action: Action::Rollback,
+    };
+    let mut checks = Vec::with_capacity(spec.checks.len().max(1));
+    for (index, check) in spec.checks.iter().enumerate() {
+        match limit(check) {
+            Ok(limit) => checks.push(Check {
+                name: check.name.clone(),
+                kind: kind(check),
+                limit,
+                action: match check.action {
+                    None | Some(CheckAction::Rollback) => Action::Rollback,
+                    Some(CheckAction::Pause) => Action::Pause,
+                    Some(CheckAction::Warn) => Action::Warn,
+                },
+            }),
+            Err((member, message)) => {
+                let path = format!("spec.migration.analysis.checks[{index}].{member}");
+                problems.push(Problem::invalid(path, message));
+            }
+        }
+    }
+    if checks.is_empty() {
+        checks.push(errors());
+    }
+    Analysis {
+        checks,
+        min_requests: u64::try_from(spec.min_requests).unwrap_or(100),
+        budget: Budget { false_alarm: f64::from(spec.false_alarm_percent) / 100.0 },
+    }
+}
+
+fn kind(check: &AnalysisCheck) -> CheckKind {
+    match check.type_ {
+        CheckType::ErrorRate => {
+            CheckKind::ErrorRate { classes: check.failures.iter().map(|one| class(*one)).collect() }
+        }
+        CheckType::Latency => CheckKind::Latency,
+        CheckType::TimeToFirstToken => CheckKind::TimeToFirstToken,
+        CheckType::GatewayOverhead => CheckKind::GatewayOverhead,
+        CheckType::OutputTokens => CheckKind::OutputTokens,
+        CheckType::EmptyResponseRate => CheckKind::EmptyResponseRate,
+        CheckType::InvalidToolCallRate => CheckKind::InvalidToolCallRate,
+    }
+}
+
+const fn class(class: FailureClass) -> Failure {
+    match class {
+        FailureClass::Timeout => Failure::Timeout,
+        FailureClass::Unreachable => Failure::Unreachable,
+        FailureClass::Upstream5xx => Failure::Upstream5xx,
+        FailureClass::RateLimited => Failure::RateLimited,
+        FailureClass::ClientError => Failure::ClientError,
+        FailureClass::Gateway => Failure::Gateway,
+        FailureClass::BrokenStream => Failure::BrokenStream,
+    }
+}
+
+fn limit(check: &AnalysisCheck) -> Result<Limit, (&'static str, String)> {
+    match (&check.max, &check.max_increase) {
+        (Some(_), Some(_)) => Err(("max", "either max or maxIncrease: take one of the two out".to_owned())),
+        (None, None) if check.type_ == CheckType::ErrorRate => Ok(Limit::ERROR_RATE),
+        (None, None) => Err(("maxIncrease", "the check needs a limit: set max, or maxIncrease".to_owned())),
+        (None, Some(text)) => match percent(text) {
+            Some(increase) => Ok(Limit::AgainstBaseline(increase)),
+            None => Err(("maxIncrease", format!("{text:?} is no percentage, such as 0.5%"))),
+        },
+        (Some(text), None) => most(check.type_, text).map(Limit::Absolute).map_err(|message| ("max", message)),
+    }
+}
+
+fn most(kind: CheckType, text: &str) -> Result<f64, String> {
+    match kind {
+        CheckType::ErrorRate | CheckType::EmptyResponseRate | CheckType::InvalidToolCallRate => {
+            percent(text).ok_or_else(|| format!("{text:?} is no percentage, such as 2%"))
+        }
+        CheckType::Latency | CheckType::TimeToFirstToken | CheckType::GatewayOverhead => parse_duration(text)
+            .map(|most| most.as_secs_f64() * 1000.0)
+            .ok_or_else(|| format!("{text:?} is no duration, such as 800ms")),
+        CheckType::OutputTokens => {
+            text.parse::<u32>().map(f64::from).map_err(|_| format!("{text:?} is no number of tokens, such as 500"))
+        }
+    }
+}
+
+/// `0.5%` is 0.005.
+fn percent(text: &str) -> Option<f64> {
+    let number = text.strip_suffix('%')?;
+    let is_plain = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    number.parse::<f64>().ok().filter(|_| is_plain).map(|percent| percent / 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(analysis: serde_json::Value) -> Result<Analysis, String> {
+        let spec: MigrationSpec = serde_json::from_value(json!({"canaryPercent": 10, "analysis": analysis})).unwrap();
+        match guard(&spec) {
+            Ok(guard) => Ok(guard.analysis.unwrap()),
+            Err(problems) => Err(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+        }
+    }
+
+    #[test]
+    fn an_empty_analysis_watches_errors() {
+        let analysis = read(json!({})).unwrap();
+        assert_eq!(analysis.checks.len(), 1);
+        assert_eq!(analysis.checks[0].limit, Limit::ERROR_RATE);
+        assert_eq!((analysis.min_requests, analysis.budget.false_alarm), (100, 0.01));
+    }
+
+    #[test]
+    fn limits_are_read_by_what_they_limit() {
+        let analysis = read(json!({"checks": [
+            {"name": "a", "type": "ErrorRate", "max": "2.5%", "failures": ["Timeout"]},
+            {"name": "b", "type": "TimeToFirstToken", "max": "1500ms", "action": "Pause"},
+            {"name": "c", "type": "Latency", "maxIncrease": "20%", "action": "Warn"},
+            {"name": "d", "type": "OutputTokens", "max": "500"},
+        ]}))
+        .unwrap();
+        let limits: Vec<_> = analysis.checks.iter().map(|check| check.limit).collect();
+        assert_eq!(
+            limits,
+            [Limit::Absolute(0.025), Limit::Absolute(1500.0), Limit::AgainstBaseline(0.2), Limit::Absolute(500.0)]
+        );
+        assert_eq!(analysis.checks[0].kind, CheckKind::ErrorRate { classes: vec![Failure::Timeout] });
+        assert_eq!((analysis.checks[1].action, analysis.checks[2].action), (Action::Pause, Action::Warn));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        let problems = read(json!({"checks": [
+            {"name": "a", "type": "Latency"},
+            {"name": "b", "type": "Latency", "max": "20%"},
+            {"name": "c", "type": "ErrorRate", "max": "1%", "maxIncrease": "1%"},
+            {"name": "d", "type": "ErrorRate", "maxIncrease": "1e3%"},
+        ]}))
+        .unwrap_err();
+        for (index, member) in [(0, "maxIncrease"), (1, "max"), (2, "max"), (3, "maxIncrease")] {
+            assert!(problems.contains(&format!("spec.migration.analysis.checks[{index}].{member}: ")), "{problems}");
+        }
+    }
+}
