@@ -61,10 +61,17 @@ use crate::schema;
         .message("under DropIn there is no baseline arm to compare with: take analysis out, or choose another strategy")
         .field_path(".analysis")
         .reason(Reason::FieldValueForbidden),
-    validation = Rule::new("!has(self.rollback) || has(self.analysis) || has(self.canary) || has(self.gradual) || has(self.blueGreen)")
+    validation = Rule::new("!has(self.analysis) || !has(self.blueGreen) || has(self.blueGreen.preview) || has(self.blueGreen.watch)")
+        .message("analysis would never look at green: set watch, such as 30m, or preview, or take analysis out")
+        .field_path(".blueGreen.watch")
+        .reason(Reason::FieldValueRequired),
+    validation = Rule::new("!has(self.rollback) || has(self.analysis) || has(self.canary) || (has(self.gradual) && self.gradual.advance == 'Automatic') || (has(self.blueGreen) && (has(self.blueGreen.preview) || has(self.blueGreen.watch)))")
         .message("nothing rolls back by itself here: set analysis as well, or take rollback out")
         .field_path(".rollback")
-        .reason(Reason::FieldValueForbidden)
+        .reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.rollback) || self.rollback.to != 'PreviousStep' || !has(self.canaryPercent)")
+        .message("canaryPercent by hand has no step before: set to: Baseline, or write canary.steps")
+        .field_path(".rollback.to")
 )]
 pub struct MigrationSpec {
     /// How traffic moves to the gateway. DropIn: all eligible requests take the bifrost arm. Gradual: those that the rules of

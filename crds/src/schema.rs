@@ -59,9 +59,9 @@ pub(crate) fn hold(_: &mut SchemaGenerator) -> Schema {
     duration("0s", "672h")
 }
 
-/// The most that a check allows.
+/// The most that a check allows. With eight digits no duration is too long to be read by the rules.
 pub(crate) fn check_max(_: &mut SchemaGenerator) -> Schema {
-    let pattern = "^[0-9]{1,9}(ms|s|m|(\\.[0-9]{1,3})?%)?$";
+    let pattern = "^[0-9]{1,8}(ms|s|m|(\\.[0-9]{1,3})?%)?$";
     json_schema!({"type": "string", "minLength": 1, "maxLength": 16, "pattern": pattern})
 }
 

@@ -42,15 +42,18 @@ pub struct AnalysisSpec {
         .message("failures belong to type ErrorRate: take them out")
         .field_path(".failures")
         .reason(Reason::FieldValueForbidden),
-    validation = Rule::new("!has(self.max) || !(self.type in ['ErrorRate', 'EmptyResponseRate', 'InvalidToolCallRate']) || self.max.endsWith('%')")
-        .message("must be a percentage of the requests, such as 2%")
+    validation = Rule::new("!has(self.max) || !(self.type in ['ErrorRate', 'EmptyResponseRate', 'InvalidToolCallRate']) || self.max.matches('^(100([.]0{1,3})?|[0-9]{1,2}([.][0-9]{1,3})?)%$')")
+        .message("must be a percentage of the requests from 0% to 100%, such as 2%")
         .field_path(".max"),
-    validation = Rule::new("!has(self.max) || !(self.type in ['Latency', 'TimeToFirstToken', 'GatewayOverhead']) || self.max.matches('^[0-9]+(ms|s|m)$')")
-        .message("must be a duration, such as 800ms")
+    validation = Rule::new("!has(self.max) || !(self.type in ['Latency', 'TimeToFirstToken', 'GatewayOverhead']) || (self.max.matches('^[0-9]{1,8}(ms|s|m)$') && duration(self.max) >= duration('1ms') && duration(self.max) <= duration('24h'))")
+        .message("must be a duration from 1ms to 24h in one unit, such as 800ms")
         .field_path(".max"),
-    validation = Rule::new("!has(self.max) || self.type != 'OutputTokens' || self.max.matches('^[0-9]+$')")
-        .message("must be a whole number of tokens, such as 500")
-        .field_path(".max")
+    validation = Rule::new("!has(self.max) || self.type != 'OutputTokens' || self.max.matches('^[1-9][0-9]*$')")
+        .message("must be a whole number of tokens from 1 on, such as 500")
+        .field_path(".max"),
+    validation = Rule::new("!has(self.maxIncrease) || !(self.type in ['ErrorRate', 'EmptyResponseRate', 'InvalidToolCallRate']) || self.maxIncrease.matches('^(100([.]0{1,3})?|[0-9]{1,2}([.][0-9]{1,3})?)%$')")
+        .message("of a share it is percentage points: must lie between 0% and 100%, such as 0.5%")
+        .field_path(".maxIncrease")
 )]
 pub struct AnalysisCheck {
     /// Unique name, for reports.
@@ -66,7 +69,8 @@ pub struct AnalysisCheck {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 7), extend("x-kubernetes-list-type" = "set"))]
     pub failures: Vec<FailureClass>,
-    /// The most there may be on the bifrost arm: a percentage such as 2%, a duration such as 800ms, or a number of tokens.
+    /// The most there may be on the bifrost arm: a percentage such as 2%, a duration in ms, s or m such as 800ms, or a number of
+    /// tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::check_max")]
     pub max: Option<String>,

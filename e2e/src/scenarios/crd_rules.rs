@@ -24,10 +24,11 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 );
 
 const CASES: &str = "crds/tests/cel";
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "README.md",
     "examples/openai-and-anthropic.yaml",
     "examples/strategies/blue-green.yaml",
+    "examples/strategies/canary-analysis.yaml",
     "examples/strategies/canary-percent.yaml",
     "examples/strategies/canary-steps.yaml",
     "examples/strategies/drop-in.yaml",
