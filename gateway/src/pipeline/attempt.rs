@@ -11,11 +11,10 @@ use http::{HeaderValue, Method, StatusCode, Uri, header};
 use hyper::body::{Body, Incoming};
 use hyper::{Request, Response};
 
-use super::Inbound;
 use super::admit::too_large;
-use super::choose::Arm;
 use super::decode::{Plan, RequestBody};
 use super::record::Ledger;
+use super::{Arm, Inbound};
 use crate::deadline::Deadline;
 use crate::front::error::{Fault, GatewayError};
 use crate::http::{OnwardBody, StreamFault, UploadFault, UploadWatch, without_key};

@@ -5,9 +5,9 @@ use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 use smallvec::SmallVec;
 
-use super::Inbound;
 use super::admit::too_large;
-use super::choose::{Arm, Choice};
+use super::choose::Choice;
+use super::{Arm, Inbound};
 use crate::deadline::Deadline;
 use crate::front::error::{Fault, GatewayError};
 use crate::front::route::{Endpoint, Kind};

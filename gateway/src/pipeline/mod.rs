@@ -2,17 +2,20 @@
 //!
 //! * [`admit`] answers what is the gateway's own and refuses what no later phase could serve;
 //! * [`decode`] collects a JSON body, peeks at the few members that matter, and makes the body that goes to the vendor;
-//! * [`choose`] is pure: provider, arm and reason;
+//! * [`choose`] is pure: provider, arm and reason; it asks [`caller`] who sent a request, and [`split`] about eligible ones;
 //! * [`attempt`] sends it, once more where it was not sent;
 //! * [`respond`] relays the answer as it comes;
 //! * [`record`] counts it, however it ends.
 
 pub mod admit;
 pub mod attempt;
+pub mod caller;
 pub mod choose;
 pub mod decode;
+pub mod reason;
 pub mod record;
 pub mod respond;
+pub mod split;
 
 use std::rc::Rc;
 
@@ -24,7 +27,8 @@ use crate::front::route::{Route, route};
 use crate::http::Head;
 use crate::server::Shard;
 use crate::server::connection::ConnectionState;
-pub use choose::{Arm, Reason};
+pub use crate::telemetry::Arm;
+pub use reason::Reason;
 use record::Ledger;
 use respond::{AnswerBody, Answering};
 
@@ -79,7 +83,7 @@ async fn serve(
     let body = decode::read(shard, &inbound, body, &snapshot, &deadline).await?;
     ledger.received(&body, inbound.head.content_length());
     let peeked = body.peek().await;
-    let caller = choose::Caller::of(&inbound.head, inbound.query, snapshot.traffic());
+    let caller = caller::Caller::of(&inbound.head, inbound.query, snapshot.traffic());
     let choice = choose::choose(
         &inbound.route,
         caller,

@@ -7,8 +7,9 @@ use bifrost_config::catalog::Front;
 use bifrost_wire::{Seen, Usage};
 use http::{Method, StatusCode};
 
-use super::choose::{Arm, Choice, Reason};
+use super::choose::Choice;
 use super::decode::RequestBody;
+use super::{Arm, Reason};
 use crate::front::error::Fault;
 use crate::front::route::{Endpoint, Kind, Route};
 use crate::server::Shard;
@@ -247,7 +248,7 @@ impl Drop for Ledger {
             model: &self.model,
             arm: self.arm,
             reason: self.reason.map_or("", Reason::as_str),
-            eligible: self.reason.is_some_and(Reason::is_eligible),
+            eligible: self.reason.is_some_and(Reason::is_observed),
             epoch: self.snapshot.as_ref().map_or(0, |snapshot| snapshot.traffic().epoch),
             status: self.status.map_or(0, |status| status.as_u16()),
             error_code: self.fault.map(Fault::code).or_else(|| self.error_event.then_some(ERROR_EVENT)),

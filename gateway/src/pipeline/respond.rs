@@ -13,9 +13,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use hyper::Response;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
+use super::Arm;
 use super::admit::OwnPage;
 use super::attempt::Answer;
-use super::choose::Arm;
 use super::decode::Plan;
 use super::record::Ledger;
 use crate::deadline::Deadline;

@@ -195,7 +195,7 @@ impl Store {
         ConfigStatus {
             epoch: traffic.map_or(0, |traffic| traffic.epoch),
             revision: traffic.map(|traffic| traffic.revision.clone()).unwrap_or_default(),
-            percent: traffic.map(|traffic| traffic.percent),
+            percent: traffic.and_then(TrafficTable::wanted_percent),
             generation: state.generation,
             last_load_succeeded: traffic.is_some() && state.problem.is_none(),
         }
@@ -253,7 +253,8 @@ fn announce(snapshot: &Snapshot, origin: Origin) {
         epoch = traffic.epoch,
         revision = traffic.revision,
         strategy = traffic.strategy.as_str(),
-        percent = traffic.percent,
+        percent = traffic.wanted_percent(),
+        rules = traffic.rules.len(),
         providers = config.providers.len(),
         keys = config.keys.len() - without_value.len(),
         "configuration in use"
