@@ -87,6 +87,11 @@ impl TrafficTable {
         Migration { strategy, percent, rules, sticky_key, salt, allow_arm_header }
     }
 
+    /// BlueGreen: whether green is active, the colour of the bifrost arm.
+    pub const fn is_green(&self) -> bool {
+        self.percent >= 100
+    }
+
     /// The percent of the eligible users that it gives to the bifrost arm; none where rules decide, as nobody knows beforehand.
     pub const fn wanted_percent(&self) -> Option<u8> {
         match self.strategy {

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub const PATH: &str = "/state";
 /// Path on the admin port that makes the pod read its ConfigMap and Secret anew; same token.
 pub const REFRESH_PATH: &str = "/refresh";
+/// The port of the preview.
+pub const PREVIEW_PORT: u16 = 8081;
 /// The admin port.
 pub const ADMIN_PORT: u16 = 9090;
 

@@ -29,6 +29,10 @@ pub enum Fault {
     FormatNotServed,
     /// WebSocket upgrades.
     UpgradeNotServed,
+    /// The preview's port, and no preview.
+    NoPreview,
+    /// The preview's port, and only the active colour could serve it.
+    NotInPreview,
     /// The path leads nowhere.
     UnknownPath,
     /// The path is spelled so that readers disagree about it.
@@ -91,6 +95,8 @@ impl Fault {
             }
             Self::FormatNotServed => row(StatusCode::NOT_IMPLEMENTED, "format_not_served", BAD, BAD),
             Self::UpgradeNotServed => row(StatusCode::NOT_IMPLEMENTED, "upgrade_not_served", BAD, BAD),
+            Self::NoPreview => row(StatusCode::SERVICE_UNAVAILABLE, "no_preview", SERVER, API),
+            Self::NotInPreview => row(StatusCode::BAD_REQUEST, "not_in_preview", BAD, BAD),
             Self::UnknownPath => row(StatusCode::NOT_FOUND, "unknown_path", BAD, "not_found_error"),
             Self::UnsafePath => row(StatusCode::BAD_REQUEST, "unsafe_path", BAD, BAD),
             Self::CredentialRequired => row(StatusCode::FORBIDDEN, "credential_required", BAD, "permission_error"),
@@ -125,6 +131,7 @@ impl Fault {
         match self {
             Self::FormatNotServed
             | Self::UpgradeNotServed
+            | Self::NoPreview
             | Self::UpstreamTimeout
             | Self::NoKey
             | Self::CredentialsRejected

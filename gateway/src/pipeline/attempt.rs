@@ -126,7 +126,7 @@ fn outbound(
     snapshot: &Snapshot,
     method: Method,
 ) -> Result<(Request<OnwardBody>, Option<UploadFault>), GatewayError> {
-    let Inbound { route, query, mut head } = inbound;
+    let Inbound { route, query, mut head, .. } = inbound;
     let upstream = &snapshot.upstreams[plan.upstream];
     let uri = uri(upstream, route.rest, query, plan.arm)?;
     head.towards_vendor(plan.arm, upstream.vendor);

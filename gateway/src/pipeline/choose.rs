@@ -3,6 +3,7 @@
 use bifrost_wire::Peek;
 
 use super::caller::{Caller, is_virtual};
+use super::preview;
 use super::reason::Reason;
 use super::split::{Eligible, split};
 use crate::front::error::{Fault, GatewayError};
@@ -40,11 +41,26 @@ impl From<GatewayError> for Refusal {
     }
 }
 
-/// Decides. `chance` is a random number for requests that nothing holds on an arm.
+/// Decides. `only` is the one arm that the request's port serves, if it does not serve both; `chance` is a random number for requests
+/// that nothing holds on an arm.
 pub fn choose<'m>(
     route: &Route<'_>,
     caller: Caller<'_>,
     peek: Option<&'m Peek<'_>>,
+    only: Option<Arm>,
+    snapshot: &Snapshot,
+    chance: u64,
+) -> Result<Choice<'m>, Refusal> {
+    let choice = decide(route, caller, peek, only, snapshot, chance)?;
+    preview::check(only, &choice, route).map_err(|error| Refusal { error, reason: Some(choice.reason) })?;
+    Ok(choice)
+}
+
+fn decide<'m>(
+    route: &Route<'_>,
+    caller: Caller<'_>,
+    peek: Option<&'m Peek<'_>>,
+    only: Option<Arm>,
     snapshot: &Snapshot,
     chance: u64,
 ) -> Result<Choice<'m>, Refusal> {
@@ -89,7 +105,7 @@ pub fn choose<'m>(
     if let Some(reason) = reason {
         return Ok(choice(Arm::Bifrost, reason));
     }
-    let (arm, reason) = split(Eligible { route, caller, peek, upstream }, snapshot, chance);
+    let (arm, reason) = split(Eligible { route, caller, peek, upstream }, only, snapshot, chance);
     Ok(choice(arm, reason))
 }
 
@@ -183,7 +199,7 @@ mod tests {
         let peek = peek(body.as_bytes()).unwrap();
         let head = sent_with(credential);
         let caller = Caller::of(&head, None, snapshot.traffic());
-        choose(&route(&Method::POST, path).unwrap(), caller, Some(&peek), &snapshot, chance)
+        choose(&route(&Method::POST, path).unwrap(), caller, Some(&peek), None, &snapshot, chance)
             .map(|c| (c.arm, c.reason, c.upstream))
             .map_err(|refusal| refusal.error.fault)
     }
@@ -228,7 +244,7 @@ mod tests {
         let decide = |body: &str| {
             let peek = peek(body.as_bytes()).unwrap();
             let route = route(&Method::POST, CHAT).unwrap();
-            choose(&route, caller, Some(&peek), &snapshot, 0).map(|choice| (choice.arm, choice.reason))
+            choose(&route, caller, Some(&peek), None, &snapshot, 0).map(|choice| (choice.arm, choice.reason))
         };
         assert_eq!(decide(r#"{"model":"eu/m"}"#).unwrap(), (Arm::Bifrost, Reason::AmbiguousProvider));
         let refused = decide(r#"{"model":"m"}"#).unwrap_err();

@@ -2,7 +2,8 @@
 //!
 //! * [`admit`] answers what is the gateway's own and refuses what no later phase could serve;
 //! * [`decode`] collects a JSON body, peeks at the few members that matter, and makes the body that goes to the vendor;
-//! * [`choose`] is pure: provider, arm and reason; it asks [`caller`] who sent a request, and [`split`] about eligible ones;
+//! * [`choose`] is pure: provider, arm and reason; it asks [`caller`] who sent a request, [`split`] about eligible ones, and
+//!   [`preview`] about those that came by its port;
 //! * [`attempt`] sends it, once more where it was not sent;
 //! * [`respond`] relays the answer as it comes;
 //! * [`record`] counts it, however it ends.
@@ -12,6 +13,7 @@ pub mod attempt;
 pub mod caller;
 pub mod choose;
 pub mod decode;
+pub mod preview;
 pub mod reason;
 pub mod record;
 pub mod respond;
@@ -25,8 +27,8 @@ use hyper::{Request, Response};
 use crate::front::error::GatewayError;
 use crate::front::route::{Route, route};
 use crate::http::Head;
-use crate::server::Shard;
 use crate::server::connection::ConnectionState;
+use crate::server::{Door, Shard};
 pub use crate::telemetry::Arm;
 pub use reason::Reason;
 use record::Ledger;
@@ -43,8 +45,9 @@ pub async fn handle(
     if !body.is_end_stream() {
         ledger.body_is_to_come();
     }
+    let door = connection.door();
     let answering = Answering::new(shard, connection);
-    if let Some(own) = admit::own_page(&answering.shard, &parts.method, parts.uri.path()).await {
+    if let Some(own) = admit::own_page(&answering.shard, door, &parts.method, parts.uri.path()).await {
         return answering.own_page(own, ledger);
     }
     let head = Head::new(std::mem::take(&mut parts.headers));
@@ -53,7 +56,7 @@ pub async fn handle(
         Err(no_route) => return answering.refuse(admit::no_route(no_route, parts.uri.path()), None, ledger),
     };
     ledger.placed(&route);
-    let inbound = Inbound { route, query: parts.uri.query(), head };
+    let inbound = Inbound { door, route, query: parts.uri.query(), head };
     match serve(&answering.shard, inbound, body, &mut ledger).await {
         Ok(answer) => answering.relay(answer, route.front, ledger),
         Err(error) => answering.refuse(error, Some(route.front), ledger),
@@ -62,6 +65,8 @@ pub async fn handle(
 
 /// A request that found its front.
 pub struct Inbound<'p> {
+    /// By which port it came.
+    pub door: Door,
     /// Its place.
     pub route: Route<'p>,
     /// Its query.
@@ -78,6 +83,7 @@ async fn serve(
 ) -> Result<attempt::Answer, GatewayError> {
     let snapshot = admit::configuration(shard)?;
     ledger.admitted(&snapshot);
+    let only = preview::only_arm(inbound.door, &snapshot)?;
     admit::admit(&inbound, &body, &snapshot)?;
     let deadline = shard.deadlines.idle();
     let body = decode::read(shard, &inbound, body, &snapshot, &deadline).await?;
@@ -88,6 +94,7 @@ async fn serve(
         &inbound.route,
         caller,
         peeked.as_ref().and_then(|p| p.as_ref().ok()),
+        only,
         &snapshot,
         fastrand::u64(..),
     )

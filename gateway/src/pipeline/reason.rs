@@ -11,6 +11,8 @@ pub enum Reason {
     BlueGreen,
     /// Eligible: DropIn sends everything through the pipeline.
     DropIn,
+    /// Eligible: the preview serves the colour that is not active.
+    Preview,
     /// Eligible, but it may name state that belongs to the caller's account.
     VendorState,
     /// A path of the caller's account.
@@ -37,6 +39,7 @@ impl Reason {
             Self::Gradual => "gradual",
             Self::BlueGreen => "blue_green",
             Self::DropIn => "drop_in",
+            Self::Preview => "preview",
             Self::VendorState => "vendor_state",
             Self::Account => "account",
             Self::NoCredential => "no_credential",

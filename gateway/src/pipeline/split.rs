@@ -24,8 +24,11 @@ pub struct Eligible<'a> {
     pub upstream: usize,
 }
 
-/// Which arm it takes, and why. `chance` is a random number for requests that nothing holds on an arm.
-pub fn split(request: Eligible<'_>, snapshot: &Snapshot, chance: u64) -> (Arm, Reason) {
+/// Which arm it takes, and why. `only` is the arm of the preview, for requests that came by its port; `chance` is a random number for requests that nothing holds on an arm.
+pub fn split(request: Eligible<'_>, only: Option<Arm>, snapshot: &Snapshot, chance: u64) -> (Arm, Reason) {
+    if let Some(only) = only {
+        return (only, Reason::Preview);
+    }
     let table = snapshot.traffic();
     let user = request.caller.sticky_key(request.peek, table);
     let bucket = bucket_of(user.map_or(chance, |user| cohort_hash(&table.salt, user)));
@@ -33,7 +36,7 @@ pub fn split(request: Eligible<'_>, snapshot: &Snapshot, chance: u64) -> (Arm, R
     let adrift = user.is_none() && holds_state(request);
     let (bifrost, reason) = match table.strategy {
         Strategy::DropIn => (true, Reason::DropIn),
-        Strategy::BlueGreen => (table.percent >= 100, Reason::BlueGreen),
+        Strategy::BlueGreen => (table.is_green(), Reason::BlueGreen),
         Strategy::Canary if adrift && table.percent < 100 => (false, Reason::VendorState),
         Strategy::Canary => (takes_bifrost(bucket, table.percent), Reason::Canary),
         Strategy::Gradual => {

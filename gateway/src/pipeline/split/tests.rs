@@ -114,7 +114,7 @@ impl Sent {
         let peek = (method == Method::POST).then(|| peek(body.as_bytes()).unwrap());
         let caller = Caller::of(&head, None, snapshot.traffic());
         let route = route(&method, self.place.path).unwrap();
-        let choice = choose(&route, caller, peek.as_ref(), snapshot, self.chance).unwrap();
+        let choice = choose(&route, caller, peek.as_ref(), None, snapshot, self.chance).unwrap();
         (choice.arm, choice.reason)
     }
 
