@@ -49,7 +49,10 @@ use crate::schema;
     validation = Rule::new("!(has(self.strategy) && self.strategy == 'BlueGreen') || has(self.blueGreen)")
         .message("strategy BlueGreen needs blueGreen.active: Blue or Green")
         .field_path(".blueGreen")
-        .reason(Reason::FieldValueRequired)
+        .reason(Reason::FieldValueRequired),
+    validation = Rule::new("!(self.stickiness.key in ['None', 'Credential']) || !has(self.gradual) || self.gradual.phases.all(p, p.rules.all(r, !has(r.match.users) || size(r.match.users) == 0))")
+        .message("rules of gradual name users, and with this key no request says whose it is: set key to Auto, Body or Header, or take users out")
+        .field_path(".stickiness.key")
 )]
 pub struct MigrationSpec {
     /// How traffic moves to the gateway. DropIn: all eligible requests take the bifrost arm. Gradual: those that the rules of

@@ -46,6 +46,20 @@ pub enum Reason {
     KeyRevoked,
     /// The split changed.
     TrafficChanged,
+    /// A step of the canary began.
+    StepStarted,
+    /// A step of the migration waits for a promotion.
+    StepPaused,
+    /// A phase of the gradual migration began.
+    PhaseStarted,
+    /// The other colour became active.
+    Promoted,
+    /// The migration went back by itself, or somebody aborted it.
+    RolledBack,
+    /// What somebody asked for by an annotation was done.
+    RequestHandled,
+    /// What somebody asked for by an annotation was not done.
+    RequestRefused,
     /// The share of requests differs much from the share of users.
     SkewedCohort,
     /// An owned object was changed by another hand and is as it was.
@@ -68,6 +82,8 @@ impl Reason {
                 | Self::NotResolved
                 | Self::Unreadable
                 | Self::SkewedCohort
+                | Self::RolledBack
+                | Self::RequestRefused
                 | Self::Degraded
         )
     }
@@ -76,6 +92,8 @@ impl Reason {
     const fn action(self) -> &'static str {
         match self {
             Self::ConfigApplied | Self::TrafficChanged | Self::KeyRotated | Self::KeyRevoked => "Publish",
+            Self::StepStarted | Self::StepPaused | Self::PhaseStarted | Self::Promoted | Self::RolledBack => "Migrate",
+            Self::RequestHandled | Self::RequestRefused => "Request",
             Self::ConfigRejected | Self::ConfigTooLarge | Self::NameConflict | Self::Unreadable => "Validate",
             Self::SecretMissing | Self::NotResolved => "Resolve",
             Self::DriftCorrected => "Apply",

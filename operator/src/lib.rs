@@ -14,6 +14,7 @@ pub mod events;
 pub mod gateway;
 pub mod leader;
 pub mod metrics;
+pub mod migration;
 pub mod names;
 pub mod provider_key;
 pub mod run;

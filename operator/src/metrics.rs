@@ -17,6 +17,10 @@ pub struct Metrics {
     pub confirm_seconds: HistogramVec,
     /// Wanted share of the bifrost arm, by gateway, in percent.
     pub wanted_percent: IntGaugeVec,
+    /// Stage of the migration, by gateway; 0 is the baseline.
+    pub migration_stage: IntGaugeVec,
+    /// Whether a rollback is in force, by gateway.
+    pub rolled_back: IntGaugeVec,
     /// Whether the gateway is ready, by gateway.
     pub ready: IntGaugeVec,
     /// Whether this process leads.
@@ -59,6 +63,17 @@ impl Metrics {
                 Opts::new("bifrost_operator_gateway_wanted_percent", "Wanted share of the bifrost arm in percent."),
                 GATEWAY,
             )?,
+            migration_stage: IntGaugeVec::new(
+                Opts::new(
+                    "bifrost_operator_migration_stage",
+                    "Stage of the migration: the number of the step or phase, 0 on the baseline.",
+                ),
+                GATEWAY,
+            )?,
+            rolled_back: IntGaugeVec::new(
+                Opts::new("bifrost_operator_migration_rolled_back", "Whether a rollback is in force: 1 or 0."),
+                GATEWAY,
+            )?,
             ready: IntGaugeVec::new(
                 Opts::new("bifrost_operator_gateway_ready", "Whether the gateway is ready: 1 or 0."),
                 GATEWAY,
@@ -71,6 +86,8 @@ impl Metrics {
         registry.register(Box::new(metrics.writes.clone()))?;
         registry.register(Box::new(metrics.confirm_seconds.clone()))?;
         registry.register(Box::new(metrics.wanted_percent.clone()))?;
+        registry.register(Box::new(metrics.migration_stage.clone()))?;
+        registry.register(Box::new(metrics.rolled_back.clone()))?;
         registry.register(Box::new(metrics.ready.clone()))?;
         registry.register(Box::new(metrics.leader.clone()))?;
         Ok(metrics)
@@ -82,6 +99,8 @@ impl Metrics {
         // Not there: there was nothing to report of it.
         let _ = self.wanted_percent.remove_label_values(labels);
         let _ = self.ready.remove_label_values(labels);
+        let _ = self.migration_stage.remove_label_values(labels);
+        let _ = self.rolled_back.remove_label_values(labels);
         let _ = self.confirm_seconds.remove_label_values(labels);
     }
 

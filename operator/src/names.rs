@@ -34,6 +34,11 @@ pub fn keys(gateway: &str) -> String {
     format!("{gateway}-bifrost-keys")
 }
 
+/// The Service that serves the colour that is not active.
+pub fn preview(gateway: &str) -> String {
+    format!("{gateway}-bifrost-preview")
+}
+
 /// The ConfigMap for `envFrom` that leads an application to the gateway.
 pub fn env(gateway: &str) -> String {
     format!("{gateway}-bifrost-env")

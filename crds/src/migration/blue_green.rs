@@ -24,6 +24,12 @@ pub struct BlueGreenSpec {
 /// What must be waited for before green becomes active.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.hold) || self.pause")
+        .message("a preview without hold and pause ends at once: set hold, such as 10m, or pause: true")
+        .field_path(".hold")
+        .reason(Reason::FieldValueRequired)
+)]
 pub struct PreviewSpec {
     /// How long every ready pod must have confirmed the preview, such as 10m. Absent: no time.
     #[serde(default, skip_serializing_if = "Option::is_none")]

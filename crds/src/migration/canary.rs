@@ -11,7 +11,11 @@ use crate::schema;
 #[x_kube(
     validation = Rule::new("self.steps.map(s, s.percent).isSorted() && self.steps.all(s, self.steps.exists_one(t, t.percent == s.percent))")
         .message("every step's percent must lie above the one before: sort the steps, and take out what is there twice")
+        .field_path(".steps"),
+    validation = Rule::new("self.steps.all(s, has(s.hold) || (has(s.pause) && s.pause) || s.percent == self.steps[size(self.steps) - 1].percent)")
+        .message("a step without hold and pause is over within seconds: give each but the last a hold, or pause: true; hold: 0s says that this is meant")
         .field_path(".steps")
+        .reason(Reason::FieldValueRequired)
 )]
 pub struct CanarySpec {
     /// The steps in the order in which they are taken, each with a higher percent than the one before. The last one says how
@@ -27,7 +31,8 @@ pub struct CanaryStep {
     /// How many percent of the eligible users take the bifrost arm, 1 to 100.
     #[schemars(range(min = 1, max = 100))]
     pub percent: i32,
-    /// How long every ready pod must have confirmed this step before the next one, such as 10m. Absent: no time.
+    /// How long every ready pod must have confirmed this step before the next one, such as 10m. Absent: no time; each step but
+    /// the last needs hold or pause: true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::hold")]
     pub hold: Option<String>,

@@ -15,7 +15,11 @@ use crate::schema;
         .field_path(".currentPhase"),
     validation = Rule::new("self.advance == 'Automatic' || self.phases.all(p, !has(p.hold) && !has(p.pause))")
         .message("hold and pause belong to advance Automatic: take them out, or set advance: Automatic")
-        .field_path(".advance")
+        .field_path(".advance"),
+    validation = Rule::new("self.advance != 'Automatic' || self.phases.all(p, has(p.hold) || (has(p.pause) && p.pause) || p.name == self.phases[size(self.phases) - 1].name)")
+        .message("a phase without hold and pause is over within seconds: give each but the last a hold, or pause: true; hold: 0s says that this is meant")
+        .field_path(".phases")
+        .reason(Reason::FieldValueRequired)
 )]
 pub struct GradualSpec {
     /// The phases in their order. A request takes the bifrost arm if a rule of the current phase or of one before it fits.
@@ -51,7 +55,8 @@ pub struct Phase {
     /// Which requests the phase adds: those that one of these rules fits.
     #[schemars(length(min = 1, max = 8), extend("x-kubernetes-list-type" = "atomic"))]
     pub rules: Vec<PhaseRule>,
-    /// Advance Automatic: how long every ready pod must have confirmed this phase before the next one, such as 24h.
+    /// Advance Automatic: how long every ready pod must have confirmed this phase before the next one, such as 24h. Each phase
+    /// but the last needs it, or pause: true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::hold")]
     pub hold: Option<String>,
@@ -98,7 +103,7 @@ pub struct RequestMatch {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub headers: Vec<HeaderMatch>,
-    /// Users, by what the stickiness reads from the request.
+    /// Users, by what the stickiness reads from the request: with its keys Auto, Header and Body only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::match_texts")]
     pub users: Vec<String>,

@@ -77,7 +77,7 @@ fn contents(object: &Value) -> Value {
     json!({"labels": meta["labels"], "owners": owners, "spec": spec, "data": data, "rest": rest})
 }
 
-/// A member that holds JSON, as JSON without epochs and UIDs; others are only told apart.
+/// A member that holds JSON, as JSON without epochs, UIDs and times; others are only told apart.
 fn readable(value: &Value, encoded: bool) -> Value {
     let text = value.as_str().unwrap_or_default().to_owned();
     let decoded = base64::engine::general_purpose::STANDARD.decode(&text).unwrap_or_default();
@@ -86,6 +86,7 @@ fn readable(value: &Value, encoded: bool) -> Value {
     for member in ["epoch", "gatewayUid"] {
         parsed.as_object_mut().and_then(|parsed| parsed.remove(member));
     }
+    parsed["migration"].as_object_mut().and_then(|migration| migration.remove("started"));
     parsed
 }
 
@@ -93,6 +94,7 @@ fn readable(value: &Value, encoded: bool) -> Value {
 fn status(status: &Value) -> Value {
     let mut status = status.clone();
     status["traffic"].as_object_mut().and_then(|traffic| traffic.remove("epoch"));
+    status["migration"].as_object_mut().and_then(|migration| migration.remove("stepStartedAt"));
     let conditions: serde_json::Map<_, _> = status["conditions"]
         .as_array()
         .into_iter()

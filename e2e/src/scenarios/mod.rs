@@ -5,6 +5,7 @@ mod arm_contents;
 mod bad_config;
 mod canary_percent;
 mod canary_split;
+mod canary_steps;
 mod chart;
 mod cluster_api_outage;
 mod cluster_services;
@@ -24,6 +25,8 @@ mod key_rotation;
 mod leaks;
 mod load;
 mod managed_fields;
+mod migration;
+mod migration_loss;
 mod namespace_removed;
 mod namespaced_watch;
 mod no_leaks;
@@ -100,6 +103,8 @@ pub const ALL: &[Scenario] = &[
     drop_in::SCENARIO,
     canary_split::SCENARIO,
     canary_percent::SCENARIO,
+    canary_steps::SCENARIO,
+    migration_loss::SCENARIO,
     resource_updates::SCENARIO,
     cohorts::SCENARIO,
     key_rotation::SCENARIO,

@@ -41,8 +41,8 @@ pub struct Target {
     pub digest: String,
     /// Generations of the published key values.
     pub keys: BTreeMap<String, u64>,
-    /// Percent of the eligible requests that shall take the bifrost arm.
-    pub wanted_percent: u8,
+    /// Percent of the eligible users that shall take the bifrost arm; none where rules decide.
+    pub wanted_percent: Option<u8>,
     /// What the pods want to see.
     pub token: SecretValue,
     /// Every running pod, in a fixed order.

@@ -161,7 +161,7 @@ mod tests {
             epoch,
             digest: "d".into(),
             keys: BTreeMap::new(),
-            wanted_percent: 100,
+            wanted_percent: Some(100),
             token: SecretValue::new("t"),
             pods: vec![Pod { uid: "a".into(), name: "ai-a".into(), ip: "::1".into(), ready: true }],
         }

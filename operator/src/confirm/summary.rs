@@ -93,7 +93,8 @@ fn percents(seen: ArmCounts) -> Option<(u8, u8)> {
     Some((100 - bifrost, bifrost))
 }
 
-fn skewed(seen: ArmCounts, wanted: u8) -> bool {
+fn skewed(seen: ArmCounts, wanted: Option<u8>) -> bool {
+    let Some(wanted) = wanted else { return false };
     let enough = seen.baseline.saturating_add(seen.bifrost) >= SKEW_REQUESTS;
     enough && percents(seen).is_some_and(|(_, bifrost)| (i32::from(bifrost) - i32::from(wanted)).abs() > SKEW_POINTS)
 }
@@ -117,7 +118,7 @@ mod tests {
             epoch: 7,
             digest: "d".into(),
             keys: BTreeMap::from([("main".into(), 2)]),
-            wanted_percent: 10,
+            wanted_percent: Some(10),
             token: SecretValue::new("t"),
             pods: pods.iter().map(pod).collect(),
         }

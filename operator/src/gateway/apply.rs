@@ -4,6 +4,7 @@
 //! not stop the later ones, save that no ConfigMap may name a key whose value is not there, and that pods do not change without
 //! both.
 
+use bifrost_config::Migration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DynamicObject, ListParams};
 use kube::{Api, ResourceExt};
@@ -171,16 +172,24 @@ fn publication_events(publication: &Publication) -> Vec<Event> {
     }
     if let Some(before) = &publication.traffic_before {
         let note = format!(
-            "{} {} % → {} {} % of the eligible requests take the bifrost arm, epoch {}",
-            before.strategy.as_str(),
-            before.percent,
-            traffic.strategy.as_str(),
-            traffic.percent,
+            "{} → {} of the eligible requests take the bifrost arm, epoch {}",
+            share(before),
+            share(&traffic.migration()),
             traffic.epoch
         );
         events.push(Event::new(Reason::TrafficChanged, note));
     }
     events
+}
+
+/// How much a split gives to the bifrost arm.
+fn share(split: &Migration) -> String {
+    let strategy = split.strategy.as_str();
+    match split.rules.len() {
+        0 => format!("{strategy} {} %", split.percent),
+        1 => format!("{strategy} what 1 rule names"),
+        rules => format!("{strategy} what {rules} rules name"),
+    }
 }
 
 /// Deletes objects of this gateway that are not wanted any more. Those of today's names were read anyway; those that an earlier

@@ -1,9 +1,13 @@
 //! The resource as the unchecked form that the shared rules read: a plain translation, no decisions.
 
-use bifrost_config::catalog;
-use bifrost_config::{Draft, KeyDraft, MigrationDraft, NetworkDraft, ProviderDraft, StickinessDraft, StickinessKind};
+use bifrost_config::published::revision;
+use bifrost_config::{
+    self as config, BlueGreenDraft, Draft, GateDraft, GradualDraft, KeyDraft, MatchRule, MigrationDraft, NetworkDraft,
+    PhaseDraft, ProviderDraft, StepDraft, StickinessDraft, StickinessKind, catalog,
+};
 use bifrost_crds::{
-    BifrostGateway, MigrationSpec, NetworkSpec, ProviderKey, ProviderSpec, ProviderType, StickinessKey, Strategy,
+    Advance, BifrostGateway, CanaryStep, Colour, EndpointKind, GradualSpec, HeaderMatch, NetworkSpec, Phase,
+    PreviewSpec, ProviderKey, ProviderSpec, ProviderType, RequestMatch, StickinessKey, Strategy,
 };
 use kube::ResourceExt;
 
@@ -43,25 +47,97 @@ fn network(path: &str, spec: &NetworkSpec) -> NetworkDraft {
     }
 }
 
-/// The split of a gateway.
+/// The migration of a gateway.
 pub fn migration(gateway: &BifrostGateway) -> MigrationDraft {
-    let MigrationSpec { strategy, canary_percent, stickiness } = &gateway.spec.migration;
+    let spec = &gateway.spec.migration;
     MigrationDraft {
         path: "spec.migration".into(),
-        canary: strategy.map(|strategy| strategy == Strategy::Canary),
-        canary_percent: canary_percent.map(i64::from),
+        strategy: spec.strategy.map(strategy),
+        canary_percent: spec.canary_percent.map(i64::from),
+        canary_steps: spec.canary.as_ref().map(|canary| canary.steps.iter().map(step).collect()),
+        gradual: spec.gradual.as_ref().map(gradual),
+        blue_green: spec.blue_green.as_ref().map(|spec| BlueGreenDraft {
+            green: spec.active == Colour::Green,
+            preview: spec.preview.as_ref().map(|PreviewSpec { hold, pause }| gate(hold.as_ref(), Some(*pause))),
+        }),
         stickiness: StickinessDraft {
-            kind: match stickiness.key {
+            kind: match spec.stickiness.key {
                 StickinessKey::Auto => StickinessKind::Auto,
                 StickinessKey::Header => StickinessKind::Header,
                 StickinessKey::Body => StickinessKind::Body,
                 StickinessKey::Credential => StickinessKind::Credential,
                 StickinessKey::None => StickinessKind::None,
             },
-            header: stickiness.header.clone(),
-            salt: stickiness.salt.clone(),
+            header: spec.stickiness.header.clone(),
+            salt: spec.stickiness.salt.clone(),
         },
         default_salt: format!("{}/{}", gateway.namespace().unwrap_or_default(), gateway.name_any()),
+        allow_arm_header: spec.allow_arm_header,
+    }
+}
+
+/// Short name of what a migration moves to. Only members that are set count, so that a later operator with more of them calls it
+/// the same; the number of replicas for instance is no part of it.
+pub fn migration_revision(gateway: &BifrostGateway) -> String {
+    let parts = (&gateway.spec.migration, &gateway.spec.config);
+    // Both have string keys only and always serialise.
+    revision(&serde_json::to_string(&parts).unwrap_or_default())
+}
+
+const fn strategy(strategy: Strategy) -> config::Strategy {
+    match strategy {
+        Strategy::DropIn => config::Strategy::DropIn,
+        Strategy::Gradual => config::Strategy::Gradual,
+        Strategy::Canary => config::Strategy::Canary,
+        Strategy::BlueGreen => config::Strategy::BlueGreen,
+    }
+}
+
+fn gate(hold: Option<&String>, pause: Option<bool>) -> GateDraft {
+    GateDraft { hold: hold.cloned(), pause: pause.unwrap_or(false) }
+}
+
+fn step(CanaryStep { percent, hold, pause }: &CanaryStep) -> StepDraft {
+    StepDraft { percent: i64::from(*percent), gate: gate(hold.as_ref(), *pause) }
+}
+
+fn gradual(spec: &GradualSpec) -> GradualDraft {
+    let phase = |Phase { name, rules, hold, pause }: &Phase| PhaseDraft {
+        name: name.clone(),
+        rules: rules.iter().map(|rule| match_rule(&rule.matches)).collect(),
+        gate: gate(hold.as_ref(), *pause),
+    };
+    GradualDraft {
+        phases: spec.phases.iter().map(phase).collect(),
+        current_phase: spec.current_phase.clone(),
+        automatic: spec.advance == Advance::Automatic,
+    }
+}
+
+fn match_rule(spec: &RequestMatch) -> MatchRule {
+    let header =
+        |HeaderMatch { name, value }: &HeaderMatch| config::HeaderMatch { name: name.clone(), value: value.clone() };
+    MatchRule {
+        paths: spec.paths.clone(),
+        endpoints: spec.endpoints.iter().map(|kind| endpoint(*kind)).collect(),
+        models: spec.models.clone(),
+        providers: spec.providers.clone(),
+        features: spec.features.clone(),
+        headers: spec.headers.iter().map(header).collect(),
+        users: spec.users.clone(),
+        // The schema bounds it; were it out of bounds, the shared rules would say so.
+        user_percent: spec.user_percent.map(|percent| u8::try_from(percent).unwrap_or(u8::MAX)),
+    }
+}
+
+const fn endpoint(kind: EndpointKind) -> config::EndpointKind {
+    match kind {
+        EndpointKind::ChatCompletions => config::EndpointKind::ChatCompletions,
+        EndpointKind::Completions => config::EndpointKind::Completions,
+        EndpointKind::Responses => config::EndpointKind::Responses,
+        EndpointKind::Embeddings => config::EndpointKind::Embeddings,
+        EndpointKind::Messages => config::EndpointKind::Messages,
+        EndpointKind::CountTokens => config::EndpointKind::CountTokens,
     }
 }
 

@@ -17,6 +17,7 @@ use super::publish::Publication;
 use super::secret::SecretPlan;
 use super::validate::Wanted;
 use crate::confirm::{GatewayName, Summary};
+use crate::migration::progress::Progress;
 
 /// What was published last.
 #[derive(Clone)]
@@ -25,6 +26,8 @@ pub struct Remembered {
     pub config: Config,
     /// The split.
     pub migration: Migration,
+    /// Where the migration is.
+    pub progress: Progress,
     /// The image of the pods.
     pub image: String,
     /// Number of the table.
@@ -112,6 +115,7 @@ impl Memory {
             entry.remembered = Some(Remembered {
                 config: wanted.config.clone(),
                 migration: wanted.migration.clone(),
+                progress: wanted.progress.clone(),
                 image: wanted.image.clone(),
                 epoch: publication.traffic.epoch,
                 token: plan.token.clone(),
@@ -129,6 +133,7 @@ impl Memory {
             if let Some(remembered) = &mut entry.remembered {
                 remembered.epoch = plan.publication.traffic.epoch;
                 remembered.migration = wanted.migration.clone();
+                remembered.progress = wanted.progress.clone();
             }
             entry.note_table(&plan.publication);
         });

@@ -64,9 +64,14 @@ pub async fn reconcile(name: GatewayName, context: Arc<Context>) -> Result<Actio
         return Ok(Action::await_change());
     };
     observed.remembered = context.memory.recall(&observed);
+    observed.confirmed = InForce::of(&observed, None)
+        .is_some_and(|in_force| context.confirmations.peek(&name, &in_force.target).programmed);
     let decision = validate(&observed, &context.policy);
     let Done { plan, mut applied } = write(&context, &name, &observed, &decision).await?;
     publish_events(&context, &observed, &applied.events);
+    if applied.published {
+        publish_events(&context, &observed, &decision.events);
+    }
     if let Some((_, conflict)) = applied.error.take_if(|(_, error)| error.is_conflict()) {
         return Err(conflict.into());
     }
@@ -85,18 +90,20 @@ pub async fn reconcile(name: GatewayName, context: Arc<Context>) -> Result<Actio
     report(&context, &observed, &decision, in_force.as_ref(), &summary, &applied).await?;
     match applied.error {
         Some((_, error)) => Err(error.into()),
-        None => Ok(Action::requeue(next_look(&decision))),
+        None => Ok(Action::requeue(next_look(&decision, observed.now))),
     }
 }
 
-/// Foreign objects are not watched, so their going is looked for.
-fn next_look(decision: &Decision) -> Duration {
+/// Foreign objects are not watched, so their going is looked for. Nor does anything tell that a hold is over.
+fn next_look(decision: &Decision, now: Timestamp) -> Duration {
     let conflict = decision.rejection.as_ref().is_some_and(|rejection| rejection.reason == Reason::NameConflict);
-    match (decision.waits_for.is_empty(), conflict) {
+    let look = match (decision.waits_for.is_empty(), conflict) {
         (false, _) => COLLECTION,
         (true, true) => CONFLICT,
         (true, false) => RESYNC,
-    }
+    };
+    let wait = decision.wake.map(|wake| Duration::try_from(wake.duration_since(now)).unwrap_or_default());
+    wait.map_or(look, |wait| look.min(wait))
 }
 
 /// What was written of which plan.
@@ -167,7 +174,7 @@ async fn report(
     };
     let after = status(&facts, Timestamp::now());
     let before = observed.gateway.status.clone().unwrap_or_default();
-    measure(context, observed, in_force, summary, &after);
+    measure(context, observed, decision, in_force, summary, &after);
     if after == before {
         return Ok(());
     }
@@ -189,12 +196,14 @@ async fn report(
         written => written?,
     };
     publish_events(context, observed, &status::transitions(&before.conditions, &after.conditions, decision));
+    publish_events(context, observed, status::pause_began(&before, &after).as_slice());
     Ok(())
 }
 
 fn measure(
     context: &Context,
     observed: &Observed,
+    decision: &Decision,
     in_force: Option<&InForce>,
     summary: &Summary,
     status: &bifrost_crds::BifrostGatewayStatus,
@@ -203,8 +212,13 @@ fn measure(
     let ready = crate::conditions::find(&status.conditions, bifrost_crds::conditions::READY);
     let ready = ready.is_some_and(|condition| condition.status == "True");
     context.metrics.ready.with_label_values(labels).set(i64::from(ready));
+    measure_migration(context, decision, labels);
     let Some(InForce { table, .. }) = in_force else { return };
-    context.metrics.wanted_percent.with_label_values(labels).set(i64::from(table.percent));
+    // Under rules nobody knows the percent beforehand.
+    match table.wanted_percent() {
+        Some(percent) => context.metrics.wanted_percent.with_label_values(labels).set(i64::from(percent)),
+        None => drop(context.metrics.wanted_percent.remove_label_values(labels)),
+    }
     if let Some(took) = context.memory.confirmed(observed, summary) {
         context.metrics.confirm_seconds.with_label_values(labels).observe(took.as_secs_f64());
     }
@@ -213,6 +227,15 @@ fn measure(
     {
         let note = format!("{} % of the users were asked for, and {seen} % of the requests are theirs", table.percent);
         publish_events(context, observed, &[Event::new(Reason::SkewedCohort, note)]);
+    }
+}
+
+fn measure_migration(context: &Context, decision: &Decision, labels: &[&str; 2]) {
+    let Some(progress) = decision.wanted.as_ref().map(|wanted| &wanted.progress) else { return };
+    context.metrics.rolled_back.with_label_values(labels).set(i64::from(progress.rollback.is_some()));
+    let level = decision.plan.as_ref().and_then(|plan| plan.level_of(progress.position.as_ref()));
+    if let Some(level) = level.and_then(|level| i64::try_from(level).ok()) {
+        context.metrics.migration_stage.with_label_values(labels).set(level);
     }
 }
 

@@ -9,6 +9,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::core::{NamespaceResourceScope, SelectorExt};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -20,6 +21,7 @@ use super::part::Part;
 use super::publish::Live;
 use super::selector::selector;
 use crate::cluster::{Ownership, brief, ownership};
+use crate::migration::request::ANNOTATION;
 use crate::names;
 use crate::secrets::{self, NoValue};
 
@@ -69,6 +71,10 @@ pub struct Observed {
     pub pods: Vec<Pod>,
     /// What this process published last.
     pub remembered: Option<Remembered>,
+    /// Whether every ready pod, and at least one, confirms the table that was read.
+    pub confirmed: bool,
+    /// When it was read.
+    pub now: Timestamp,
 }
 
 impl Observed {
@@ -85,6 +91,11 @@ impl Observed {
     /// UID of the gateway.
     pub fn uid(&self) -> &str {
         &self.owner.uid
+    }
+
+    /// What somebody asks of the migration.
+    pub fn request(&self) -> Option<&str> {
+        self.gateway.metadata.annotations.as_ref()?.get(ANNOTATION).map(String::as_str)
     }
 
     /// Whose the object of a part is.
@@ -124,6 +135,8 @@ pub async fn observe(client: &Client, namespace: &str, name: &str) -> Result<Opt
         ca_bundle,
         pods,
         remembered: None,
+        confirmed: false,
+        now: Timestamp::now(),
     };
     observed.live = observed.own(Part::Published).map(|object| live(object, observed.uid())).unwrap_or_default();
     observed.secret = observed.own(Part::Keys).map(published_keys).unwrap_or_default();

@@ -24,6 +24,8 @@ pub enum Part {
     RoleBinding,
     /// The Service that applications call.
     Service,
+    /// The Service of the colour that is not active.
+    Preview,
     /// ConfigMap for `envFrom`: to the gateway.
     Env,
     /// ConfigMap for `envFrom`: straight to the vendors.
@@ -58,13 +60,14 @@ impl Stage {
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Keys,
         Self::Published,
         Self::ServiceAccount,
         Self::Role,
         Self::RoleBinding,
         Self::Service,
+        Self::Preview,
         Self::Env,
         Self::EnvDirect,
         Self::PodDisruptionBudget,
@@ -80,7 +83,7 @@ impl Part {
             Self::ServiceAccount => ApiResource::erase::<ServiceAccount>(&()),
             Self::Role => ApiResource::erase::<Role>(&()),
             Self::RoleBinding => ApiResource::erase::<RoleBinding>(&()),
-            Self::Service => ApiResource::erase::<Service>(&()),
+            Self::Service | Self::Preview => ApiResource::erase::<Service>(&()),
             Self::PodDisruptionBudget => ApiResource::erase::<PodDisruptionBudget>(&()),
             Self::NetworkPolicy => ApiResource::erase::<NetworkPolicy>(&()),
             Self::Deployment => ApiResource::erase::<Deployment>(&()),
@@ -91,6 +94,7 @@ impl Part {
     pub fn name(self, gateway: &str) -> String {
         match self {
             Self::Keys => names::keys(gateway),
+            Self::Preview => names::preview(gateway),
             Self::Env => names::env(gateway),
             Self::EnvDirect => names::env_direct(gateway),
             Self::Service | Self::Deployment => names::workload(gateway),

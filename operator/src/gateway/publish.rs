@@ -11,6 +11,8 @@ use bifrost_config::{Config, Migration};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::migration::progress::Progress;
+
 /// The form of `state.json` that this code writes.
 const STATE_VERSION: u32 = 1;
 
@@ -26,6 +28,9 @@ pub struct State {
     pub epoch: u64,
     /// Image that the Deployment was last given.
     pub image: String,
+    /// Where the migration is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub migration: Option<Progress>,
     /// Members of a later operator: kept.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
@@ -62,8 +67,7 @@ impl Live {
 
     /// The migration that the published table carries out.
     pub fn migration(&self) -> Option<Migration> {
-        let TrafficTable { strategy, percent, sticky_key, salt, .. } = self.published.as_ref()?.traffic.clone();
-        Some(Migration { strategy, percent, sticky_key, salt })
+        Some(self.published.as_ref()?.traffic.migration())
     }
 
     fn text(&self, member: &str) -> String {
@@ -80,6 +84,8 @@ pub struct Request<'a> {
     pub config: &'a Config,
     /// The split.
     pub migration: &'a Migration,
+    /// Where the migration is.
+    pub progress: &'a Progress,
     /// The image of the Deployment.
     pub image: &'a str,
     /// Greatest epoch that is known from elsewhere: status and pods.
@@ -126,7 +132,9 @@ pub fn publish(live: &Live, request: &Request<'_>) -> Result<Publication, TooLar
     let table = |epoch| TrafficTable::new(request.migration, request.gateway_uid, epoch, &revision);
 
     let same_table = intact.is_some_and(|published| published.traffic == table(published.traffic.epoch));
-    let same_state = live.state.state_version == STATE_VERSION && live.state.image == request.image;
+    let same_state = live.state.state_version == STATE_VERSION
+        && live.state.image == request.image
+        && live.state.migration.as_ref() == Some(request.progress);
     let epochs_agree = intact.is_some_and(|published| published.traffic.epoch == live.state.epoch);
     let newest = live.epoch() >= request.known_epoch;
     if same_config && same_table && same_state && epochs_agree && newest {
@@ -141,6 +149,7 @@ pub fn publish(live: &Live, request: &Request<'_>) -> Result<Publication, TooLar
         gateway_uid: request.gateway_uid.to_owned(),
         epoch,
         image: request.image.to_owned(),
+        migration: Some(request.progress.clone()),
         rest: live.state.rest.clone(),
     };
     let traffic_text = serde_json::to_string(&traffic).unwrap_or_default();
@@ -159,10 +168,13 @@ pub fn publish(live: &Live, request: &Request<'_>) -> Result<Publication, TooLar
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::tests::{config, migration};
+    use crate::gateway::tests::{config, migration, progress};
+    use std::sync::LazyLock;
+
+    static PROGRESS: LazyLock<Progress> = LazyLock::new(|| progress(10));
 
     fn request<'a>(config: &'a Config, migration: &'a Migration) -> Request<'a> {
-        Request { gateway_uid: "g", config, migration, image: "r/g:1", known_epoch: 0 }
+        Request { gateway_uid: "g", config, migration, progress: &PROGRESS, image: "r/g:1", known_epoch: 0 }
     }
 
     fn first() -> Publication {

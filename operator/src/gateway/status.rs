@@ -4,20 +4,24 @@ use bifrost_config::published::TrafficTable;
 use bifrost_crds::conditions::{
     ACCEPTED, AVAILABLE, DEGRADED, PAUSED, PROGRAMMED, PROGRESSING, READY, RECONCILING, RESOLVED_REFS, STALLED,
 };
-use bifrost_crds::{BifrostGatewayStatus, Endpoints, KeyCounts, MigrationStatus, Strategy, TrafficStatus};
+use bifrost_crds::{
+    BifrostGatewayStatus, Endpoints, KeyCounts, MigrationPhase, MigrationStatus, Strategy, TrafficStatus,
+};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::DynamicObject;
 
-use super::build::service_url;
+use super::build::{preview_url, service_url};
 use super::observe::Observed;
 use super::refusal::{Failure, Refusal};
 use super::validate::{Decision, Rejection};
 use crate::conditions::{Finding, conditions, find};
 use crate::confirm::Summary;
 use crate::events::{Event, Reason};
+use crate::migration::describe;
+use crate::migration::outlook::outlook;
 use crate::names;
 
 /// Reason of a spec that the API server does not take.
@@ -71,10 +75,13 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> BifrostGatewayStatus {
         replicas: Some(count(existing.len())),
         ready_replicas: Some(count(facts.ready_pods())),
         selector: Some(names::selector_text(facts.observed.name())),
-        endpoints: Some(Endpoints { service: Some(service_url(facts.observed)) }),
+        endpoints: Some(Endpoints {
+            service: Some(service_url(facts.observed)),
+            preview: facts.table.and_then(|table| preview_url(facts.observed, table.strategy)),
+        }),
         // What was published last is told even while it is lost: with everything else lost too, the next epoch follows from it.
         traffic: facts.table.map_or_else(|| lost(before.traffic), |table| Some(traffic(table, facts.summary))),
-        migration: facts.table.map(migration).or(before.migration),
+        migration: facts.table.map(|table| migration(facts, table, now)).or(before.migration),
         keys: Some(KeyCounts {
             selected: count(facts.decision.selected),
             ready: count(facts.decision.wanted.as_ref().map_or(0, |wanted| wanted.values.len())),
@@ -87,12 +94,18 @@ fn lost(before: Option<TrafficStatus>) -> Option<TrafficStatus> {
     before.map(|traffic| TrafficStatus { confirmed_replicas: Some(0), ..traffic })
 }
 
-fn migration(table: &TrafficTable) -> MigrationStatus {
+fn migration(facts: &Facts<'_>, table: &TrafficTable, now: Timestamp) -> MigrationStatus {
+    let told = facts.decision.wanted.as_ref().map(|wanted| &wanted.progress);
+    let progress = told.or(facts.observed.live.state.migration.as_ref());
+    let outlook = progress.map(|progress| outlook(facts.decision.plan.as_ref(), progress, now)).unwrap_or_default();
     MigrationStatus {
         strategy: Some(match table.strategy {
             bifrost_config::Strategy::DropIn => Strategy::DropIn,
+            bifrost_config::Strategy::Gradual => Strategy::Gradual,
             bifrost_config::Strategy::Canary => Strategy::Canary,
+            bifrost_config::Strategy::BlueGreen => Strategy::BlueGreen,
         }),
+        ..outlook
     }
 }
 
@@ -100,7 +113,7 @@ fn traffic(table: &TrafficTable, summary: &Summary) -> TrafficStatus {
     TrafficStatus {
         epoch: i64::try_from(table.epoch).ok(),
         confirmed_replicas: i32::try_from(summary.confirmed).ok(),
-        wanted_percent: Some(i32::from(table.percent)),
+        wanted_percent: table.wanted_percent().map(i32::from),
         baseline_percent: summary.percents.map(|(baseline, _)| i32::from(baseline)),
         bifrost_percent: summary.percents.map(|(_, bifrost)| i32::from(bifrost)),
     }
@@ -268,6 +281,10 @@ fn degraded(facts: &Facts<'_>) -> Option<Finding> {
     if let Some((reason, why)) = facts.deployment.and_then(gave_up) {
         return Some(Finding::new(DEGRADED, true, reason, why));
     }
+    if let Some(rollback) = facts.decision.wanted.as_ref().and_then(|wanted| wanted.progress.rollback.as_ref()) {
+        let message = format!("from {}: {}", describe(rollback.from.as_ref()), rollback.message);
+        return Some(Finding::new(DEGRADED, true, "RolledBack", message));
+    }
     let unusable = &facts.decision.unusable;
     (!unusable.is_empty()).then(|| Finding::new(DEGRADED, true, "KeyUnusable", some_of(unusable)))
 }
@@ -300,6 +317,14 @@ fn counts(pod: &Pod) -> bool {
 pub fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     counts(pod) && conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// The event for a migration that waits for somebody from now on.
+pub fn pause_began(before: &BifrostGatewayStatus, after: &BifrostGatewayStatus) -> Option<Event> {
+    let phase = |status: &BifrostGatewayStatus| status.migration.as_ref().and_then(|migration| migration.phase);
+    let begins = phase(after) == Some(MigrationPhase::Paused) && phase(before) != Some(MigrationPhase::Paused);
+    let message = after.migration.as_ref().and_then(|migration| migration.message.clone())?;
+    begins.then(|| Event::new(Reason::StepPaused, message))
 }
 
 /// Events for conditions that changed.

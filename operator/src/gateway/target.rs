@@ -45,7 +45,7 @@ impl InForce {
             epoch: table.epoch,
             digest,
             keys,
-            wanted_percent: table.percent,
+            wanted_percent: table.wanted_percent(),
             token,
             pods: running(&observed.pods),
         };

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use bifrost_config::published::PublishedKeys;
-use bifrost_config::{AddressRule, Config, Migration, SecretValue, StickyKey, Strategy};
+use bifrost_config::{AddressRule, Config, Migration, Position, SecretValue, StickyKey, Strategy};
 use bifrost_crds::{BifrostGateway, ProviderKey};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
 use kube::api::DynamicObject;
 use kube::core::DeserializeGuard;
@@ -19,6 +20,7 @@ use super::observe::{CaBundle, Observed, ObservedKey};
 use super::part::Part;
 use super::publish::Live;
 use super::validate::{Policy, validate};
+use crate::migration::progress::Progress;
 use crate::secrets::NoValue;
 
 pub(crate) fn policy() -> Policy {
@@ -68,6 +70,8 @@ pub(crate) fn observed() -> Observed {
         ca_bundle: CaBundle::NotAsked,
         pods: Vec::new(),
         remembered: None,
+        confirmed: false,
+        now: Timestamp::UNIX_EPOCH,
     }
 }
 
@@ -77,6 +81,7 @@ pub(crate) fn remembered(observed: &Observed) -> Remembered {
     Remembered {
         config: published.config.clone(),
         migration: observed.live.migration().unwrap(),
+        progress: observed.live.state.migration.clone().unwrap(),
         image: observed.live.state.image.clone(),
         epoch: published.traffic.epoch,
         token: SecretValue::new("token"),
@@ -105,7 +110,21 @@ pub(crate) fn config() -> Config {
 }
 
 pub(crate) fn migration(percent: u8) -> Migration {
-    Migration { strategy: Strategy::Canary, percent, sticky_key: StickyKey::Auto, salt: "llm/ai".into() }
+    Migration {
+        strategy: Strategy::Canary,
+        percent,
+        rules: Vec::new(),
+        sticky_key: StickyKey::Auto,
+        salt: "llm/ai".into(),
+        allow_arm_header: false,
+    }
+}
+
+pub(crate) fn progress(percent: u8) -> Progress {
+    Progress {
+        position: Some(Position::Percent(percent)),
+        ..Progress::new(Strategy::Canary, "r", None, Timestamp::UNIX_EPOCH)
+    }
 }
 
 pub(crate) fn circumstances(released: bool) -> Circumstances {

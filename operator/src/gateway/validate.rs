@@ -4,9 +4,11 @@
 //! are gone, rotated values. And what is missing is made again.
 
 use bifrost_config::{
-    AddressRule, Config, Draft, KeyValues, Migration, Problem, Strategy, check_ca_bundle, validate as check,
+    AddressRule, Config, Draft, KeyValues, Migration, Plan as MigrationPlan, Problem, check_ca_bundle,
+    validate as check,
 };
 use bifrost_crds::{CaBundleRef, ImageSpec};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::DynamicObject;
 
 use super::images::{self, ImagePolicy};
@@ -16,7 +18,11 @@ use super::part::Part;
 use super::selector::selector;
 use super::{draft, metadata, size};
 use crate::cluster::Ownership;
-use crate::events::Reason;
+use crate::events::{Event, Reason};
+use crate::migration::hold::hold as hold_on;
+use crate::migration::progress::{Cause, Progress, Rollback};
+use crate::migration::step::step;
+use crate::migration::{Seen, Transition};
 use crate::names;
 
 /// Rules of this operator, not of a resource.
@@ -44,6 +50,8 @@ pub struct Wanted {
     pub config: Config,
     /// The split.
     pub migration: Migration,
+    /// Where the migration is with it.
+    pub progress: Progress,
     /// Values of the keys that the configuration names.
     pub values: KeyValues,
     /// Image of the pods.
@@ -69,6 +77,12 @@ pub struct Decision {
     pub unusable: Vec<String>,
     /// Provider keys that the selector chooses.
     pub selected: usize,
+    /// The migration as the spec wants it; none where it is held back.
+    pub plan: Option<MigrationPlan>,
+    /// What of the migration is worth an event once it is published.
+    pub events: Vec<Event>,
+    /// When to look at the migration again.
+    pub wake: Option<Timestamp>,
 }
 
 /// Decides.
@@ -88,26 +102,33 @@ pub fn validate(observed: &Observed, policy: &Policy) -> Decision {
         Ok(full) => (hold(observed, &draft, policy).or_else(|| was_published(observed).then_some(full)), conflict),
         Err(rejection) => (hold(observed, &draft, policy), conflict.or(Some(rejection))),
     };
-    let (wanted, unusable) = match found {
-        Some(Found { wanted, keys }) => {
-            unresolved.extend(keys.unresolved);
-            (Some(wanted), keys.unusable)
-        }
-        None => (None, Vec::new()),
-    };
     let writable = [Part::Keys, Part::Published]
         .into_iter()
         .all(|part| matches!(observed.ownership(part), Ownership::Ours | Ownership::Absent));
-    Decision {
+    let mut decision = Decision {
         rejection,
         paused,
-        wanted: wanted.filter(|_| writable && waits_for.is_empty()),
+        wanted: None,
         whole: !held && waits_for.is_empty(),
         waits_for,
         unresolved,
-        unusable,
+        unusable: Vec::new(),
         selected: observed.keys.len(),
+        plan: None,
+        events: Vec::new(),
+        wake: None,
+    };
+    if let Some(Found { wanted, keys, plan, events, wake }) = found {
+        decision.unresolved.extend(keys.unresolved);
+        decision.unusable = keys.unusable;
+        if writable && decision.waits_for.is_empty() {
+            decision.wanted = Some(wanted);
+            decision.plan = plan;
+            decision.events = events;
+            decision.wake = wake;
+        }
     }
+    decision
 }
 
 /// What takes away of the spec, with the key values that the Secret holds already: for a Secret that cannot be written. `None`: there
@@ -124,16 +145,21 @@ pub fn retreat(observed: &Observed, policy: &Policy) -> Option<Wanted> {
     Some(wanted)
 }
 
-/// What is wanted, and what is to be said of the keys.
+/// What is wanted, and what is to be said of the keys and the migration.
 struct Found {
     wanted: Wanted,
     keys: KeyDecision,
+    plan: Option<MigrationPlan>,
+    events: Vec<Event>,
+    wake: Option<Timestamp>,
 }
 
 impl Found {
-    fn new(config: Config, migration: Migration, image: String, mut keys: KeyDecision) -> Self {
+    fn new(config: Config, transition: Transition, image: String, mut keys: KeyDecision) -> Self {
         let config = Config { keys: std::mem::take(&mut keys.keys), ..config };
-        Self { wanted: Wanted { config, migration, values: std::mem::take(&mut keys.values), image }, keys }
+        let Transition { progress, split, events, wake } = transition;
+        let values = std::mem::take(&mut keys.values);
+        Self { wanted: Wanted { config, migration: split, progress, values, image }, keys, plan: None, events, wake }
     }
 }
 
@@ -145,11 +171,14 @@ fn full(observed: &Observed, draft: &Draft, policy: &Policy) -> Result<Found, Re
     problems.extend(metadata::check(spec));
     problems.extend(selector(&observed.gateway).err());
     problems.extend(image.as_ref().err().cloned());
-    let (Ok((config, migration)), Ok(image), []) = (checked, image, problems.as_slice()) else {
+    let (Ok((config, plan)), Ok(image), []) = (checked, image, problems.as_slice()) else {
         return Err(rejected(&problems));
     };
+    let revision = draft::migration_revision(&observed.gateway);
+    let before = last_progress(observed, &plan, &revision);
+    let transition = step(&plan, &revision, &before, seen(observed), observed.now);
     let keys = keys::decide(selected(observed), &config.providers);
-    let found = Found::new(config, migration, image, keys);
+    let found = Found { plan: Some(plan), ..Found::new(config, transition, image, keys) };
     size::check(&found.wanted)
         .map_err(|problem| Rejection { reason: Reason::ConfigTooLarge, message: problem.to_string() })?;
     Ok(found)
@@ -158,14 +187,13 @@ fn full(observed: &Observed, draft: &Draft, policy: &Policy) -> Result<Found, Re
 /// What is published, less what is to be taken away.
 fn hold(observed: &Observed, draft: &Draft, policy: &Policy) -> Option<Found> {
     let config = last_config(observed)?.clone();
-    let mut migration = last_migration(observed)?;
+    let last = last_migration(observed)?;
     let alone = Draft { migration: draft.migration.clone(), ..Draft::default() };
-    if let Ok((_, asked)) = check(&alone, policy.addresses)
-        && asked.percent < migration.percent
-    {
-        migration.strategy = Strategy::Canary;
-        migration.percent = asked.percent;
-    }
+    let plan = check(&alone, policy.addresses).ok().map(|(_, plan)| plan);
+    let revision = draft::migration_revision(&observed.gateway);
+    let before = recorded_progress(observed)
+        .unwrap_or_else(|| Progress::of_table(&last, &revision, observed.request(), observed.now));
+    let transition = hold_on(plan.as_ref(), &revision, &before, &last, seen(observed), observed.now);
     let keys = keys::hold(selected(observed), &config.providers);
     let ca_bundle = config.ca_bundle.clone().filter(|pem| check_ca_bundle(pem).is_ok());
     // A Deployment that is there is not touched, so what it runs is what there is to remember, allowed or not. Only one that has to
@@ -174,7 +202,7 @@ fn hold(observed: &Observed, draft: &Draft, policy: &Policy) -> Option<Found> {
     let image = running_image(observed, &policy.images);
     let image = image.filter(|image| !is_missing || policy.images.allows_image(image));
     let image = image.unwrap_or_else(|| policy.images.default_image().to_owned());
-    Some(Found::new(Config { ca_bundle, ..config }, migration, image, keys))
+    Some(Found::new(Config { ca_bundle, ..config }, transition, image, keys))
 }
 
 /// The configuration that was published last: what this process published counts more than what it finds.
@@ -186,6 +214,33 @@ fn last_config(observed: &Observed) -> Option<&Config> {
 fn last_migration(observed: &Observed) -> Option<Migration> {
     let remembered = observed.remembered.as_ref().map(|remembered| remembered.migration.clone());
     remembered.or_else(|| observed.live.migration())
+}
+
+/// What was recorded of the migration: what this process published counts more than what it finds.
+fn recorded_progress(observed: &Observed) -> Option<Progress> {
+    let remembered = observed.remembered.as_ref().map(|remembered| remembered.progress.clone());
+    remembered.or_else(|| observed.live.state.migration.clone())
+}
+
+/// Where the migration is. With the record lost, what is published tells; with that lost too, it begins anew, but for a rollback of
+/// which the status still tells.
+fn last_progress(observed: &Observed, plan: &MigrationPlan, revision: &str) -> Progress {
+    let (request, now) = (observed.request(), observed.now);
+    if let Some(recorded) = recorded_progress(observed) {
+        return recorded;
+    }
+    if let Some(table) = observed.live.migration() {
+        return Progress::of_table(&table, revision, request, now);
+    }
+    let status = observed.gateway.status.as_ref().and_then(|status| status.migration.as_ref());
+    let told = status.filter(|status| status.revision.as_deref() == Some(revision)).and_then(|s| s.rollback.as_ref());
+    let rollback =
+        told.map(|told| Rollback { from: None, at: told.at.0, reason: Cause::Aborted, message: told.message.clone() });
+    Progress { rollback, ..Progress::new(plan.strategy, revision, request, now) }
+}
+
+fn seen(observed: &Observed) -> Seen<'_> {
+    Seen { request: observed.request(), confirmed: observed.confirmed }
 }
 
 fn selected(observed: &Observed) -> Selected<'_> {

@@ -23,6 +23,8 @@ pub const APP_PORT: i32 = 8080;
 pub const PREVIEW_PORT: i32 = 8081;
 /// Name of the applications' port.
 pub(super) const APP_PORT_NAME: &str = "http";
+/// Name of the preview's port.
+pub(super) const PREVIEW_PORT_NAME: &str = "preview";
 /// Name of the port of health, metrics and state.
 pub const ADMIN_PORT_NAME: &str = "admin";
 
@@ -149,7 +151,11 @@ fn container(observed: &Observed, image: &str, addresses: AddressRule) -> Contai
         image: Some(image.to_owned()),
         args: Some(args(observed)),
         env: Some(env(addresses)),
-        ports: Some(vec![port(APP_PORT_NAME, APP_PORT), port(ADMIN_PORT_NAME, i32::from(ADMIN_PORT))]),
+        ports: Some(vec![
+            port(APP_PORT_NAME, APP_PORT),
+            port(PREVIEW_PORT_NAME, PREVIEW_PORT),
+            port(ADMIN_PORT_NAME, i32::from(ADMIN_PORT)),
+        ]),
         resources: spec.pod.resources.clone(),
         readiness_probe: Some(probe("/readyz", 2, 2)),
         liveness_probe: Some(probe("/livez", 10, 3)),

@@ -4,6 +4,7 @@ mod config_map;
 mod deployment;
 mod network_policy;
 mod pod_disruption_budget;
+mod preview_service;
 mod role;
 mod role_binding;
 mod secret;
@@ -12,7 +13,7 @@ mod service_account;
 
 use std::collections::BTreeMap;
 
-use bifrost_config::{AddressRule, SecretValue};
+use bifrost_config::{AddressRule, SecretValue, Strategy};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub use deployment::{ADMIN_PORT_NAME, APP_PORT, PREVIEW_PORT};
@@ -94,6 +95,7 @@ fn publication(observed: &Observed, wanted: &Wanted, circumstances: &Circumstanc
             gateway_uid: observed.uid(),
             config: &wanted.config,
             migration: &wanted.migration,
+            progress: &wanted.progress,
             image: &wanted.image,
             known_epoch: circumstances.known_epoch,
         },
@@ -121,6 +123,10 @@ fn others(observed: &Observed, wanted: &Wanted, addresses: AddressRule) -> Vec<(
             Object::new(Mode::Apply, &pod_disruption_budget::build_pod_disruption_budget(observed)),
         ),
     ];
+    if wanted.migration.strategy == Strategy::BlueGreen {
+        let service = preview_service::build_preview_service(observed);
+        objects.push(apply(Part::Preview, Object::new(Mode::Ports, &service)));
+    }
     if observed.gateway.spec.network_policy.enabled {
         let policy = network_policy::build_network_policy(observed);
         objects.push(apply(Part::NetworkPolicy, Object::new(Mode::Apply, &policy)));
@@ -137,6 +143,12 @@ pub fn service_url(observed: &Observed) -> String {
         80 => format!("http://{name}.{namespace}.svc"),
         port => format!("http://{name}.{namespace}.svc:{port}"),
     }
+}
+
+/// Address of the Service that serves the colour that is not active; only BlueGreen has one.
+pub fn preview_url(observed: &Observed, strategy: Strategy) -> Option<String> {
+    let (name, namespace) = (Part::Preview.name(observed.name()), observed.namespace());
+    (strategy == Strategy::BlueGreen).then(|| format!("http://{name}.{namespace}.svc:{PREVIEW_PORT}"))
 }
 
 fn meta(observed: &Observed, part: Part) -> ObjectMeta {

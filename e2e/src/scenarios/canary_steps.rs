@@ -1,0 +1,105 @@
+//! Steps follow each other by themselves, wait where they shall, and go back when somebody says so. The operator dies in each of them.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use futures::FutureExt;
+use serde_json::json;
+
+use super::{
+    gateway::{self, OBJECT},
+    load, migration, objects, operator,
+};
+use crate::scenarios::{Context, Scenario};
+
+/// The scenario.
+pub(super) const SCENARIO: Scenario = Scenario::new(
+    "canary-steps",
+    "1 → 25 → 50 → 100 by hold and promotion under load, over a restart of the operator in each step; abort, retry",
+    |context| run(context).boxed(),
+)
+.embedded_only()
+.limit(Duration::from_secs(600));
+
+const REPLICAS: u64 = 2;
+const HOLD: Duration = Duration::from_secs(8);
+/// A step, its confirmation and the next look.
+const STEP: Duration = Duration::from_secs(40);
+
+async fn run(context: &Context) -> Result<()> {
+    let steps = json!([
+        {"percent": 1, "hold": "8s"},
+        {"percent": 25, "hold": "8s", "pause": true},
+        {"percent": 50, "pause": true},
+        {"percent": 100},
+    ]);
+    gateway::create(context, 2, json!({"canary": {"steps": steps}})).await?;
+    let pods = gateway::pods(context).await?;
+    load::during(context, &[], story(context)).await?;
+    ensure!(gateway::pods(context).await? == pods, "pods were replaced or restarted");
+    Ok(())
+}
+
+async fn story(context: &Context) -> Result<()> {
+    // The hold goes on where it was: a restart of the operator neither begins it anew nor ends it.
+    let first = migration::reach(context, 1, REPLICAS, STEP).await?;
+    let began = Instant::now();
+    let started = first["status"]["migration"]["stepStartedAt"].clone();
+    operator::replace(context).await?;
+    let again = migration::seen(context).await?;
+    ensure!(
+        again["status"]["traffic"]["wantedPercent"] != 1 || again["status"]["migration"]["stepStartedAt"] == started,
+        "the step began anew: {}",
+        again["status"]["migration"]
+    );
+    migration::reach(context, 25, REPLICAS, STEP).await?;
+    ensure!(began.elapsed() + Duration::from_secs(2) > HOLD, "the hold was cut to {:?}", began.elapsed());
+    println!("  1 → 25 after {:.1} s with a hold of 8 s and a restart of the operator", began.elapsed().as_secs_f64());
+    gateway::wait_event(context, "StepStarted", "1 % → 25 %").await?;
+
+    // A pause waits, also over a restart, and one request is one step.
+    gateway::wait_event(context, "StepPaused", "waits for a promotion").await?;
+    operator::replace(context).await?;
+    migration::stays(context, 25, Duration::from_secs(3)).await?;
+    let seen = migration::ask(context, "promote/one").await?;
+    ensure!(seen["status"]["migration"]["step"] == "3/4", "{}", seen["status"]["migration"]);
+    migration::reach(context, 50, REPLICAS, STEP).await?;
+    operator::replace(context).await?;
+    migration::ask(context, "promote/one").await?;
+    migration::stays(context, 50, Duration::from_secs(3)).await?;
+    println!("  a promotion is one step, the same request twice and another operator are none");
+
+    // A request for what is no more is refused, and says so.
+    migration::ask(context, "promote/two@0000000000").await?;
+    gateway::wait_event(context, "RequestRefused", "revision 0000000000").await?;
+    migration::stays(context, 50, Duration::from_secs(1)).await?;
+    migration::ask(context, "explode/three").await?;
+    gateway::wait_event(context, "RequestRefused", "<verb>/<id>").await?;
+
+    let revision =
+        migration::seen(context).await?["status"]["migration"]["revision"].as_str().unwrap_or("?").to_owned();
+    migration::ask(context, &format!("promote/four@{revision}")).await?;
+    let done = migration::reach(context, 100, REPLICAS, STEP).await?;
+    ensure!(done["status"]["migration"]["phase"] == "Completed", "{}", done["status"]["migration"]);
+
+    // Back, and again.
+    let asked = Instant::now();
+    migration::ask(context, "abort/five").await?;
+    let back = migration::reach(context, 0, REPLICAS, STEP).await?;
+    println!("  abort: 100 → 0 confirmed after {:.2} s", asked.elapsed().as_secs_f64());
+    ensure!(asked.elapsed() < Duration::from_secs(10), "the rollback took {:?}", asked.elapsed());
+    ensure!(back["status"]["migration"]["phase"] == "RolledBack", "{}", back["status"]["migration"]);
+    let degraded = gateway::wait_condition(context, OBJECT, "Degraded", "True").await?;
+    ensure!(degraded["reason"] == "RolledBack", "{degraded}");
+    gateway::wait_condition(context, OBJECT, "Ready", "True").await?;
+    operator::replace(context).await?;
+    migration::stays(context, 0, Duration::from_secs(3)).await?;
+    migration::ask(context, "retry/six").await?;
+    migration::reach(context, 100, REPLICAS, STEP).await?;
+
+    // The last step says how far it goes: taking it away goes back at once, though nobody asked for it.
+    let shorter = json!({"spec": {"migration": {"canary": {"steps": [{"percent": 1}, {"percent": 25}]}}}});
+    objects::merge(context, OBJECT, &shorter).await?;
+    migration::reach(context, 25, REPLICAS, STEP).await?;
+    migration::stays(context, 25, Duration::from_secs(2)).await
+}

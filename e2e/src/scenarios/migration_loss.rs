@@ -1,0 +1,89 @@
+//! What is lost, wiped, restored or scaled does not advance a migration, and arms no rollback anew.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use futures::FutureExt;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+use super::{
+    gateway::{self, NAME, OBJECT},
+    migration, objects, operator,
+};
+use crate::{
+    scenarios::{Context, Scenario},
+    wait,
+};
+
+/// The scenario.
+pub(super) const SCENARIO: Scenario = Scenario::new(
+    "migration-loss",
+    "Status wiped, ConfigMap deleted, scaled, restored with its annotations: no step is taken, no rollback forgotten",
+    |context| run(context).boxed(),
+);
+
+const STEP: Duration = Duration::from_secs(60);
+const CALM: Duration = Duration::from_secs(3);
+
+async fn run(context: &Context) -> Result<()> {
+    let migration =
+        json!({"canary": {"steps": [{"percent": 5, "pause": true}, {"percent": 60, "pause": true}, {"percent": 100}]}});
+    let mut manifest = gateway::manifest(2, migration, Vec::new());
+    // As a backup would bring it back.
+    manifest["metadata"]["annotations"] = json!({migration::REQUEST: "promote-full/from-a-backup"});
+    gateway::create_from(context, manifest).await?;
+    migration::reach(context, 5, 2, STEP).await?;
+    migration::stays(context, 5, CALM).await?;
+    println!("  a request that came with the object is not run");
+
+    migration::ask(context, "promote/1").await?;
+    migration::reach(context, 60, 2, STEP).await?;
+    lose(context, 60).await?;
+    println!("  at 60 %: wiped, deleted, restarted, scaled: it stays");
+
+    migration::ask(context, "abort/2").await?;
+    migration::reach(context, 0, 2, STEP).await?;
+    lose(context, 0).await?;
+    println!("  after a rollback: wiped, deleted, restarted, scaled: it stays");
+
+    // With the record and the operator's memory lost, what the status tells keeps the rollback.
+    operator::without(context, delete_published(context)).await?;
+    gateway::wait_condition(context, OBJECT, "Programmed", "True").await?;
+    migration::stays(context, 0, CALM).await?;
+    let seen = migration::seen(context).await?;
+    ensure!(seen["status"]["migration"]["phase"] == "RolledBack", "{}", seen["status"]["migration"]);
+
+    // A changed spec is a new try, from the first step.
+    let patch = json!({"spec": {"config": {"client": {"maxRequestBody": "2Mi"}}}});
+    objects::merge(context, OBJECT, &patch).await?;
+    migration::reach(context, 5, 2, STEP).await?;
+    Ok(())
+}
+
+/// Loses one thing after the other, and looks that the percent stays.
+async fn lose(context: &Context, percent: u64) -> Result<()> {
+    let api = objects::api(context, "BifrostGateway")?;
+    let wiped: Value = json!({"status": null});
+    api.patch_status(NAME, &PatchParams::default(), &Patch::Merge(wiped)).await?;
+    migration::reach(context, percent, 2, STEP).await?;
+    delete_published(context).await?;
+    migration::stays(context, percent, CALM).await?;
+    migration::reach(context, percent, 2, STEP).await?;
+    operator::replace(context).await?;
+    for replicas in [1, 2] {
+        objects::merge(context, OBJECT, &json!({"spec": {"replicas": replicas}})).await?;
+        migration::reach(context, percent, replicas, STEP).await?;
+    }
+    migration::stays(context, percent, CALM).await
+}
+
+async fn delete_published(context: &Context) -> Result<()> {
+    objects::api(context, "ConfigMap")?.delete("ai-bifrost", &DeleteParams::default()).await?;
+    wait::wait_until("the ConfigMap to be another", STEP, || async {
+        Ok(objects::find(context, "configmap/ai-bifrost")
+            .await?
+            .is_none_or(|map| map["metadata"]["deletionTimestamp"].is_null()))
+    })
+    .await
+}

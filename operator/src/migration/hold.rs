@@ -1,0 +1,94 @@
+//! A spec that is paused or not valid: nothing rises, and what takes away goes on.
+
+use bifrost_config::{Migration, Plan};
+use k8s_openapi::jiff::Timestamp;
+
+use super::progress::{Cause, Progress, Rollback};
+use super::request::{self, Verb};
+use super::{Seen, Transition, describe};
+use crate::events::{Event, Reason};
+
+/// Holds on to what was published last, `last`. `plan` is the spec's, if that part of it is valid.
+pub fn hold(
+    plan: Option<&Plan>,
+    revision: &str,
+    before: &Progress,
+    last: &Migration,
+    seen: Seen<'_>,
+    now: Timestamp,
+) -> Transition {
+    let mut progress = before.clone();
+    let mut split = last.clone();
+    let mut events = Vec::new();
+    if let Some((plan, goal)) = plan.map(|plan| (plan, plan.goal())).filter(|(_, goal)| takes_away(goal, last)) {
+        progress = progress.at(plan.stage(plan.ceiling).map(|stage| stage.position.clone()), now);
+        progress.strategy = plan.strategy;
+        // Another hash would choose other users.
+        split = Migration { sticky_key: last.sticky_key.clone(), salt: last.salt.clone(), ..goal };
+    }
+    split.allow_arm_header &= plan.is_none_or(|plan| plan.allow_arm_header);
+    if let Some(text) = seen.request.filter(|text| progress.handled.as_deref() != Some(request::kept(text).as_str())) {
+        let refused = |why: String| Event::new(Reason::RequestRefused, format!("{}: {why}", request::kept(text)));
+        match request::parse(text, revision) {
+            Ok(Verb::Abort) if progress.rollback.is_none() => {
+                let from = progress.position.take();
+                let message = "somebody asked for abort".to_owned();
+                events.push(Event::new(Reason::RequestHandled, "abort"));
+                events.push(Event::new(
+                    Reason::RolledBack,
+                    format!("{} → the baseline: {message}", describe(from.as_ref())),
+                ));
+                progress = Progress {
+                    rollback: Some(Rollback { from, at: now, reason: Cause::Aborted, message }),
+                    started: now,
+                    confirmed: None,
+                    ..progress
+                };
+                split = Migration { percent: 0, rules: Vec::new(), ..split };
+            }
+            Ok(Verb::Abort) => events.push(refused("the migration was rolled back already".to_owned())),
+            Ok(_) => events.push(refused(
+                "nothing rises while the spec is paused or not accepted: mend that, and ask again with another id"
+                    .to_owned(),
+            )),
+            Err(why) => events.push(refused(why)),
+        }
+        progress.handled = Some(request::kept(text));
+    }
+    Transition { progress, split, events, wake: None }
+}
+
+/// Whether a split sends less to the bifrost arm than another, and nothing that the other does not.
+fn takes_away(goal: &Migration, last: &Migration) -> bool {
+    let nobody = |split: &Migration| split.percent == 0 && split.rules.is_empty();
+    if nobody(goal) || last.percent == 100 {
+        return if nobody(goal) { !nobody(last) } else { goal.percent < 100 };
+    }
+    let within = goal.percent <= last.percent && goal.rules.iter().all(|rule| last.rules.contains(rule));
+    within && (goal.percent < last.percent || goal.rules.len() < last.rules.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::tests::migration;
+    use bifrost_config::MatchRule;
+
+    fn rules(models: &[&str]) -> Migration {
+        let rule = |model: &&str| MatchRule { models: vec![(*model).into()], ..MatchRule::default() };
+        Migration { rules: models.iter().map(rule).collect(), ..migration(0) }
+    }
+
+    #[test]
+    fn less_is_less_of_the_same() {
+        assert!(takes_away(&migration(5), &migration(10)));
+        assert!(!takes_away(&migration(10), &migration(10)));
+        assert!(!takes_away(&migration(11), &migration(10)));
+        assert!(takes_away(&migration(0), &rules(&["a"])));
+        assert!(!takes_away(&migration(0), &migration(0)));
+        assert!(takes_away(&rules(&["a"]), &rules(&["a", "b"])));
+        assert!(!takes_away(&rules(&["c"]), &rules(&["a", "b"])));
+        assert!(takes_away(&rules(&["c"]), &migration(100)), "everything holds any rule");
+        assert!(!takes_away(&rules(&["c"]), &migration(50)), "other users may be meant");
+    }
+}

@@ -1,0 +1,50 @@
+//! How a migration moves from stage to stage. Pure: the spec's plan, the recorded progress, what was seen and the time go in, the next
+//! progress and the split that it means come out. Canary steps, gradual phases and blue-green are plans of one machine.
+//!
+//! The spec is the goal and the ceiling, the progress the position. Whatever is lost, a migration only ever starts lower than it was.
+
+pub mod hold;
+pub mod outlook;
+pub mod progress;
+pub mod request;
+pub mod step;
+#[cfg(test)]
+mod tests;
+
+use bifrost_config::{Migration, Position};
+use k8s_openapi::jiff::Timestamp;
+
+use self::progress::Progress;
+use crate::events::Event;
+
+/// What was seen of a migration.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Seen<'a> {
+    /// The annotation by which somebody asks for something.
+    pub request: Option<&'a str>,
+    /// Whether at least one pod is ready and every ready pod confirms what is published.
+    pub confirmed: bool,
+}
+
+/// What follows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Transition {
+    /// Where the migration is now.
+    pub progress: Progress,
+    /// Which requests take the bifrost arm.
+    pub split: Migration,
+    /// What is worth an event once it is published.
+    pub events: Vec<Event>,
+    /// When to look again, although nothing happened.
+    pub wake: Option<Timestamp>,
+}
+
+/// A position for people.
+pub fn describe(position: Option<&Position>) -> String {
+    match position {
+        None => "the baseline".to_owned(),
+        Some(Position::Percent(percent)) => format!("{percent} %"),
+        Some(Position::Phase(name)) => format!("phase {name}"),
+        Some(Position::Green) => "green".to_owned(),
+    }
+}

@@ -1,0 +1,104 @@
+//! What somebody asks of a migration: the annotation `bifrost.dev/request: <verb>/<id>`, or `<verb>/<id>@<revision>`.
+//!
+//! An id is handled once. With a revision it is only handled while that is the newest, so that nobody promotes what he has not seen.
+
+use std::fmt;
+
+/// The annotation.
+pub const ANNOTATION: &str = "bifrost.dev/request";
+/// Bytes of a request that count.
+const MAX: usize = 200;
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// The next stage, now.
+    Promote,
+    /// The last stage, now.
+    PromoteFull,
+    /// Back to the floor.
+    Abort,
+    /// After a rollback, the stage that it left.
+    Retry,
+    /// The first stage.
+    Restart,
+}
+
+impl Verb {
+    const ALL: [Self; 5] = [Self::Promote, Self::PromoteFull, Self::Abort, Self::Retry, Self::Restart];
+
+    /// As the annotation spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Promote => "promote",
+            Self::PromoteFull => "promote-full",
+            Self::Abort => "abort",
+            Self::Retry => "retry",
+            Self::Restart => "restart",
+        }
+    }
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// As much of a request as is remembered and compared.
+pub fn kept(text: &str) -> String {
+    text[..text.floor_char_boundary(MAX)].to_owned()
+}
+
+/// Reads a request, and checks whether it is meant for this revision.
+pub fn parse(text: &str, revision: &str) -> Result<Verb, String> {
+    let form = || {
+        let verbs: Vec<_> = Verb::ALL.iter().map(|verb| verb.as_str()).collect();
+        format!("{:?} is no request: write <verb>/<id>, with a verb of {}", kept(text), verbs.join(", "))
+    };
+    if text.len() > MAX {
+        return Err(form());
+    }
+    let (verb, id) = text.split_once('/').ok_or_else(form)?;
+    let verb = Verb::ALL.into_iter().find(|known| known.as_str() == verb).ok_or_else(form)?;
+    let (id, pinned) = match id.split_once('@') {
+        Some((id, pinned)) => (id, Some(pinned)),
+        None => (id, None),
+    };
+    if id.is_empty() {
+        return Err(form());
+    }
+    match pinned.filter(|pinned| *pinned != revision) {
+        Some(pinned) => Err(format!(
+            "it was meant for revision {pinned}, and the newest is {revision}: look again, and ask again with another id"
+        )),
+        None => Ok(verb),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_has_a_verb_an_id_and_perhaps_a_revision() {
+        assert_eq!(parse("promote/1", "r"), Ok(Verb::Promote));
+        assert_eq!(parse("promote-full/a-b@r", "r"), Ok(Verb::PromoteFull));
+        for verb in Verb::ALL {
+            assert_eq!(parse(&format!("{verb}/x"), "r"), Ok(verb));
+        }
+    }
+
+    #[test]
+    fn anything_else_is_told_what_to_write() {
+        for text in ["", "promote", "promote/", "promote/@r", "explode/1", "Promote/1"] {
+            assert!(parse(text, "r").unwrap_err().contains("<verb>/<id>"), "{text}");
+        }
+        assert!(parse(&format!("promote/{}", "ä".repeat(MAX)), "r").is_err());
+    }
+
+    #[test]
+    fn a_request_for_another_revision_is_refused() {
+        assert!(parse("promote/1@old", "new").unwrap_err().contains("revision old"));
+    }
+}
