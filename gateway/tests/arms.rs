@@ -170,6 +170,47 @@ async fn the_preview_never_serves_what_only_the_active_colour_can() {
 }
 
 #[tokio::test]
+async fn a_request_may_choose_its_arm_where_that_is_allowed() {
+    let pair = Pair::start(START, "{}").await;
+    let ask_for = |arm: &str| pair.post(CHAT, BODY).header("x-bf-arm", arm);
+    assert_eq!(ask(ask_for("bifrost")).await, told("baseline", "canary"));
+    assert_eq!(ask(ask_for("neither")).await, told("baseline", "canary"));
+
+    pair.change(|table| table.allow_arm_header = true);
+    assert_eq!(ask(pair.post(CHAT, BODY)).await, told("baseline", "canary"));
+    assert_eq!(ask(ask_for(" Bifrost")).await, told("bifrost", "header"));
+    // Also where its conversation may be in the other account: an explicit choice wins.
+    let stored = pair.post("/openai/v1/responses", r#"{"model":"gpt-4o-mini","input":"test"}"#);
+    assert_eq!(ask(stored.header("x-bf-arm", "bifrost")).await, told("bifrost", "header"));
+    let (status, code, message) = refusal(ask_for("neither")).await;
+    assert_eq!((status, code.as_str()), (400, "invalid_arm"));
+    assert!(["x-bf-arm", "bifrost", "baseline"].into_iter().all(|word| message.contains(word)), "{message}");
+    // What is not eligible has no choice.
+    let keyless = pair.client.post(format!("{}{CHAT}", pair.base)).header("content-type", "application/json");
+    assert_eq!(ask(keyless.body(BODY).header("x-bf-arm", "baseline")).await, told("bifrost", "no_credential"));
+
+    pair.change(|table| {
+        table.strategy = Strategy::DropIn;
+        table.percent = 100;
+    });
+    assert_eq!(ask(ask_for("BASELINE")).await, told("baseline", "header"));
+    let seen = pair.shared.gatherer.eligible().await;
+    assert_eq!((seen.baseline, seen.bifrost), (3, 0));
+    let records = pair.control.records(&RecordQuery::default()).await.unwrap();
+    assert!(records.iter().all(|record| record.header("x-bf-arm").is_none()));
+}
+
+#[tokio::test]
+async fn on_the_preview_nobody_chooses() {
+    let pair = Pair::start(START, "{}").await;
+    pair.colour(0);
+    pair.change(|table| table.allow_arm_header = true);
+    for arm in ["baseline", "neither"] {
+        assert_eq!(ask(pair.preview(CHAT).header("x-bf-arm", arm)).await, told("bifrost", "preview"));
+    }
+}
+
+#[tokio::test]
 async fn the_preview_has_health_and_no_metrics() {
     let pair = Pair::start(START, "{}").await;
     let get = |path: &str| pair.client.get(format!("{}{path}", pair.preview_base())).send();

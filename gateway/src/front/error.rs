@@ -29,6 +29,8 @@ pub enum Fault {
     FormatNotServed,
     /// WebSocket upgrades.
     UpgradeNotServed,
+    /// The header that asks for an arm names none.
+    InvalidArm,
     /// The preview's port, and no preview.
     NoPreview,
     /// The preview's port, and only the active colour could serve it.
@@ -95,6 +97,7 @@ impl Fault {
             }
             Self::FormatNotServed => row(StatusCode::NOT_IMPLEMENTED, "format_not_served", BAD, BAD),
             Self::UpgradeNotServed => row(StatusCode::NOT_IMPLEMENTED, "upgrade_not_served", BAD, BAD),
+            Self::InvalidArm => row(StatusCode::BAD_REQUEST, "invalid_arm", BAD, BAD),
             Self::NoPreview => row(StatusCode::SERVICE_UNAVAILABLE, "no_preview", SERVER, API),
             Self::NotInPreview => row(StatusCode::BAD_REQUEST, "not_in_preview", BAD, BAD),
             Self::UnknownPath => row(StatusCode::NOT_FOUND, "unknown_path", BAD, "not_found_error"),

@@ -1,13 +1,18 @@
-//! What is known of a request's caller apart from the body: its credential, and what names its user.
+//! What is known of a request's caller apart from the body: its credential, what names its user, and the arm it asks for.
 
 use bifrost_config::StickyKey;
 use bifrost_config::published::TrafficTable;
 use bifrost_wire::Peek;
+use http::HeaderName;
 
+use super::Arm;
+use crate::front::error::{Fault, GatewayError};
 use crate::http::{Head, key_in_query};
 
 /// Header by which an application names a session.
 pub const SESSION_HEADER: &str = "x-bf-session-id";
+/// Header by which an application may ask for an arm, and is told the one that served it.
+pub const ARM_HEADER: HeaderName = HeaderName::from_static("x-bf-arm");
 /// Prefix of the credentials that this gateway issues itself.
 const VIRTUAL_KEY_PREFIX: &str = "sk-bf-";
 
@@ -53,6 +58,33 @@ impl<'h> Caller<'h> {
     }
 }
 
+/// The arm that a request asks for by its header, if it does.
+pub fn wanted_arm(head: &Head) -> Result<Option<Arm>, GatewayError> {
+    let mut wanted = None;
+    for line in head.lines(&ARM_HEADER) {
+        let arm = arm_of(line).ok_or_else(no_arm)?;
+        // Two lines that disagree name no arm.
+        if wanted.replace(arm).is_some_and(|before| before != arm) {
+            return Err(no_arm());
+        }
+    }
+    Ok(wanted)
+}
+
+fn arm_of(text: &[u8]) -> Option<Arm> {
+    let text = text.trim_ascii();
+    [Arm::Bifrost, Arm::Baseline].into_iter().find(|arm| text.eq_ignore_ascii_case(arm.as_str().as_bytes()))
+}
+
+fn no_arm() -> GatewayError {
+    let message = format!(
+        "the header {ARM_HEADER} names no arm: it may say {} or {}, or be left out",
+        Arm::Bifrost.as_str(),
+        Arm::Baseline.as_str()
+    );
+    GatewayError::new(Fault::InvalidArm, message)
+}
+
 /// The caller's credential. One of this gateway's among several counts first: it must not leave for a vendor.
 fn credential<'h>(head: &'h Head, query: Option<&'h str>) -> Option<&'h str> {
     let mut all = head.credentials().chain(query.and_then(key_in_query));
@@ -63,4 +95,35 @@ fn credential<'h>(head: &'h Head, query: Option<&'h str>) -> Option<&'h str> {
 /// Whether a credential is one that this gateway issues itself.
 pub fn is_virtual(credential: &str) -> bool {
     credential.get(..VIRTUAL_KEY_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(VIRTUAL_KEY_PREFIX))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use http::header::HeaderMap;
+
+    use super::*;
+
+    fn wanted(lines: &[&'static str]) -> Result<Option<Arm>, Fault> {
+        let mut map = HeaderMap::new();
+        for line in lines {
+            map.append(ARM_HEADER, HeaderValue::from_static(line));
+        }
+        wanted_arm(&Head::new(map)).map_err(|error| {
+            let named = ["x-bf-arm", "bifrost", "baseline"].into_iter().all(|word| error.message.contains(word));
+            assert!(named, "{}", error.message);
+            error.fault
+        })
+    }
+
+    #[test]
+    fn an_arm_is_asked_for_in_any_case_and_anything_else_is_refused() {
+        assert_eq!(wanted(&[]), Ok(None));
+        assert_eq!(wanted(&["bifrost"]), Ok(Some(Arm::Bifrost)));
+        assert_eq!(wanted(&["  BaseLine\t"]), Ok(Some(Arm::Baseline)));
+        assert_eq!(wanted(&["bifrost", "Bifrost"]), Ok(Some(Arm::Bifrost)));
+        for lines in [&[""][..], &["both"], &["bifrost, baseline"], &["bifrost", "baseline"], &["none"]] {
+            assert_eq!(wanted(lines), Err(Fault::InvalidArm), "{lines:?}");
+        }
+    }
 }

@@ -105,7 +105,7 @@ fn decide<'m>(
     if let Some(reason) = reason {
         return Ok(choice(Arm::Bifrost, reason));
     }
-    let (arm, reason) = split(Eligible { route, caller, peek, upstream }, only, snapshot, chance);
+    let (arm, reason) = split(Eligible { route, caller, peek, upstream }, only, snapshot, chance)?;
     Ok(choice(arm, reason))
 }
 

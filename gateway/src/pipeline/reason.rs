@@ -11,6 +11,8 @@ pub enum Reason {
     BlueGreen,
     /// Eligible: DropIn sends everything through the pipeline.
     DropIn,
+    /// Eligible: the request asked for its arm by the header `x-bf-arm`.
+    Header,
     /// Eligible: the preview serves the colour that is not active.
     Preview,
     /// Eligible, but it may name state that belongs to the caller's account.
@@ -39,6 +41,7 @@ impl Reason {
             Self::Gradual => "gradual",
             Self::BlueGreen => "blue_green",
             Self::DropIn => "drop_in",
+            Self::Header => "header",
             Self::Preview => "preview",
             Self::VendorState => "vendor_state",
             Self::Account => "account",
@@ -51,7 +54,7 @@ impl Reason {
         }
     }
 
-    /// Whether the request counts in the observed percent.
+    /// Whether the request counts in the observed percent: only those that were left to the split.
     pub const fn is_observed(self) -> bool {
         matches!(self, Self::Canary | Self::Gradual | Self::BlueGreen | Self::DropIn | Self::VendorState)
     }

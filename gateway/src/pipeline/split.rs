@@ -4,8 +4,9 @@
 use bifrost_config::Strategy;
 use bifrost_wire::{Peek, bucket_of, cohort_hash, takes_bifrost};
 
-use super::caller::Caller;
+use super::caller::{Caller, wanted_arm};
 use super::reason::Reason;
+use crate::front::error::GatewayError;
 use crate::front::route::{Endpoint, Kind, Route};
 use crate::rules::Subject;
 use crate::snapshot::Snapshot;
@@ -25,11 +26,21 @@ pub struct Eligible<'a> {
 }
 
 /// Which arm it takes, and why. `only` is the arm of the preview, for requests that came by its port; `chance` is a random number for requests that nothing holds on an arm.
-pub fn split(request: Eligible<'_>, only: Option<Arm>, snapshot: &Snapshot, chance: u64) -> (Arm, Reason) {
-    if let Some(only) = only {
-        return (only, Reason::Preview);
-    }
+pub fn split(
+    request: Eligible<'_>,
+    only: Option<Arm>,
+    snapshot: &Snapshot,
+    chance: u64,
+) -> Result<(Arm, Reason), GatewayError> {
     let table = snapshot.traffic();
+    if let Some(only) = only {
+        return Ok((only, Reason::Preview));
+    }
+    if table.allow_arm_header
+        && let Some(wanted) = wanted_arm(request.caller.head)?
+    {
+        return Ok((wanted, Reason::Header));
+    }
     let user = request.caller.sticky_key(request.peek, table);
     let bucket = bucket_of(user.map_or(chance, |user| cohort_hash(&table.salt, user)));
     // Without a user nothing but a rule that fits every time keeps the next request of its conversation in the same account.
@@ -48,7 +59,7 @@ pub fn split(request: Eligible<'_>, only: Option<Arm>, snapshot: &Snapshot, chan
             }
         }
     };
-    (if bifrost { Arm::Bifrost } else { Arm::Baseline }, reason)
+    Ok((if bifrost { Arm::Bifrost } else { Arm::Baseline }, reason))
 }
 
 /// Whether it may make or name what belongs to one account at the vendor.
