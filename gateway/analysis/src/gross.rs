@@ -1,0 +1,181 @@
+//! Gross failure: the new arm fails most of what it gets. Looked at with every pull, over the recent past, so that it is seen
+//! within seconds and not only when the whole step's sums show it.
+//!
+//! Each group of users has one vote, the share of its requests that failed; votes are independent between users, whatever one
+//! user does, and bounded by 0 and 1. For the mean of such votes H. Chernoff, "A measure of asymptotic efficiency", 1952, and
+//! W. Hoeffding, "Probability inequalities for sums of bounded random variables", 1963, bound how improbable it is. The two arms'
+//! terms are added at the rate that suits both best; two such terms exceed s together with a probability of at most (1+s)·exp(−s).
+//!
+//! Looks share the budget. A look costs something only if the failures of both arms together are so many that they could make
+//! gross failure of the new one: which arm they fell on is chance, if the arms are the same, and that is not looked at.
+
+use crate::budget;
+use crate::recent::{ArmTally, PairTally, SPANS, Tally};
+use crate::stratum::{GROUPS, Stratum};
+
+/// The fewest failed requests.
+pub(crate) const LEAST_FAILURES: u32 = 20;
+/// The fewest groups of users with a request: with fewer there is no saying whether it is the arm or some user.
+const LEAST_GROUPS: f64 = 10.0;
+/// How much more of the new arm's requests must fail than of the old one's.
+const LEAST_EXCESS: f64 = 0.2;
+/// Without traffic on the old arm: how much must fail, and which rate must be out of the question.
+const LEAST_ALONE: f64 = 0.5;
+const TOLERATED_ALONE: f64 = 0.1;
+
+/// A gross failure that was found.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct GrossFailure {
+    /// Where; none: over all strata.
+    pub(crate) stratum: Option<Stratum>,
+    /// Requests and failures, old arm and new.
+    pub(crate) requests: [u64; 2],
+    pub(crate) failures: [u64; 2],
+    /// Whether the old arm had enough traffic to be compared with.
+    pub(crate) is_compared: bool,
+}
+
+/// Whether there could be gross failure if the failures of both arms together had fallen on the new one. Such a look is counted.
+pub fn could_be_gross(requests: [u64; 2], failures: [u64; 2]) -> bool {
+    let all = failures[0] + failures[1];
+    let new = all.min(requests[1]);
+    may_be_gross(requests, [all - new, new])
+}
+
+/// The first thing that must hold, on plain counts. It is cheap, and false for nearly every look.
+pub fn may_be_gross(requests: [u64; 2], failures: [u64; 2]) -> bool {
+    failures[1] >= u64::from(LEAST_FAILURES)
+        && share(failures[1], requests[1]) >= share(failures[0], requests[0]) + LEAST_EXCESS
+}
+
+fn share(part: u64, all: u64) -> f64 {
+    if all == 0 { 0.0 } else { part as f64 / all as f64 }
+}
+
+/// Whether [`could_be_gross`] holds for any span and stratum, or for all strata together.
+pub(crate) fn could_be_anywhere(spans: &[Tally]) -> bool {
+    spans.iter().any(|tally| {
+        let single = tally.strata.iter().any(|(_, pair)| could_be_gross(requests(pair), failures(pair)));
+        let all = together(tally);
+        single || could_be_gross(requests(&all), failures(&all))
+    })
+}
+
+fn requests(pair: &PairTally) -> [u64; 2] {
+    [0, 1].map(|arm| total(&pair[arm].requests))
+}
+
+fn failures(pair: &PairTally) -> [u64; 2] {
+    [0, 1].map(|arm| total(&pair[arm].failures))
+}
+
+fn total(counts: &[u32; GROUPS]) -> u64 {
+    counts.iter().map(|&count| u64::from(count)).sum()
+}
+
+fn together(tally: &Tally) -> PairTally {
+    let mut all = PairTally::default();
+    for (_, pair) in &tally.strata {
+        all[0].add(&pair[0]);
+        all[1].add(&pair[1]);
+    }
+    all
+}
+
+/// Looks for gross failure in the spans. `alpha` is what all looks of the step together may spend, `looks` how many of them cost something before this one.
+pub(crate) fn find(spans: &[Tally], alpha: f64, looks: u64) -> Option<GrossFailure> {
+    let alpha = alpha * budget::look_weight(looks) / f64::from(SPANS);
+    spans.iter().find_map(|tally| {
+        let count = tally.strata.len();
+        let single = tally.strata.iter().enumerate().find_map(|(order, (stratum, pair))| {
+            found(pair, alpha * budget::stratum_weight(order, count), Some(stratum.clone()))
+        });
+        single.or_else(|| found(&together(tally), alpha * budget::pooled_weight(count), None))
+    })
+}
+
+fn found(pair: &PairTally, alpha: f64, stratum: Option<Stratum>) -> Option<GrossFailure> {
+    let (requests, failures) = (requests(pair), failures(pair));
+    if !may_be_gross(requests, failures) {
+        return None;
+    }
+    let [(old_votes, old), (new_votes, new)] = [votes(&pair[0]), votes(&pair[1])];
+    let is_compared = old_votes >= LEAST_GROUPS;
+    let evidence = if is_compared {
+        let both = (old_votes * old + new_votes * new) / (old_votes + new_votes);
+        let sum = old_votes * divergence(old, both) + new_votes * divergence(new, both);
+        sum - sum.ln_1p()
+    } else {
+        new_votes * divergence(new, TOLERATED_ALONE)
+    };
+    let is_worse = if is_compared { new >= old + LEAST_EXCESS } else { new >= LEAST_ALONE && old <= new / 2.0 };
+    (new_votes >= LEAST_GROUPS && is_worse && evidence > -alpha.ln()).then_some(GrossFailure {
+        stratum,
+        requests,
+        failures,
+        is_compared,
+    })
+}
+
+/// How many groups had a request, and the mean of the shares of their requests that failed.
+fn votes(tally: &ArmTally) -> (f64, f64) {
+    let (mut groups, mut shares) = (0.0, 0.0);
+    for (&requests, &failures) in tally.requests.iter().zip(&tally.failures) {
+        if requests > 0 {
+            groups += 1.0;
+            shares += (f64::from(failures) / f64::from(requests)).min(1.0);
+        }
+    }
+    (groups, if groups > 0.0 { shares / groups } else { 0.0 })
+}
+
+/// The divergence of Bernoulli distributions of Kullback and Leibler.
+fn divergence(seen: f64, assumed: f64) -> f64 {
+    let term = |seen: f64, assumed: f64| if seen > 0.0 { seen * (seen / assumed).ln() } else { 0.0 };
+    term(seen, assumed) + term(1.0 - seen, 1.0 - assumed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What one step of five may spend.
+    const ALPHA: f64 = 4e-4;
+
+    fn arm(groups: std::ops::Range<usize>, requests: u32, failures: u32) -> ArmTally {
+        let mut tally = ArmTally::default();
+        for group in groups {
+            tally.requests[group] = requests;
+            tally.failures[group] = failures;
+        }
+        tally
+    }
+
+    fn is_found(old: ArmTally, new: ArmTally, looks: u64) -> bool {
+        let stratum = Stratum { provider: "p".into(), model: "m".into(), endpoint: "e".into(), stream: false };
+        find(&[Tally { strata: vec![(stratum, [old, new])] }], ALPHA, looks).is_some()
+    }
+
+    #[test]
+    fn twenty_failures_and_nothing_else_are_gross() {
+        assert!(is_found(arm(0..20, 1, 0), arm(0..20, 1, 1), 0));
+        assert!(is_found(arm(0..64, 30, 0), arm(0..20, 1, 1), 100_000));
+        assert!(is_found(ArmTally::default(), arm(0..20, 1, 1), 100_000));
+    }
+
+    #[test]
+    fn what_hits_both_arms_is_not_gross() {
+        assert!(!is_found(arm(0..64, 10, 10), arm(0..64, 10, 10), 0));
+        assert!(!is_found(arm(0..64, 10, 5), arm(0..64, 10, 6), 0));
+        assert!(!is_found(arm(0..3, 1, 1), arm(0..64, 10, 10), 0));
+    }
+
+    #[test]
+    fn one_user_is_not_an_arm() {
+        let mut new = arm(0..40, 1, 0);
+        new.requests[7] = 200;
+        new.failures[7] = 200;
+        assert!(!is_found(arm(0..40, 1, 0), new, 0));
+        assert!(!is_found(arm(0..40, 1, 0), arm(0..4, 5, 5), 0));
+    }
+}
