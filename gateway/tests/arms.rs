@@ -4,13 +4,14 @@
 
 mod support;
 
+use bifrost_analysis::{Arm, Failure, GroupSums};
 use bifrost_config::published::TrafficTable;
 use bifrost_config::{EndpointKind, MatchRule, Strategy};
 use bifrost_fake_provider::RecordQuery;
 use bifrost_gateway::snapshot::Snapshot;
 use bifrost_gateway::telemetry::Metrics;
 use bifrost_gateway::upstream::tls::TlsRoots;
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::{CLIENT_KEY, POOL_KEY, Pair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -208,6 +209,73 @@ async fn on_the_preview_nobody_chooses() {
     for arm in ["baseline", "neither"] {
         assert_eq!(ask(pair.preview(CHAT).header("x-bf-arm", arm)).await, told("bifrost", "preview"));
     }
+}
+
+/// A chat request whose answer the provider gives by this script.
+fn scripted(script: Value, stream: bool) -> String {
+    let content = format!("[[fake {script}]]");
+    json!({"model": "gpt-4o-mini", "stream": stream, "messages": [{"role": "user", "content": content}]}).to_string()
+}
+
+#[tokio::test]
+async fn both_arms_are_measured_alike() {
+    for (percent, arm) in [(0, Arm::Baseline), (100, Arm::Bifrost)] {
+        let pair = Pair::start(START, "{}").await;
+        pair.change(|table| table.percent = percent);
+        let send = async |script: Value, stream: bool| {
+            let response = pair.post(CHAT, &scripted(script, stream)).send().await.unwrap();
+            let _ = response.bytes().await;
+        };
+        for stream in [false, true] {
+            send(json!({"usage": {"input": 7, "output": 11}}), stream).await;
+            send(json!({"status": 503}), stream).await;
+            send(json!({"status": 429}), stream).await;
+            send(json!({"status": 404}), stream).await;
+        }
+        send(json!({"usage": {"input": 7, "output": 0}}), false).await;
+        send(json!({"drop": "reset"}), false).await;
+        send(json!({"hang": true}), false).await;
+        send(json!({"chunks": 20, "cut_after": 5}), true).await;
+        send(json!({"chunks": 20, "error_after": 5}), true).await;
+        pair.post(CHAT, "{").send().await.unwrap().bytes().await.unwrap();
+
+        let report = pair.shared.gatherer.window().await;
+        let strata = report.window.strata();
+        let told = |stream: bool| {
+            let found =
+                strata.iter().find(|stats| stats.stratum.stream == stream && stats.stratum.model == "gpt-4o-mini");
+            let stats = found.unwrap().arm(arm).unwrap();
+            let sum = |of: &dyn Fn(&GroupSums) -> u64| stats.groups.iter().map(of).sum::<u64>();
+            let failures = Failure::ALL.map(|class| sum(&|group| group.failed(&[class])));
+            let share = [sum(&|group| group.empty.n.into()), sum(&|group| group.empty.bad.into())];
+            (failures, share, sum(&|group| group.first_output.n.into()), sum(&|group| group.usage.output))
+        };
+        // Timeout, Unreachable, Upstream5xx, RateLimited, ClientError, Gateway, BrokenStream
+        assert_eq!(told(false), ([1, 1, 1, 1, 1, 0, 0], [2, 1], 0, 11), "{percent}");
+        let streamed = told(true);
+        assert_eq!((streamed.0, streamed.1, streamed.2), ([0, 0, 1, 1, 1, 0, 2], [1, 0], 1), "{percent}");
+        let other = if arm == Arm::Baseline { Arm::Bifrost } else { Arm::Baseline };
+        assert_eq!((report.window.requests(other), report.epoch_mark), (0, 0));
+        let mistake = strata.iter().find(|stats| stats.stratum.model.is_empty()).unwrap().arm(arm).unwrap();
+        assert_eq!(mistake.groups.iter().map(|group| group.failed(&[Failure::ClientError])).sum::<u64>(), 1);
+    }
+}
+
+#[tokio::test]
+async fn only_what_was_left_to_the_split_or_the_preview_is_measured() {
+    let pair = Pair::start(START, "{}").await;
+    pair.colour(0);
+    pair.change(|table| table.allow_arm_header = true);
+    ask(pair.post(CHAT, BODY)).await;
+    ask(pair.preview(CHAT)).await;
+    ask(pair.preview(CHAT)).await;
+    ask(pair.post(CHAT, BODY).header("x-bf-arm", "bifrost")).await;
+    let keyless = pair.client.post(format!("{}{CHAT}", pair.base)).header("content-type", "application/json");
+    ask(keyless.body(BODY)).await;
+    ask(pair.client.get(format!("{}/openai/v1/files", pair.base)).bearer_auth(CLIENT_KEY)).await;
+    pair.client.get(format!("{}/health", pair.base)).send().await.unwrap();
+    let window = pair.shared.gatherer.window().await.window;
+    assert_eq!([Arm::Baseline, Arm::Bifrost].map(|arm| window.requests(arm)), [1, 2]);
 }
 
 #[tokio::test]

@@ -47,6 +47,9 @@ pub struct TrafficTable {
     pub gateway_uid: String,
     /// Number of this table; only ever rises for one UID.
     pub epoch: u64,
+    /// Epoch of the table that began this split, so that all pods count from the same one, whichever tables they saw. 0: not said.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub since: u64,
     /// Short name of the configuration's revision, for `x-bf-revision`.
     pub revision: String,
     /// How traffic moves onto the gateway.
@@ -65,12 +68,18 @@ pub struct TrafficTable {
     pub allow_arm_header: bool,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl TrafficTable {
-    /// The table of a split.
+    /// The table of a split; with which table that began is for the caller to say.
     pub fn new(migration: &Migration, gateway_uid: &str, epoch: u64, revision: &str) -> Self {
         Self {
             gateway_uid: gateway_uid.to_owned(),
             epoch,
+            since: 0,
             revision: revision.to_owned(),
             strategy: migration.strategy,
             percent: migration.percent,
@@ -258,6 +267,26 @@ mod tests {
         let later = data[STABLE].replacen("\"client\":{", "\"client\":{\"later\":1,", 1);
         data.insert(STABLE.into(), later);
         assert_eq!(Published::parse(&data).unwrap().unknown, ["stable.json: config.client.later"]);
+    }
+
+    #[test]
+    fn a_table_of_an_operator_that_knows_no_rules_is_read() {
+        let mut data = published();
+        let old = r#"{"gatewayUid":"u","epoch":3,"revision":"r","strategy":"Canary","percent":25,"stickyKey":{"from":"auto"},"salt":"s"}"#;
+        data.insert(TRAFFIC.into(), old.into());
+        let Published { traffic, unknown, .. } = Published::parse(&data).unwrap();
+        assert_eq!((traffic.rules.len(), traffic.allow_arm_header, traffic.since), (0, false, 0));
+        assert_eq!((traffic.wanted_percent(), unknown.len()), (Some(25), 0));
+        assert_eq!(serde_json::to_string(&traffic).unwrap(), old);
+    }
+
+    #[test]
+    fn a_condition_that_is_not_known_makes_the_table_unreadable() {
+        let mut data = published();
+        let later = data[TRAFFIC].replacen('{', r#"{"rules":[{"models":["m"],"weekdays":["Mon"]}],"#, 1);
+        data.insert(TRAFFIC.into(), later);
+        let error = Published::parse(&data).unwrap_err().to_string();
+        assert!(error.contains("traffic.json") && error.contains("weekdays"), "{error}");
     }
 
     #[test]

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub const PATH: &str = "/state";
 /// Path on the admin port that makes the pod read its ConfigMap and Secret anew; same token.
 pub const REFRESH_PATH: &str = "/refresh";
+/// Path on the admin port of what the pod counted to compare the arms; same token.
+pub const ANALYSIS_PATH: &str = "/analysis";
 /// The port of the preview.
 pub const PREVIEW_PORT: u16 = 8081;
 /// The admin port.

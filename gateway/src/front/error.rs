@@ -15,10 +15,14 @@ pub struct GatewayError {
 /// The classes of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
-    /// The body is not what every parser would read the same way.
+    /// The body is no JSON object: the provider would refuse it as well.
     InvalidBody,
+    /// The body is JSON, but not what every parser would read the same way.
+    DisputedBody,
     /// `model` is missing.
     ModelMissing,
+    /// The model cannot be seen, and every key is for some models only.
+    ModelUnseen,
     /// The model is not served.
     ModelNotFound,
     /// Several providers could be meant.
@@ -88,8 +92,8 @@ const API: &str = "api_error";
 impl Fault {
     const fn row(self) -> Row {
         match self {
-            Self::InvalidBody => row(StatusCode::BAD_REQUEST, "invalid_body", BAD, BAD),
-            Self::ModelMissing => row(StatusCode::BAD_REQUEST, "model_missing", BAD, BAD),
+            Self::InvalidBody | Self::DisputedBody => row(StatusCode::BAD_REQUEST, "invalid_body", BAD, BAD),
+            Self::ModelMissing | Self::ModelUnseen => row(StatusCode::BAD_REQUEST, "model_missing", BAD, BAD),
             Self::ModelNotFound => row(StatusCode::NOT_FOUND, "model_not_found", BAD, "not_found_error"),
             Self::AmbiguousProvider => row(StatusCode::BAD_REQUEST, "ambiguous_provider", BAD, BAD),
             Self::ProviderNotConfigured => {

@@ -5,7 +5,7 @@ use bifrost_wire::Peek;
 use super::caller::{Caller, is_virtual};
 use super::preview;
 use super::reason::Reason;
-use super::split::{Eligible, split};
+use super::split::{Decision, Eligible, split};
 use crate::front::error::{Fault, GatewayError};
 use crate::front::route::{Kind, Route};
 use crate::snapshot::{OwnProvider, Snapshot};
@@ -18,6 +18,8 @@ pub struct Choice<'m> {
     pub arm: Arm,
     /// Why.
     pub reason: Reason,
+    /// Hash of what holds an eligible request's user on an arm; without such a thing a random number.
+    pub hash: u64,
     /// Index of the provider in the snapshot.
     pub upstream: usize,
     /// The model as the provider knows it.
@@ -73,7 +75,7 @@ fn decide<'m>(
             OwnProvider::One(_) | OwnProvider::Missing => Reason::OtherProvider,
         };
         same_format(route, snapshot, upstream)?;
-        return Ok(Choice { arm: Arm::Bifrost, reason, upstream, model: Some(rest), renamed: true });
+        return Ok(Choice { arm: Arm::Bifrost, reason, hash: chance, upstream, model: Some(rest), renamed: true });
     }
     let upstream = match own {
         OwnProvider::One(upstream) => upstream,
@@ -82,7 +84,7 @@ fn decide<'m>(
         }
         OwnProvider::Missing => return Err(missing(route, snapshot).into()),
     };
-    let choice = |arm, reason| Choice { arm, reason, upstream, model, renamed: false };
+    let choice = |arm, reason| Choice { arm, reason, hash: chance, upstream, model, renamed: false };
     if route.kind == Kind::Account {
         return match caller.credential {
             Some(credential) if !is_virtual(credential) => Ok(choice(Arm::Baseline, Reason::Account)),
@@ -105,8 +107,8 @@ fn decide<'m>(
     if let Some(reason) = reason {
         return Ok(choice(Arm::Bifrost, reason));
     }
-    let (arm, reason) = split(Eligible { route, caller, peek, upstream }, only, snapshot, chance)?;
-    Ok(choice(arm, reason))
+    let Decision { arm, reason, hash } = split(Eligible { route, caller, peek, upstream }, only, snapshot, chance)?;
+    Ok(Choice { hash, ..choice(arm, reason) })
 }
 
 fn same_format(route: &Route<'_>, snapshot: &Snapshot, upstream: usize) -> Result<(), GatewayError> {

@@ -6,13 +6,14 @@
 //!   [`preview`] about those that came by its port;
 //! * [`attempt`] sends it, once more where it was not sent;
 //! * [`respond`] relays the answer as it comes;
-//! * [`record`] counts it, however it ends.
+//! * [`record`] counts it, however it ends, and [`measure`] says what it tells of its arm.
 
 pub mod admit;
 pub mod attempt;
 pub mod caller;
 pub mod choose;
 pub mod decode;
+pub mod measure;
 pub mod preview;
 pub mod reason;
 pub mod record;
@@ -21,6 +22,7 @@ pub mod split;
 
 use std::rc::Rc;
 
+use bifrost_wire::Peek;
 use hyper::body::{Body, Incoming};
 use hyper::{Request, Response};
 
@@ -102,7 +104,8 @@ async fn serve(
         ledger.refused(refusal.reason);
         refusal.error
     })?;
-    ledger.chose(&choice);
+    let stream = peeked.as_ref().is_some_and(|peek| peek.as_ref().is_ok_and(Peek::is_stream));
+    ledger.chose(&choice, stream);
     let plan = decode::plan(&inbound, &choice, &body, peeked.as_ref(), &snapshot)?;
     attempt::attempt(shard, inbound, body, plan, snapshot, deadline, ledger).await
 }

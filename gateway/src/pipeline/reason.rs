@@ -54,6 +54,12 @@ impl Reason {
         }
     }
 
+    /// Whether the request says something of its arm that may be compared with the other's: what the split decided, and what the
+    /// preview showed before a switch. What has no choice of an arm is not alike.
+    pub const fn is_compared(self) -> bool {
+        matches!(self, Self::Canary | Self::Gradual | Self::BlueGreen | Self::DropIn | Self::Preview)
+    }
+
     /// Whether the request counts in the observed percent: only those that were left to the split.
     pub const fn is_observed(self) -> bool {
         matches!(self, Self::Canary | Self::Gradual | Self::BlueGreen | Self::DropIn | Self::VendorState)

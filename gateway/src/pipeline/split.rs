@@ -25,24 +25,36 @@ pub struct Eligible<'a> {
     pub upstream: usize,
 }
 
+/// What the split says of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    /// The arm.
+    pub arm: Arm,
+    /// Why.
+    pub reason: Reason,
+    /// Hash of what holds its user on an arm; without such a thing a random number.
+    pub hash: u64,
+}
+
 /// Which arm it takes, and why. `only` is the arm of the preview, for requests that came by its port; `chance` is a random number for requests that nothing holds on an arm.
 pub fn split(
     request: Eligible<'_>,
     only: Option<Arm>,
     snapshot: &Snapshot,
     chance: u64,
-) -> Result<(Arm, Reason), GatewayError> {
+) -> Result<Decision, GatewayError> {
     let table = snapshot.traffic();
+    let user = request.caller.sticky_key(request.peek, table);
+    let hash = user.map_or(chance, |user| cohort_hash(&table.salt, user));
     if let Some(only) = only {
-        return Ok((only, Reason::Preview));
+        return Ok(Decision { arm: only, reason: Reason::Preview, hash });
     }
     if table.allow_arm_header
         && let Some(wanted) = wanted_arm(request.caller.head)?
     {
-        return Ok((wanted, Reason::Header));
+        return Ok(Decision { arm: wanted, reason: Reason::Header, hash });
     }
-    let user = request.caller.sticky_key(request.peek, table);
-    let bucket = bucket_of(user.map_or(chance, |user| cohort_hash(&table.salt, user)));
+    let bucket = bucket_of(hash);
     // Without a user nothing but a rule that fits every time keeps the next request of its conversation in the same account.
     let adrift = user.is_none() && holds_state(request);
     let (bifrost, reason) = match table.strategy {
@@ -59,7 +71,7 @@ pub fn split(
             }
         }
     };
-    Ok((if bifrost { Arm::Bifrost } else { Arm::Baseline }, reason))
+    Ok(Decision { arm: if bifrost { Arm::Bifrost } else { Arm::Baseline }, reason, hash })
 }
 
 /// Whether it may make or name what belongs to one account at the vendor.
