@@ -1,6 +1,6 @@
 //! The admin port: health, metrics, the pod's own state. Never on the applications' Service.
 //!
-//! Health and metrics hold no secret and are open; state and refresh ask for the gateway's admin token, which only the operator
+//! Health and metrics hold no secret and are open; state, refresh and analysis ask for the gateway's admin token, which only the operator
 //! has.
 
 use std::fmt;
@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use bifrost_config::SecretValue;
-use bifrost_config::report::{PATH as STATE_PATH, REFRESH_PATH};
+use bifrost_config::report::{ANALYSIS_PATH, PATH as STATE_PATH, REFRESH_PATH};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -70,6 +70,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/metrics", get(metrics))
         .route(STATE_PATH, get(state))
         .route(REFRESH_PATH, post(refresh))
+        .route(ANALYSIS_PATH, get(analysis))
         .with_state(admin)
 }
 
@@ -146,6 +147,15 @@ async fn refresh(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Result<
         Ok(()) => Ok(report(&admin).await),
         Err(error) => Ok((StatusCode::BAD_GATEWAY, format!("{error}\n")).into_response()),
     }
+}
+
+/// What the requests say of the arms since the split last changed.
+async fn analysis(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Result<Response, Refusal> {
+    authorize(&admin, &headers)?;
+    let report = admin.gatherer.window().await;
+    // Elsewhere: it may be a megabyte, and this thread accepts connections.
+    let written = tokio::task::spawn_blocking(move || Json(report).into_response()).await;
+    Ok(written.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response()))
 }
 
 async fn report(admin: &Admin) -> Response {

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
 
+use crate::server::StartError;
 use crate::source::file::FileError;
 use crate::upstream::tls::TlsError;
 use args::{Cli, Command};
@@ -52,6 +53,15 @@ pub enum CliError {
     /// The system refuses what every process gets.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
+}
+
+impl From<StartError> for CliError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Listen { door, address, source } => Self::Listen { address, flag: door.flag(), source },
+            StartError::System(error) => Self::System(error),
+        }
+    }
 }
 
 fn listen_hint(error: &io::Error, flag: &str) -> String {

@@ -12,6 +12,7 @@ pub mod front;
 pub mod http;
 pub mod memory;
 pub mod pipeline;
+pub mod rules;
 pub mod server;
 pub mod snapshot;
 pub mod source;

@@ -12,6 +12,7 @@ use bifrost_config::{BaseUrl, Config, Network, Provider, Scheme};
 use http::HeaderValue;
 use rustls::ClientConfig;
 
+use crate::rules::Rules;
 use crate::upstream::tls::TlsRoots;
 
 /// What a source brings: everything a snapshot is made of.
@@ -36,6 +37,8 @@ pub struct Snapshot {
     pub candidate: Candidate,
     /// Providers in the order of the configuration.
     pub upstreams: Vec<Upstream>,
+    /// The rules of a gradual migration.
+    pub rules: Rules,
     /// Index of each provider by name.
     by_name: HashMap<String, usize>,
     /// What belongs to each front, in the order of [`Front::ALL`].
@@ -139,11 +142,14 @@ impl Snapshot {
             .iter()
             .map(|provider| Upstream::build(provider, &candidate, tls.as_ref()))
             .collect::<Result<Vec<_>, _>>()?;
-        let by_name = config.providers.iter().enumerate().map(|(index, p)| (p.name.clone(), index)).collect();
+        let by_name: HashMap<_, _> =
+            config.providers.iter().enumerate().map(|(index, p)| (p.name.clone(), index)).collect();
+        let rules = Rules::build(&candidate.traffic.rules, |name| by_name.get(name).copied())
+            .map_err(|_| SnapshotError::Header("the name of a header in a rule of the migration"))?;
         let own = Front::ALL.map(|front| config.own_provider(front));
         let revision =
             HeaderValue::from_str(&candidate.traffic.revision).map_err(|_| SnapshotError::Header("revision"))?;
-        Ok(Arc::new(Self { upstreams, by_name, own, revision, problem, candidate }))
+        Ok(Arc::new(Self { upstreams, rules, by_name, own, revision, problem, candidate }))
     }
 
     /// The traffic table.
@@ -298,9 +304,15 @@ pub(crate) mod tests {
 
     /// A snapshot of a `config.json`; keys are written into the text.
     pub(crate) fn snapshot(text: &str) -> Arc<Snapshot> {
+        snapshot_with(text, |_| {})
+    }
+
+    /// The same with another traffic table.
+    pub(crate) fn snapshot_with(text: &str, edit: impl FnOnce(&mut TrafficTable)) -> Arc<Snapshot> {
         let loaded = file::load(text, &|_| None).unwrap();
         let keys = PublishedKeys { values: loaded.values, ..PublishedKeys::default() };
-        let traffic = TrafficTable::new(&loaded.migration, "", 1, "rev");
+        let mut traffic = TrafficTable::new(&loaded.migration, "", 1, "rev");
+        edit(&mut traffic);
         let file = Some("config.json".to_owned());
         Snapshot::build(
             Candidate { config: loaded.config, traffic, digest: String::new(), keys, file },

@@ -387,6 +387,7 @@ async fn gateway_with(
     let options = bifrost_gateway::server::ServeOptions {
         max_connections: 1_000,
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        preview: None,
         readiness_delay: Duration::from_millis(100),
         drain_timeout: Duration::from_secs(5),
     };

@@ -5,10 +5,6 @@
 const GROSS_SHARE: f64 = 0.2;
 /// The share of a check's budget for all strata together.
 const POOLED_SHARE: f64 = 0.5;
-/// Minutes of four weeks.
-const FOUR_WEEKS: f64 = 40_320.0;
-/// Looks of the watch for gross failure in a minute.
-const LOOKS_PER_MINUTE: f64 = 12.0;
 
 /// How probable a false alarm may be, over the whole migration.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -73,15 +69,12 @@ fn series(place: u32) -> f64 {
     1.0 / ((place + 1.0) * (place + 2.0))
 }
 
-/// The share of a look, so many minutes into a step, in what may be spent on all looks of the step. Half is spent evenly over
-/// four weeks; the other half so that early looks have more and the sum over all time stays bounded.
-pub(crate) fn look_weight(minutes: f64) -> f64 {
-    let minute = minutes.max(0.0).floor();
-    let even = if minute < FOUR_WEEKS { 1.0 / FOUR_WEEKS } else { 0.0 };
-    let log = (minute + 2.0).ln();
+/// The share of a look in what may be spent on all looks of the step, given how many were before it. Early ones have more, and
+/// the sum over any number of looks stays below 1.
+pub(crate) fn look_weight(before: u64) -> f64 {
+    let place = before as f64 + 2.0;
     // 1/(n ln² n) from n = 2 on adds up to 2.1097…
-    let early = 1.0 / ((minute + 2.0) * log * log * 2.11);
-    (even + early) / 2.0 / LOOKS_PER_MINUTE
+    1.0 / (place * place.ln().powi(2) * 2.11)
 }
 
 #[cfg(test)]
@@ -106,7 +99,7 @@ mod tests {
                 pooled_weight(strata) + (0..strata).map(|order| stratum_weight(order, strata)).sum::<f64>();
             assert!(spent < 1.0);
         }
-        let spent: f64 = (0..1_000_000).map(|minute| look_weight(f64::from(minute)) * LOOKS_PER_MINUTE).sum();
+        let spent: f64 = (0..1_000_000).map(look_weight).sum();
         assert!((0.9..1.0).contains(&spent), "{spent}");
     }
 

@@ -4,7 +4,10 @@
 //! Each group of users has one vote, the share of its requests that failed; votes are independent between users, whatever one
 //! user does, and bounded by 0 and 1. For the mean of such votes H. Chernoff, "A measure of asymptotic efficiency", 1952, and
 //! W. Hoeffding, "Probability inequalities for sums of bounded random variables", 1963, bound how improbable it is. The two arms'
-//! terms are added at the rate that suits both best. Looks share the budget, by their time in the step.
+//! terms are added at the rate that suits both best; two such terms exceed s together with a probability of at most (1+s)·exp(−s).
+//!
+//! Looks share the budget. A look costs something only if the failures of both arms together are so many that they could make
+//! gross failure of the new one: which arm they fell on is chance, if the arms are the same, and that is not looked at.
 
 use crate::budget;
 use crate::recent::{ArmTally, PairTally, SPANS, Tally};
@@ -32,6 +35,13 @@ pub(crate) struct GrossFailure {
     pub(crate) is_compared: bool,
 }
 
+/// Whether there could be gross failure if the failures of both arms together had fallen on the new one. Such a look is counted.
+pub fn could_be_gross(requests: [u64; 2], failures: [u64; 2]) -> bool {
+    let all = failures[0] + failures[1];
+    let new = all.min(requests[1]);
+    may_be_gross(requests, [all - new, new])
+}
+
 /// The first thing that must hold, on plain counts. It is cheap, and false for nearly every look.
 pub fn may_be_gross(requests: [u64; 2], failures: [u64; 2]) -> bool {
     failures[1] >= u64::from(LEAST_FAILURES)
@@ -42,27 +52,50 @@ fn share(part: u64, all: u64) -> f64 {
     if all == 0 { 0.0 } else { part as f64 / all as f64 }
 }
 
-/// Looks for gross failure in the spans. `alpha` is what all looks of the step together may spend, `minutes` how long it has gone.
-pub(crate) fn find(spans: &[Tally], alpha: f64, minutes: f64) -> Option<GrossFailure> {
-    let alpha = alpha * budget::look_weight(minutes) / SPANS.len() as f64;
+/// Whether [`could_be_gross`] holds for any span and stratum, or for all strata together.
+pub(crate) fn could_be_anywhere(spans: &[Tally]) -> bool {
+    spans.iter().any(|tally| {
+        let single = tally.strata.iter().any(|(_, pair)| could_be_gross(requests(pair), failures(pair)));
+        let all = together(tally);
+        single || could_be_gross(requests(&all), failures(&all))
+    })
+}
+
+fn requests(pair: &PairTally) -> [u64; 2] {
+    [0, 1].map(|arm| total(&pair[arm].requests))
+}
+
+fn failures(pair: &PairTally) -> [u64; 2] {
+    [0, 1].map(|arm| total(&pair[arm].failures))
+}
+
+fn total(counts: &[u32; GROUPS]) -> u64 {
+    counts.iter().map(|&count| u64::from(count)).sum()
+}
+
+fn together(tally: &Tally) -> PairTally {
+    let mut all = PairTally::default();
+    for (_, pair) in &tally.strata {
+        all[0].add(&pair[0]);
+        all[1].add(&pair[1]);
+    }
+    all
+}
+
+/// Looks for gross failure in the spans. `alpha` is what all looks of the step together may spend, `looks` how many of them cost something before this one.
+pub(crate) fn find(spans: &[Tally], alpha: f64, looks: u64) -> Option<GrossFailure> {
+    let alpha = alpha * budget::look_weight(looks) / f64::from(SPANS);
     spans.iter().find_map(|tally| {
         let count = tally.strata.len();
-        let mut all = PairTally::default();
-        for (_, pair) in &tally.strata {
-            all[0].add(&pair[0]);
-            all[1].add(&pair[1]);
-        }
         let single = tally.strata.iter().enumerate().find_map(|(order, (stratum, pair))| {
             found(pair, alpha * budget::stratum_weight(order, count), Some(stratum.clone()))
         });
-        single.or_else(|| found(&all, alpha * budget::pooled_weight(count), None))
+        single.or_else(|| found(&together(tally), alpha * budget::pooled_weight(count), None))
     })
 }
 
 fn found(pair: &PairTally, alpha: f64, stratum: Option<Stratum>) -> Option<GrossFailure> {
-    let total = |counts: &[u32; GROUPS]| counts.iter().map(|&n| u64::from(n)).sum::<u64>();
-    let requests = [total(&pair[0].requests), total(&pair[1].requests)];
-    let failures = [total(&pair[0].failures), total(&pair[1].failures)];
+    let (requests, failures) = (requests(pair), failures(pair));
     if !may_be_gross(requests, failures) {
         return None;
     }
@@ -70,7 +103,8 @@ fn found(pair: &PairTally, alpha: f64, stratum: Option<Stratum>) -> Option<Gross
     let is_compared = old_votes >= LEAST_GROUPS;
     let evidence = if is_compared {
         let both = (old_votes * old + new_votes * new) / (old_votes + new_votes);
-        old_votes * divergence(old, both) + new_votes * divergence(new, both)
+        let sum = old_votes * divergence(old, both) + new_votes * divergence(new, both);
+        sum - sum.ln_1p()
     } else {
         new_votes * divergence(new, TOLERATED_ALONE)
     };
@@ -117,23 +151,23 @@ mod tests {
         tally
     }
 
-    fn is_found(old: ArmTally, new: ArmTally, minutes: f64) -> bool {
+    fn is_found(old: ArmTally, new: ArmTally, looks: u64) -> bool {
         let stratum = Stratum { provider: "p".into(), model: "m".into(), endpoint: "e".into(), stream: false };
-        find(&[Tally { strata: vec![(stratum, [old, new])] }], ALPHA, minutes).is_some()
+        find(&[Tally { strata: vec![(stratum, [old, new])] }], ALPHA, looks).is_some()
     }
 
     #[test]
     fn twenty_failures_and_nothing_else_are_gross() {
-        assert!(is_found(arm(0..20, 1, 0), arm(0..20, 1, 1), 0.0));
-        assert!(is_found(arm(0..64, 30, 0), arm(0..20, 1, 1), 10_000.0));
-        assert!(is_found(ArmTally::default(), arm(0..20, 1, 1), 10_000.0));
+        assert!(is_found(arm(0..20, 1, 0), arm(0..20, 1, 1), 0));
+        assert!(is_found(arm(0..64, 30, 0), arm(0..20, 1, 1), 100_000));
+        assert!(is_found(ArmTally::default(), arm(0..20, 1, 1), 100_000));
     }
 
     #[test]
     fn what_hits_both_arms_is_not_gross() {
-        assert!(!is_found(arm(0..64, 10, 10), arm(0..64, 10, 10), 0.0));
-        assert!(!is_found(arm(0..64, 10, 5), arm(0..64, 10, 6), 0.0));
-        assert!(!is_found(arm(0..3, 1, 1), arm(0..64, 10, 10), 0.0));
+        assert!(!is_found(arm(0..64, 10, 10), arm(0..64, 10, 10), 0));
+        assert!(!is_found(arm(0..64, 10, 5), arm(0..64, 10, 6), 0));
+        assert!(!is_found(arm(0..3, 1, 1), arm(0..64, 10, 10), 0));
     }
 
     #[test]
@@ -141,7 +175,7 @@ mod tests {
         let mut new = arm(0..40, 1, 0);
         new.requests[7] = 200;
         new.failures[7] = 200;
-        assert!(!is_found(arm(0..40, 1, 0), new, 0.0));
-        assert!(!is_found(arm(0..40, 1, 0), arm(0..4, 5, 5), 0.0));
+        assert!(!is_found(arm(0..40, 1, 0), new, 0));
+        assert!(!is_found(arm(0..40, 1, 0), arm(0..4, 5, 5), 0));
     }
 }

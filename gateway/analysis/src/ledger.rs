@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::gross;
 use crate::recent::{Moments, Tally};
 use crate::stratum::{Arm, Stratum};
 use crate::window::{MAX_STRATA, Window};
@@ -25,6 +26,7 @@ pub struct Ledger {
     /// Strata in the order in which they were first seen: the order in which they get their part of the budget.
     order: Vec<Stratum>,
     moments: Moments,
+    gross_looks: u64,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -52,8 +54,8 @@ pub struct Merged {
     pub known_share: f64,
     /// Whether every live pod answered recently.
     pub is_complete: bool,
-    /// How long the step has gone.
-    pub age: Duration,
+    /// Before how many earlier looks of the step the arms together had failures enough for gross failure of the new one.
+    pub gross_looks: u64,
 }
 
 impl Ledger {
@@ -127,12 +129,14 @@ impl Ledger {
         let tally = Tally::of(&total);
         let recent = self.moments.spans(now, &tally);
         self.moments.remember(now, tally);
+        let gross_looks = self.gross_looks;
+        self.gross_looks += u64::from(gross::could_be_anywhere(&recent));
         Merged {
             total,
             recent,
             known_share: self.known_share(now),
             is_complete: !self.pods.is_empty() && self.pods.values().all(|pod| pod.is_recent(now)),
-            age: now.saturating_sub(self.began),
+            gross_looks,
         }
     }
 
@@ -233,6 +237,7 @@ mod tests {
         }
         let added: Vec<u32> =
             last.recent.iter().map(|tally| tally.strata[0].1[1].requests.iter().sum::<u32>()).collect();
-        assert_eq!(added, [10, 60, 300]);
+        assert_eq!(added[..3], [10, 15, 25]);
+        assert_eq!(added.last(), Some(&300));
     }
 }

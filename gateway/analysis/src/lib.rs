@@ -22,10 +22,10 @@ mod wire;
 
 pub use budget::{Budget, Position};
 pub use check::{Action, Check, CheckKind, Limit, Price, Prices};
-pub use gross::may_be_gross;
+pub use gross::{could_be_gross, may_be_gross};
 pub use histogram::Histogram;
 pub use ledger::{Ledger, Merged};
-pub use recent::{ArmTally, PairTally, Tally};
+pub use recent::{ArmTally, PairTally, Tally, span};
 pub use report::{Cause, CheckReport, GROSS_FAILURE, Report, Verdict};
 pub use sample::{Failure, Sample};
 pub use stratum::{Arm, GROUPS, Stratum, group};

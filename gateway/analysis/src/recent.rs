@@ -1,6 +1,6 @@
 //! The recent past, for gross failure: how many requests there were and how many failed, by stratum, arm and group, over several
-//! spans up to now. Kept as totals at past moments, close together for the last minute and farther apart before it, so a gateway
-//! with little traffic is seen as well as a busy one, and the memory is bounded.
+//! spans up to now. Kept as totals at past moments, the farther apart the older they are, so a gateway with little traffic is
+//! seen as well as a busy one, and the memory is bounded.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,15 +8,22 @@ use std::time::Duration;
 use crate::stratum::{Arm, GROUPS, Stratum};
 use crate::window::Window;
 
-/// The spans that are looked at. One step's budget for gross failure is split evenly over them.
-pub(crate) const SPANS: [Duration; 4] =
-    [Duration::from_secs(10), Duration::from_secs(60), Duration::from_secs(600), Duration::from_secs(6_000)];
-/// How close together moments are kept, and for how long: the last with room for a moment after the longest span.
-const DENSITY: [(Duration, Duration); 3] = [
-    (Duration::from_secs(2), Duration::from_secs(70)),
-    (Duration::from_secs(60), Duration::from_secs(720)),
-    (Duration::from_secs(600), Duration::from_secs(7_200)),
-];
+/// How many spans are looked at. One step's budget for gross failure is split evenly over them.
+pub(crate) const SPANS: i32 = 17;
+/// The shortest span; each next one is half as long again, so that some span fits what has just begun, however slowly it shows.
+const SHORTEST: Duration = Duration::from_secs(10);
+const RATIO: f64 = 1.5;
+/// Moments are forgotten when they are older than this, with room for a moment after the longest span.
+const OLDEST: Duration = Duration::from_secs(9_000);
+/// Moments of an age are at most this part of the age apart, …
+const APART: u32 = 5;
+/// … and no moment is remembered sooner than this after the last one.
+const SOONEST: Duration = Duration::from_secs(2);
+
+/// The length of a span, from the shortest: 10 s, 15 s, … 110 minutes.
+pub fn span(place: i32) -> Duration {
+    SHORTEST.mul_f64(RATIO.powi(place))
+}
 
 /// Requests and failures of one arm by group. Only failures that say something about the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,30 +105,33 @@ pub(crate) struct Moments {
 impl Moments {
     /// Remembers the totals of this moment, and forgets what is not needed any more.
     pub(crate) fn remember(&mut self, now: Duration, total: Tally) {
-        if self.kept.back().is_some_and(|(at, _)| now < *at + DENSITY[0].0) {
+        if self.kept.back().is_some_and(|(at, _)| now < *at + SOONEST) {
             return;
         }
         self.kept.push_back((now, total));
-        let mut last_kept: Option<Duration> = None;
+        let mut before = None;
+        let mut after: VecDeque<Duration> = self.kept.iter().map(|(at, _)| *at).collect();
         self.kept.retain(|(at, _)| {
+            after.pop_front();
             let age = now.saturating_sub(*at);
-            let Some((apart, _)) = DENSITY.iter().find(|(_, until)| age <= *until) else {
-                return false;
+            let is_spare = match (before, after.front()) {
+                (Some(before), Some(next)) => next.saturating_sub(before) <= age / APART,
+                _ => false,
             };
-            let is_needed = age <= DENSITY[0].1 || last_kept.is_none_or(|last| *at >= last + *apart);
-            if is_needed {
-                last_kept = Some(*at);
+            let is_kept = age <= OLDEST && !is_spare;
+            if is_kept {
+                before = Some(*at);
             }
-            is_needed
+            is_kept
         });
     }
 
     /// What was added within each span, if the span is not the same as a shorter one.
     pub(crate) fn spans(&self, now: Duration, total: &Tally) -> Vec<Tally> {
-        let mut spans = Vec::with_capacity(SPANS.len());
+        let mut spans = Vec::new();
         let mut last = None;
-        for span in SPANS {
-            let from = self.kept.iter().rposition(|(at, _)| *at + span <= now).unwrap_or(0);
+        for length in (0..SPANS).map(span) {
+            let from = self.kept.iter().rposition(|(at, _)| *at + length <= now).unwrap_or(0);
             if last != Some(from) {
                 match self.kept.get(from) {
                     Some((at, past)) if *at < now => spans.push(total.since(past)),
@@ -155,13 +165,17 @@ mod tests {
             if second > 8_000 {
                 let counts: Vec<u32> =
                     moments.spans(now, &tally).iter().map(|tally| tally.strata[0].1[1].requests[5]).collect();
-                assert_eq!(counts[..2], [10, 60], "at {second}");
-                assert!((600..=660).contains(&counts[2]) && (6_000..=6_600).contains(&counts[3]), "{counts:?}");
+                assert_eq!(counts[..2], [10, 15], "at {second}");
+                assert_eq!(counts.len(), 17);
+                for (place, &count) in (0..).zip(&counts) {
+                    let length = span(place).as_secs_f64();
+                    assert!((length..=length * 1.25 + 5.0).contains(&f64::from(count)), "{length}: {count}");
+                }
             }
             moments.remember(now, tally);
             most = most.max(moments.kept.len());
         }
-        assert!(most < 45, "{most}");
+        assert!(most < 60, "{most}");
     }
 
     #[test]
@@ -175,6 +189,6 @@ mod tests {
         assert_eq!(counts(&moments, 5, 7), [7]);
         moments.remember(Duration::from_secs(5), total(7));
         moments.remember(Duration::from_secs(10), total(9));
-        assert_eq!(counts(&moments, 20, 11), [2, 11]);
+        assert_eq!(counts(&moments, 20, 11), [2, 4, 11]);
     }
 }

@@ -285,8 +285,7 @@ impl CheckReport {
 
 fn gross_failure(inputs: &Inputs<'_>) -> CheckReport {
     let alpha = inputs.budget.of_gross_failure(inputs.position);
-    let minutes = inputs.merged.age.as_secs_f64() / 60.0;
-    if let Some(found) = gross::find(&inputs.merged.recent, alpha, minutes) {
+    if let Some(found) = gross::find(&inputs.merged.recent, alpha, inputs.merged.gross_looks) {
         let share = |arm: usize| found.failures[arm] as f64 / found.requests[arm].max(1) as f64;
         let percent = |arm: usize| report::value(&CheckKind::EmptyResponseRate, share(arm));
         let place = report::place(found.stratum.as_ref());

@@ -91,6 +91,11 @@ impl TrafficTable {
         Migration { strategy, percent, rules, sticky_key, salt, allow_arm_header }
     }
 
+    /// BlueGreen: whether green is active, the colour of the bifrost arm.
+    pub const fn is_green(&self) -> bool {
+        self.percent >= 100
+    }
+
     /// The percent of the eligible users that it gives to the bifrost arm; none where rules decide, as nobody knows beforehand.
     pub const fn wanted_percent(&self) -> Option<u8> {
         match self.strategy {
@@ -257,6 +262,26 @@ mod tests {
         let later = data[STABLE].replacen("\"client\":{", "\"client\":{\"later\":1,", 1);
         data.insert(STABLE.into(), later);
         assert_eq!(Published::parse(&data).unwrap().unknown, ["stable.json: config.client.later"]);
+    }
+
+    #[test]
+    fn a_table_of_an_operator_that_knows_no_rules_is_read() {
+        let mut data = published();
+        let old = r#"{"gatewayUid":"u","epoch":3,"revision":"r","strategy":"Canary","percent":25,"stickyKey":{"from":"auto"},"salt":"s"}"#;
+        data.insert(TRAFFIC.into(), old.into());
+        let Published { traffic, unknown, .. } = Published::parse(&data).unwrap();
+        assert_eq!((traffic.rules.len(), traffic.allow_arm_header, traffic.since), (0, false, 0));
+        assert_eq!((traffic.wanted_percent(), unknown.len()), (Some(25), 0));
+        assert_eq!(serde_json::to_string(&traffic).unwrap(), old);
+    }
+
+    #[test]
+    fn a_condition_that_is_not_known_makes_the_table_unreadable() {
+        let mut data = published();
+        let later = data[TRAFFIC].replacen('{', r#"{"rules":[{"models":["m"],"weekdays":["Mon"]}],"#, 1);
+        data.insert(TRAFFIC.into(), later);
+        let error = Published::parse(&data).unwrap_err().to_string();
+        assert!(error.contains("traffic.json") && error.contains("weekdays"), "{error}");
     }
 
     #[test]

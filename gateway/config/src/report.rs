@@ -10,6 +10,8 @@ pub const PATH: &str = "/state";
 pub const ANALYSIS_PATH: &str = "/analysis";
 /// Path on the admin port that makes the pod read its ConfigMap and Secret anew; same token.
 pub const REFRESH_PATH: &str = "/refresh";
+/// The port of the preview.
+pub const PREVIEW_PORT: u16 = 8081;
 /// The admin port.
 pub const ADMIN_PORT: u16 = 9090;
 

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bifrost_analysis::WindowReport;
 use bifrost_config::report::StateReport;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
@@ -9,7 +10,7 @@ use hyper::{Method, Request};
 
 use super::*;
 use crate::source::kubernetes::tests::{FakeApi, options};
-use crate::source::test_store as store;
+use crate::source::test_store;
 
 struct Port {
     address: std::net::SocketAddr,
@@ -19,12 +20,12 @@ struct Port {
 }
 
 async fn open(api: Option<&FakeApi>) -> Port {
-    let store = store();
+    let gatherer = Arc::new(Gatherer::new());
+    let store = test_store(gatherer.clone());
     let cluster = match api {
         Some(api) => Some(crate::source::kubernetes::start(options(None), api.client(), store.clone()).await),
         None => None,
     };
-    let gatherer = Arc::new(Gatherer::new());
     let draining = Arc::new(AtomicBool::default());
     let heartbeats = Heartbeats::new(1);
     let shown = store.clone();
@@ -103,6 +104,7 @@ async fn state_and_refresh_ask_for_the_admin_token() {
     for token in [None, Some("token-2"), Some("token-"), Some("")] {
         assert_eq!(port.ask(Method::GET, "/state", token).await.0, 401, "{token:?}");
         assert_eq!(port.ask(Method::POST, "/refresh", token).await.0, 401, "{token:?}");
+        assert_eq!(port.ask(Method::GET, "/analysis", token).await.0, 401, "{token:?}");
     }
     let (status, text) = port.ask(Method::GET, "/state", Some("token-1")).await;
     let report: StateReport = serde_json::from_str(&text).unwrap();
@@ -113,6 +115,25 @@ async fn state_and_refresh_ask_for_the_admin_token() {
     let (status, text) = port.ask(Method::POST, "/refresh", Some("token-1")).await;
     let report: StateReport = serde_json::from_str(&text).unwrap();
     assert_eq!((status, report.epoch), (200, 8));
+}
+
+#[tokio::test]
+async fn the_window_is_told_with_the_epoch_that_began_the_split() {
+    let api = published();
+    let port = open(Some(&api)).await;
+    let ask = async || {
+        let (status, text) = port.ask(Method::GET, "/analysis", Some("token-1")).await;
+        assert_eq!(status, 200);
+        serde_json::from_str::<WindowReport>(&text).unwrap()
+    };
+    let first = ask().await;
+    assert_eq!((first.epoch_mark, first.window.strata().len(), first.instance.is_empty()), (7, 0, false));
+    api.publish("u", 8, 10);
+    port.ask(Method::POST, "/refresh", Some("token-1")).await;
+    assert_eq!(ask().await, first);
+    api.publish("u", 9, 25);
+    port.ask(Method::POST, "/refresh", Some("token-1")).await;
+    assert_eq!(ask().await.epoch_mark, 9);
 }
 
 #[tokio::test]

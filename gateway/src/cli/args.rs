@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bifrost_config::AddressRule;
-use bifrost_config::report::ADMIN_PORT;
+use bifrost_config::report::{ADMIN_PORT, PREVIEW_PORT};
 use bifrost_config::units::parse_duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -48,7 +48,10 @@ pub(super) struct ServeArgs {
     /// Port for applications
     #[arg(long, default_value_t = 8080)]
     port: u16,
-    /// Address to listen on, for both ports [default: all addresses]
+    /// Port for the preview of a blue-green migration [default: 8081 in a cluster, else none]
+    #[arg(long, value_name = "PORT")]
+    preview_port: Option<u16>,
+    /// Address to listen on, for all ports [default: all addresses]
     #[arg(long, value_name = "ADDRESS", value_parser = parse_host)]
     host: Option<IpAddr>,
     /// Port for health, metrics and state
@@ -135,6 +138,8 @@ pub struct Options {
     pub source: SourceOptions,
     /// Where applications connect.
     pub listen: SocketAddr,
+    /// Where the preview is, if it has a port.
+    pub preview: Option<SocketAddr>,
     /// Where health, metrics and state are.
     pub admin: SocketAddr,
     /// Runtimes that serve requests.
@@ -163,6 +168,10 @@ impl ServeArgs {
         Ok(Options {
             source,
             listen: SocketAddr::new(host, self.port),
+            preview: self
+                .preview_port
+                .or((!standalone).then_some(PREVIEW_PORT))
+                .map(|port| SocketAddr::new(host, port)),
             admin: SocketAddr::new(host, self.admin_port),
             threads: self.threads.map_or_else(threads::default_count, usize::from),
             drain_timeout: self.drain_timeout,
@@ -254,7 +263,16 @@ mod tests {
             (Duration::from_secs(120), Duration::from_secs(5))
         );
         assert!(!options.metrics_on_app_port);
+        assert_eq!(options.preview.map(|address| address.port()), Some(8081));
         assert_eq!(options.addresses, AddressRule::NoLocal);
+    }
+
+    #[test]
+    fn a_file_has_a_preview_only_where_one_is_asked_for() {
+        assert_eq!(options("--config x").unwrap().preview, None);
+        assert_eq!(options("--config x --preview-port 0").unwrap().preview.map(|address| address.port()), Some(0));
+        let elsewhere = options("--cluster --namespace llm --name ai --preview-port 9").unwrap();
+        assert_eq!(elsewhere.preview.map(|address| address.port()), Some(9));
     }
 
     #[test]

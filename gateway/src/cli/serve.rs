@@ -57,15 +57,17 @@ async fn serve(options: Options) -> Result<(), CliError> {
     let max_connections = open_files::raise_limit().max_connections();
     let serve_options = ServeOptions {
         listen: options.listen,
+        preview: options.preview,
         readiness_delay: options.readiness_delay,
         drain_timeout: options.drain_timeout,
         max_connections,
     };
-    let serving = server::start(serve_options, shared).await.map_err(|error| taken(options.listen, "--port", error))?;
+    let serving = server::start(serve_options, shared).await?;
     tokio::spawn(admin::serve(admin_listener, Arc::new(admin)));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         address = %serving.address,
+        preview = serving.preview.map(tracing::field::display),
         admin = %options.admin,
         runtimes = options.threads,
         max_connections,

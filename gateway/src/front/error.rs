@@ -15,10 +15,14 @@ pub struct GatewayError {
 /// The classes of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
-    /// The body is not what every parser would read the same way.
+    /// The body is no JSON object: the provider would refuse it as well.
     InvalidBody,
+    /// The body is JSON, but not what every parser would read the same way.
+    DisputedBody,
     /// `model` is missing.
     ModelMissing,
+    /// The model cannot be seen, and every key is for some models only.
+    ModelUnseen,
     /// The model is not served.
     ModelNotFound,
     /// Several providers could be meant.
@@ -29,6 +33,12 @@ pub enum Fault {
     FormatNotServed,
     /// WebSocket upgrades.
     UpgradeNotServed,
+    /// The header that asks for an arm names none.
+    InvalidArm,
+    /// The preview's port, and no preview.
+    NoPreview,
+    /// The preview's port, and only the active colour could serve it.
+    NotInPreview,
     /// The path leads nowhere.
     UnknownPath,
     /// The path is spelled so that readers disagree about it.
@@ -82,8 +92,8 @@ const API: &str = "api_error";
 impl Fault {
     const fn row(self) -> Row {
         match self {
-            Self::InvalidBody => row(StatusCode::BAD_REQUEST, "invalid_body", BAD, BAD),
-            Self::ModelMissing => row(StatusCode::BAD_REQUEST, "model_missing", BAD, BAD),
+            Self::InvalidBody | Self::DisputedBody => row(StatusCode::BAD_REQUEST, "invalid_body", BAD, BAD),
+            Self::ModelMissing | Self::ModelUnseen => row(StatusCode::BAD_REQUEST, "model_missing", BAD, BAD),
             Self::ModelNotFound => row(StatusCode::NOT_FOUND, "model_not_found", BAD, "not_found_error"),
             Self::AmbiguousProvider => row(StatusCode::BAD_REQUEST, "ambiguous_provider", BAD, BAD),
             Self::ProviderNotConfigured => {
@@ -91,6 +101,9 @@ impl Fault {
             }
             Self::FormatNotServed => row(StatusCode::NOT_IMPLEMENTED, "format_not_served", BAD, BAD),
             Self::UpgradeNotServed => row(StatusCode::NOT_IMPLEMENTED, "upgrade_not_served", BAD, BAD),
+            Self::InvalidArm => row(StatusCode::BAD_REQUEST, "invalid_arm", BAD, BAD),
+            Self::NoPreview => row(StatusCode::SERVICE_UNAVAILABLE, "no_preview", SERVER, API),
+            Self::NotInPreview => row(StatusCode::BAD_REQUEST, "not_in_preview", BAD, BAD),
             Self::UnknownPath => row(StatusCode::NOT_FOUND, "unknown_path", BAD, "not_found_error"),
             Self::UnsafePath => row(StatusCode::BAD_REQUEST, "unsafe_path", BAD, BAD),
             Self::CredentialRequired => row(StatusCode::FORBIDDEN, "credential_required", BAD, "permission_error"),
@@ -125,6 +138,7 @@ impl Fault {
         match self {
             Self::FormatNotServed
             | Self::UpgradeNotServed
+            | Self::NoPreview
             | Self::UpstreamTimeout
             | Self::NoKey
             | Self::CredentialsRejected

@@ -73,6 +73,11 @@ impl Head {
         self.map.get(name).map(HeaderValue::as_bytes)
     }
 
+    /// The values of all lines of a header.
+    pub fn lines(&self, name: &HeaderName) -> impl Iterator<Item = &[u8]> {
+        self.map.get_all(name).into_iter().map(HeaderValue::as_bytes)
+    }
+
     /// The first value of a header, if it is visible text.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.map.get(name).and_then(|value| value.to_str().ok())

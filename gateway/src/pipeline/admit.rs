@@ -8,9 +8,9 @@ use super::Inbound;
 use crate::admin::HEALTH;
 use crate::front::error::{Fault, GatewayError};
 use crate::front::route::NoRoute;
-use crate::server::Shard;
 use crate::server::drain::Stage;
 use crate::server::shard::LocalSnapshot;
+use crate::server::{Door, Shard};
 use crate::snapshot::Snapshot;
 
 /// A page of the gateway's own.
@@ -26,7 +26,7 @@ pub struct OwnPage {
 }
 
 /// `/health`, and `/metrics` where applications may see it.
-pub async fn own_page(shard: &Shard, method: &Method, path: &str) -> Option<OwnPage> {
+pub async fn own_page(shard: &Shard, door: Door, method: &Method, path: &str) -> Option<OwnPage> {
     // Every page of a front lies deeper, so that requests of applications pay one comparison.
     if path.len() > 8 || (method != Method::GET && method != Method::HEAD) {
         return None;
@@ -38,7 +38,7 @@ pub async fn own_page(shard: &Shard, method: &Method, path: &str) -> Option<OwnP
             body: Bytes::from_static(HEALTH.as_bytes()),
             path: "/health",
         }),
-        "/metrics" => {
+        "/metrics" if door == Door::Main => {
             let metrics = shard.shared.metrics_for_apps.clone()?;
             Some(OwnPage {
                 status: StatusCode::OK,

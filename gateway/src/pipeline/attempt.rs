@@ -11,11 +11,10 @@ use http::{HeaderValue, Method, StatusCode, Uri, header};
 use hyper::body::{Body, Incoming};
 use hyper::{Request, Response};
 
-use super::Inbound;
 use super::admit::too_large;
-use super::choose::Arm;
 use super::decode::{Plan, RequestBody};
 use super::record::Ledger;
+use super::{Arm, Inbound};
 use crate::deadline::Deadline;
 use crate::front::error::{Fault, GatewayError};
 use crate::http::{OnwardBody, StreamFault, UploadFault, UploadWatch, without_key};
@@ -127,7 +126,7 @@ fn outbound(
     snapshot: &Snapshot,
     method: Method,
 ) -> Result<(Request<OnwardBody>, Option<UploadFault>), GatewayError> {
-    let Inbound { route, query, mut head } = inbound;
+    let Inbound { route, query, mut head, .. } = inbound;
     let upstream = &snapshot.upstreams[plan.upstream];
     let uri = uri(upstream, route.rest, query, plan.arm)?;
     head.towards_vendor(plan.arm, upstream.vendor);

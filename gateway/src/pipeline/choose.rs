@@ -1,67 +1,15 @@
 //! Which provider, which arm, and why. Pure: the same inputs give the same answer in every pod.
 
-use bifrost_config::published::TrafficTable;
-use bifrost_config::{StickyKey, Strategy};
-use bifrost_wire::{Peek, bucket, takes_bifrost};
+use bifrost_wire::Peek;
 
+use super::caller::{Caller, is_virtual};
+use super::preview;
+use super::reason::Reason;
+use super::split::{Decision, Eligible, split};
 use crate::front::error::{Fault, GatewayError};
-use crate::front::route::{Endpoint, Kind, Route};
-use crate::http::Head;
+use crate::front::route::{Kind, Route};
 use crate::snapshot::{OwnProvider, Snapshot};
-pub use crate::telemetry::Arm;
-
-/// Header by which an application names a session.
-pub const SESSION_HEADER: &str = "x-bf-session-id";
-/// Prefix of the credentials that this gateway issues itself.
-const VIRTUAL_KEY_PREFIX: &str = "sk-bf-";
-
-/// Why a request took its arm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reason {
-    /// Eligible: the percentage decided.
-    Canary,
-    /// Eligible: DropIn sends everything through the pipeline.
-    DropIn,
-    /// Eligible, but it may name state that belongs to the caller's account.
-    VendorState,
-    /// A path of the caller's account.
-    Account,
-    /// Not eligible: the caller has no credential of its own.
-    NoCredential,
-    /// Not eligible: the credential is this gateway's.
-    VirtualKey,
-    /// Not eligible: a model of another provider than the front's own.
-    OtherProvider,
-    /// Not eligible: `provider/model`, which the vendor would not understand.
-    ProviderPrefix,
-    /// Not eligible: the body names fallbacks.
-    Fallbacks,
-    /// Not eligible: several providers could be the front's own.
-    AmbiguousProvider,
-}
-
-impl Reason {
-    /// The reason as `x-bf-arm-reason` and metrics spell it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Canary => "canary",
-            Self::DropIn => "drop_in",
-            Self::VendorState => "vendor_state",
-            Self::Account => "account",
-            Self::NoCredential => "no_credential",
-            Self::VirtualKey => "virtual_key",
-            Self::OtherProvider => "other_provider",
-            Self::ProviderPrefix => "provider_prefix",
-            Self::Fallbacks => "fallbacks",
-            Self::AmbiguousProvider => "ambiguous_provider",
-        }
-    }
-
-    /// Whether the split counts this request.
-    pub const fn is_eligible(self) -> bool {
-        matches!(self, Self::Canary | Self::DropIn | Self::VendorState)
-    }
-}
+use crate::telemetry::Arm;
 
 /// What was decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +18,8 @@ pub struct Choice<'m> {
     pub arm: Arm,
     /// Why.
     pub reason: Reason,
+    /// Hash of what holds an eligible request's user on an arm; without such a thing a random number.
+    pub hash: u64,
     /// Index of the provider in the snapshot.
     pub upstream: usize,
     /// The model as the provider knows it.
@@ -93,42 +43,26 @@ impl From<GatewayError> for Refusal {
     }
 }
 
-/// What is known of the caller apart from the body.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Caller<'h> {
-    /// Its own credential.
-    pub credential: Option<&'h str>,
-    /// The value of the header that the stickiness looks at.
-    pub sticky_header: Option<&'h [u8]>,
-}
-
-impl<'h> Caller<'h> {
-    /// Reads the caller's headers and query.
-    pub fn of(head: &'h Head, query: Option<&'h str>, table: &TrafficTable) -> Self {
-        let header = match &table.sticky_key {
-            StickyKey::Auto => Some(SESSION_HEADER),
-            StickyKey::Header { name } => Some(name.as_str()),
-            _ => None,
-        };
-        Self {
-            credential: credential(head, query),
-            sticky_header: header.and_then(|name| head.get(name)).filter(|value| !value.is_empty()),
-        }
-    }
-}
-
-/// The caller's credential. One of this gateway's among several counts first: it must not leave for a vendor.
-fn credential<'h>(head: &'h Head, query: Option<&'h str>) -> Option<&'h str> {
-    let mut all = head.credentials().chain(query.and_then(crate::http::key_in_query));
-    let first = all.next()?;
-    Some(if is_virtual(first) { first } else { all.find(|credential| is_virtual(credential)).unwrap_or(first) })
-}
-
-/// Decides. `chance` is a random number for requests that nothing holds on an arm.
+/// Decides. `only` is the one arm that the request's port serves, if it does not serve both; `chance` is a random number for requests
+/// that nothing holds on an arm.
 pub fn choose<'m>(
     route: &Route<'_>,
     caller: Caller<'_>,
     peek: Option<&'m Peek<'_>>,
+    only: Option<Arm>,
+    snapshot: &Snapshot,
+    chance: u64,
+) -> Result<Choice<'m>, Refusal> {
+    let choice = decide(route, caller, peek, only, snapshot, chance)?;
+    preview::check(only, &choice, route).map_err(|error| Refusal { error, reason: Some(choice.reason) })?;
+    Ok(choice)
+}
+
+fn decide<'m>(
+    route: &Route<'_>,
+    caller: Caller<'_>,
+    peek: Option<&'m Peek<'_>>,
+    only: Option<Arm>,
     snapshot: &Snapshot,
     chance: u64,
 ) -> Result<Choice<'m>, Refusal> {
@@ -141,7 +75,7 @@ pub fn choose<'m>(
             OwnProvider::One(_) | OwnProvider::Missing => Reason::OtherProvider,
         };
         same_format(route, snapshot, upstream)?;
-        return Ok(Choice { arm: Arm::Bifrost, reason, upstream, model: Some(rest), renamed: true });
+        return Ok(Choice { arm: Arm::Bifrost, reason, hash: chance, upstream, model: Some(rest), renamed: true });
     }
     let upstream = match own {
         OwnProvider::One(upstream) => upstream,
@@ -150,7 +84,7 @@ pub fn choose<'m>(
         }
         OwnProvider::Missing => return Err(missing(route, snapshot).into()),
     };
-    let choice = |arm, reason| Choice { arm, reason, upstream, model, renamed: false };
+    let choice = |arm, reason| Choice { arm, reason, hash: chance, upstream, model, renamed: false };
     if route.kind == Kind::Account {
         return match caller.credential {
             Some(credential) if !is_virtual(credential) => Ok(choice(Arm::Baseline, Reason::Account)),
@@ -173,48 +107,8 @@ pub fn choose<'m>(
     if let Some(reason) = reason {
         return Ok(choice(Arm::Bifrost, reason));
     }
-    let (arm, reason) = split(route, caller, peek, snapshot.traffic(), chance);
-    Ok(choice(arm, reason))
-}
-
-/// The split of eligible traffic.
-fn split(
-    route: &Route<'_>,
-    caller: Caller<'_>,
-    peek: Option<&Peek<'_>>,
-    table: &TrafficTable,
-    chance: u64,
-) -> (Arm, Reason) {
-    if table.strategy == Strategy::DropIn {
-        return (Arm::Bifrost, Reason::DropIn);
-    }
-    let sticky = sticky_key(caller, peek, table);
-    let holds_state = route.kind == Kind::Json(Endpoint::Responses) && peek.is_none_or(Peek::holds_vendor_state);
-    if holds_state && sticky.is_none() && table.percent < 100 {
-        return (Arm::Baseline, Reason::VendorState);
-    }
-    let bucket = match sticky {
-        Some(key) => bucket(&table.salt, key),
-        None => (chance % 10_000) as u16,
-    };
-    let arm = if takes_bifrost(bucket, table.percent) { Arm::Bifrost } else { Arm::Baseline };
-    (arm, Reason::Canary)
-}
-
-/// What holds this request's user on an arm.
-fn sticky_key<'a>(caller: Caller<'a>, peek: Option<&'a Peek<'_>>, table: &TrafficTable) -> Option<&'a [u8]> {
-    let user = || peek.and_then(Peek::end_user).map(str::as_bytes);
-    match table.sticky_key {
-        StickyKey::Auto => caller.sticky_header.or_else(user),
-        StickyKey::Header { .. } => caller.sticky_header,
-        StickyKey::Body => user(),
-        StickyKey::Credential => caller.credential.map(str::as_bytes),
-        StickyKey::None => None,
-    }
-}
-
-fn is_virtual(credential: &str) -> bool {
-    credential.get(..VIRTUAL_KEY_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(VIRTUAL_KEY_PREFIX))
+    let Decision { arm, reason, hash } = split(Eligible { route, caller, peek, upstream }, only, snapshot, chance)?;
+    Ok(Choice { hash, ..choice(arm, reason) })
 }
 
 fn same_format(route: &Route<'_>, snapshot: &Snapshot, upstream: usize) -> Result<(), GatewayError> {
@@ -270,6 +164,7 @@ fn missing(route: &Route<'_>, snapshot: &Snapshot) -> GatewayError {
 mod tests {
     use super::*;
     use crate::front::route::route;
+    use crate::http::Head;
     use crate::snapshot::tests::snapshot;
     use bifrost_wire::peek;
     use http::Method;
@@ -287,6 +182,14 @@ mod tests {
         ))
     }
 
+    fn sent_with(credential: Option<&str>) -> Head {
+        let mut head = Head::default();
+        if let Some(credential) = credential {
+            head.set(http::header::AUTHORIZATION, format!("Bearer {credential}").parse().unwrap());
+        }
+        head
+    }
+
     fn decide(
         percent: u8,
         path: &str,
@@ -296,8 +199,9 @@ mod tests {
     ) -> Result<(Arm, Reason, usize), Fault> {
         let snapshot = canary(percent);
         let peek = peek(body.as_bytes()).unwrap();
-        let caller = Caller { credential, sticky_header: None };
-        choose(&route(&Method::POST, path).unwrap(), caller, Some(&peek), &snapshot, chance)
+        let head = sent_with(credential);
+        let caller = Caller::of(&head, None, snapshot.traffic());
+        choose(&route(&Method::POST, path).unwrap(), caller, Some(&peek), None, &snapshot, chance)
             .map(|c| (c.arm, c.reason, c.upstream))
             .map_err(|refusal| refusal.error.fault)
     }
@@ -337,11 +241,12 @@ mod tests {
         let snapshot = snapshot(&format!(
             r#"{{"providers":{{"eu":{provider},"us":{provider}}},"migration":{{"canaryPercent":0}}}}"#
         ));
-        let caller = Caller { credential: Some("k"), sticky_header: None };
+        let head = sent_with(Some("k"));
+        let caller = Caller::of(&head, None, snapshot.traffic());
         let decide = |body: &str| {
             let peek = peek(body.as_bytes()).unwrap();
             let route = route(&Method::POST, CHAT).unwrap();
-            choose(&route, caller, Some(&peek), &snapshot, 0).map(|choice| (choice.arm, choice.reason))
+            choose(&route, caller, Some(&peek), None, &snapshot, 0).map(|choice| (choice.arm, choice.reason))
         };
         assert_eq!(decide(r#"{"model":"eu/m"}"#).unwrap(), (Arm::Bifrost, Reason::AmbiguousProvider));
         let refused = decide(r#"{"model":"m"}"#).unwrap_err();

@@ -5,9 +5,9 @@ use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 use smallvec::SmallVec;
 
-use super::Inbound;
 use super::admit::too_large;
-use super::choose::{Arm, Choice};
+use super::choose::Choice;
+use super::{Arm, Inbound};
 use crate::deadline::Deadline;
 use crate::front::error::{Fault, GatewayError};
 use crate::front::route::{Endpoint, Kind};
@@ -184,7 +184,8 @@ fn understood(
         }
         None => return Err(GatewayError::new(Fault::InvalidBody, "the request has no body: send a JSON object")),
         Some(Err(error)) => {
-            return Err(GatewayError::new(Fault::InvalidBody, format!("the request's body cannot be used: {error}")));
+            let fault = if error.is_no_object() { Fault::InvalidBody } else { Fault::DisputedBody };
+            return Err(GatewayError::new(fault, format!("the request's body cannot be used: {error}")));
         }
         Some(Ok(_)) => {}
     }
@@ -221,7 +222,7 @@ fn key_fault(no_key: NoKey, model: Option<&str>, upstream: &Upstream, snapshot: 
             format!("model {model:?} is not served: no ProviderKey of provider {provider:?} lists it in spec.models"),
         ),
         (NoKey::ModelNotListed, None, _) => GatewayError::new(
-            Fault::ModelMissing,
+            Fault::ModelUnseen,
             format!(
                 "every key of provider {provider:?} is for listed models only, and the model of this request cannot be seen: name it in a JSON member \"model\", or add a key without a list"
             ),

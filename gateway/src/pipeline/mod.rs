@@ -2,29 +2,37 @@
 //!
 //! * [`admit`] answers what is the gateway's own and refuses what no later phase could serve;
 //! * [`decode`] collects a JSON body, peeks at the few members that matter, and makes the body that goes to the vendor;
-//! * [`choose`] is pure: provider, arm and reason;
+//! * [`choose`] is pure: provider, arm and reason; it asks [`caller`] who sent a request, [`split`] about eligible ones, and
+//!   [`preview`] about those that came by its port;
 //! * [`attempt`] sends it, once more where it was not sent;
 //! * [`respond`] relays the answer as it comes;
-//! * [`record`] counts it, however it ends.
+//! * [`record`] counts it, however it ends, and [`measure`] says what it tells of its arm.
 
 pub mod admit;
 pub mod attempt;
+pub mod caller;
 pub mod choose;
 pub mod decode;
+pub mod measure;
+pub mod preview;
+pub mod reason;
 pub mod record;
 pub mod respond;
+pub mod split;
 
 use std::rc::Rc;
 
+use bifrost_wire::Peek;
 use hyper::body::{Body, Incoming};
 use hyper::{Request, Response};
 
 use crate::front::error::GatewayError;
 use crate::front::route::{Route, route};
 use crate::http::Head;
-use crate::server::Shard;
 use crate::server::connection::ConnectionState;
-pub use choose::{Arm, Reason};
+use crate::server::{Door, Shard};
+pub use crate::telemetry::Arm;
+pub use reason::Reason;
 use record::Ledger;
 use respond::{AnswerBody, Answering};
 
@@ -39,8 +47,9 @@ pub async fn handle(
     if !body.is_end_stream() {
         ledger.body_is_to_come();
     }
+    let door = connection.door();
     let answering = Answering::new(shard, connection);
-    if let Some(own) = admit::own_page(&answering.shard, &parts.method, parts.uri.path()).await {
+    if let Some(own) = admit::own_page(&answering.shard, door, &parts.method, parts.uri.path()).await {
         return answering.own_page(own, ledger);
     }
     let head = Head::new(std::mem::take(&mut parts.headers));
@@ -49,7 +58,7 @@ pub async fn handle(
         Err(no_route) => return answering.refuse(admit::no_route(no_route, parts.uri.path()), None, ledger),
     };
     ledger.placed(&route);
-    let inbound = Inbound { route, query: parts.uri.query(), head };
+    let inbound = Inbound { door, route, query: parts.uri.query(), head };
     match serve(&answering.shard, inbound, body, &mut ledger).await {
         Ok(answer) => answering.relay(answer, route.front, ledger),
         Err(error) => answering.refuse(error, Some(route.front), ledger),
@@ -58,6 +67,8 @@ pub async fn handle(
 
 /// A request that found its front.
 pub struct Inbound<'p> {
+    /// By which port it came.
+    pub door: Door,
     /// Its place.
     pub route: Route<'p>,
     /// Its query.
@@ -74,16 +85,18 @@ async fn serve(
 ) -> Result<attempt::Answer, GatewayError> {
     let snapshot = admit::configuration(shard)?;
     ledger.admitted(&snapshot);
+    let only = preview::only_arm(inbound.door, &snapshot)?;
     admit::admit(&inbound, &body, &snapshot)?;
     let deadline = shard.deadlines.idle();
     let body = decode::read(shard, &inbound, body, &snapshot, &deadline).await?;
     ledger.received(&body, inbound.head.content_length());
     let peeked = body.peek().await;
-    let caller = choose::Caller::of(&inbound.head, inbound.query, snapshot.traffic());
+    let caller = caller::Caller::of(&inbound.head, inbound.query, snapshot.traffic());
     let choice = choose::choose(
         &inbound.route,
         caller,
         peeked.as_ref().and_then(|p| p.as_ref().ok()),
+        only,
         &snapshot,
         fastrand::u64(..),
     )
@@ -91,7 +104,8 @@ async fn serve(
         ledger.refused(refusal.reason);
         refusal.error
     })?;
-    ledger.chose(&choice);
+    let stream = peeked.as_ref().is_some_and(|peek| peek.as_ref().is_ok_and(Peek::is_stream));
+    ledger.chose(&choice, stream);
     let plan = decode::plan(&inbound, &choice, &body, peeked.as_ref(), &snapshot)?;
     attempt::attempt(shard, inbound, body, plan, snapshot, deadline, ledger).await
 }

@@ -7,14 +7,16 @@ use bifrost_config::catalog::Front;
 use bifrost_wire::{Seen, Usage};
 use http::{Method, StatusCode};
 
-use super::choose::{Arm, Choice, Reason};
+use super::choose::Choice;
 use super::decode::RequestBody;
+use super::measure::{self, Ended};
+use super::{Arm, Reason};
 use crate::front::error::Fault;
 use crate::front::route::{Endpoint, Kind, Route};
 use crate::server::Shard;
 use crate::server::shard::{LocalSnapshot, OpenRequest};
 use crate::snapshot::Upstream;
-use crate::telemetry::{Gaps, Outcome};
+use crate::telemetry::{Compared, Gaps, Outcome};
 
 /// Code in metrics of a stream in which the provider reported an error.
 const ERROR_EVENT: &str = "upstream_error_event";
@@ -35,6 +37,8 @@ pub struct Ledger {
     model: Box<str>,
     arm: Option<Arm>,
     reason: Option<Reason>,
+    hash: u64,
+    stream_asked: bool,
     key: Option<usize>,
     unread_body: bool,
     received: Instant,
@@ -43,13 +47,14 @@ pub struct Ledger {
     last_chunk: Option<Instant>,
     gaps: Option<Box<Gaps>>,
     error_event: bool,
+    stream_end: bool,
     answered: bool,
     status: Option<StatusCode>,
     fault: Option<Fault>,
     stream: bool,
     request_bytes: u64,
     response_bytes: u64,
-    usage: Usage,
+    usage: Option<Usage>,
     complete: bool,
 }
 
@@ -70,6 +75,8 @@ impl Ledger {
             model: "".into(),
             arm: None,
             reason: None,
+            hash: 0,
+            stream_asked: false,
             key: None,
             unread_body: false,
             received: now,
@@ -78,13 +85,14 @@ impl Ledger {
             last_chunk: None,
             gaps: None,
             error_event: false,
+            stream_end: false,
             answered: false,
             status: None,
             fault: None,
             stream: false,
             request_bytes: 0,
             response_bytes: 0,
-            usage: Usage::default(),
+            usage: None,
             complete: false,
         }
     }
@@ -134,14 +142,16 @@ impl Ledger {
         self.received = Instant::now();
     }
 
-    /// Provider and arm were chosen.
-    pub fn chose(&mut self, choice: &Choice<'_>) {
+    /// Provider and arm were chosen, for a request that asks for a stream or not.
+    pub fn chose(&mut self, choice: &Choice<'_>, stream: bool) {
         self.upstream = Some(choice.upstream);
         // As much as tells that it is too long for a label: a caller may send a name of megabytes.
         let model = choice.model.unwrap_or_default();
         self.model = model[..model.floor_char_boundary(MODEL_KEPT)].into();
         self.arm = Some(choice.arm);
         self.reason = Some(choice.reason);
+        self.hash = choice.hash;
+        self.stream_asked = stream;
     }
 
     /// No arm can be chosen, for this reason.
@@ -200,6 +210,7 @@ impl Ledger {
     /// Events of a stream came.
     pub fn events(&mut self, seen: Seen, now: Instant) {
         self.error_event |= seen.error;
+        self.stream_end |= seen.end;
         match self.last_chunk.replace(now) {
             Some(before) if self.first_output.is_some() => self.gaps.get_or_insert_default().observe(now - before),
             _ => {}
@@ -211,7 +222,7 @@ impl Ledger {
 
     /// The provider named its tokens.
     pub fn usage(&mut self, usage: Usage) {
-        self.usage = usage;
+        self.usage = Some(usage);
     }
 
     /// The answer went out to its end.
@@ -219,11 +230,12 @@ impl Ledger {
         self.complete = true;
     }
 
-    fn endpoint(&self) -> &'static str {
+    /// The kind of request, for a plain answer and a streamed one.
+    fn endpoint(&self, stream: bool) -> &'static str {
         match self.kind {
             Some(Kind::Json(endpoint)) => {
                 let (plain, streamed) = Endpoint::method_labels(endpoint);
-                if self.stream { streamed } else { plain }
+                if stream { streamed } else { plain }
             }
             Some(Kind::Models) => "list_models",
             Some(Kind::Raw) => "other",
@@ -231,23 +243,45 @@ impl Ledger {
             None => "",
         }
     }
+
+    /// What it says of its arm. It is compared with what asked for the same, whatever came of it.
+    fn compared(&self, now: Instant) -> Option<Compared> {
+        self.reason.filter(|reason| reason.is_compared())?;
+        let sample = measure::sample(&Ended {
+            kind: self.kind?,
+            hash: self.hash,
+            fault: self.fault,
+            status: self.status.map_or(0, |status| status.as_u16()),
+            answered: self.answered,
+            error_event: self.error_event,
+            complete: self.complete,
+            stream: self.stream,
+            stream_end: self.stream_end,
+            latency: now - self.received,
+            first_output: self.first_output,
+            overhead: self.sent.map(|sent| sent - self.received),
+            usage: self.usage,
+        })?;
+        Some(Compared { kind: self.endpoint(false), stream: self.stream_asked, sample })
+    }
 }
 
 impl Drop for Ledger {
     fn drop(&mut self) {
         let now = Instant::now();
         let upstream = self.provider();
+        let usage = self.usage.unwrap_or_default();
         let key = upstream.zip(self.key).map(|(upstream, key)| &*upstream.keys[key].name);
         self.shard.recorder.record(&Outcome {
             front: self.front.map_or("", Front::name),
-            endpoint: self.endpoint(),
+            endpoint: self.endpoint(self.stream),
             path: self.path,
             http_method: self.method.as_str(),
             provider: upstream.map_or("", |upstream| &upstream.name),
             model: &self.model,
             arm: self.arm,
             reason: self.reason.map_or("", Reason::as_str),
-            eligible: self.reason.is_some_and(Reason::is_eligible),
+            eligible: self.reason.is_some_and(Reason::is_observed),
             epoch: self.snapshot.as_ref().map_or(0, |snapshot| snapshot.traffic().epoch),
             status: self.status.map_or(0, |status| status.as_u16()),
             error_code: self.fault.map(Fault::code).or_else(|| self.error_event.then_some(ERROR_EVENT)),
@@ -260,9 +294,10 @@ impl Drop for Ledger {
             gaps: self.gaps.as_deref(),
             request_bytes: self.request_bytes,
             response_bytes: self.response_bytes,
-            input_tokens: self.usage.input_tokens,
-            output_tokens: self.usage.output_tokens,
+            input_tokens: usage.input_tokens,
+            output_tokens: usage.output_tokens,
             client_gone: !self.complete && self.fault.is_none(),
+            compared: self.compared(now),
         });
     }
 }

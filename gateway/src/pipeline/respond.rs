@@ -13,9 +13,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use hyper::Response;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
+use super::Arm;
 use super::admit::OwnPage;
 use super::attempt::Answer;
-use super::choose::Arm;
+use super::caller::ARM_HEADER;
 use super::decode::Plan;
 use super::record::Ledger;
 use crate::deadline::Deadline;
@@ -27,7 +28,6 @@ use crate::server::connection::{ConnectionState, Finish};
 use crate::server::drain::Stage;
 use crate::upstream::pool::Lease;
 
-const ARM: HeaderName = HeaderName::from_static("x-bf-arm");
 const ARM_REASON: HeaderName = HeaderName::from_static("x-bf-arm-reason");
 const REVISION: HeaderName = HeaderName::from_static("x-bf-revision");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-bf-request-id");
@@ -150,7 +150,7 @@ impl Answering {
 /// Says which arm served, why, under which configuration, and under which id.
 fn mark(headers: &mut HeaderMap, ledger: &Ledger, id: HeaderValue) {
     let (arm, reason) = ledger.arm();
-    headers.insert(ARM, HeaderValue::from_static(Arm::label(arm)));
+    headers.insert(ARM_HEADER, HeaderValue::from_static(Arm::label(arm)));
     if let Some(reason) = reason {
         headers.insert(ARM_REASON, HeaderValue::from_static(reason.as_str()));
     }

@@ -17,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::door::Door;
 use super::drain::Stage;
 use super::shard::{DRAIN_SILENCE, Shard};
 use crate::deadline::Deadline;
@@ -53,6 +54,7 @@ enum Waiting {
 
 /// The state of a connection, seen by its socket, its requests and the drain.
 pub struct ConnectionState {
+    door: Door,
     waiting: Cell<Waiting>,
     write_stalled: Cell<bool>,
     silence: Cell<Duration>,
@@ -63,11 +65,12 @@ pub struct ConnectionState {
 
 impl ConnectionState {
     /// A connection that waits for its first request.
-    pub fn new(shard: &Shard) -> Rc<Self> {
+    pub fn new(shard: &Shard, door: Door) -> Rc<Self> {
         // The last of the accept queue come after the drain has shortened the silence of the others.
         let silence = if shard.shared.drain.stage() >= Stage::Stopping { DRAIN_SILENCE } else { IDLE };
         let spread = RETIRE_AFTER.mul_f64(0.8 + 0.4 * fastrand::f64());
         Rc::new(Self {
+            door,
             waiting: Cell::new(Waiting::Request),
             write_stalled: Cell::new(false),
             silence: Cell::new(silence),
@@ -75,6 +78,11 @@ impl ConnectionState {
             retire_at: Instant::now() + spread,
             deadline: shard.deadlines.arm(silence),
         })
+    }
+
+    /// By which port it came.
+    pub fn door(&self) -> Door {
+        self.door
     }
 
     /// Whether the answer should be the last on this connection.

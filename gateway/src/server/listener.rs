@@ -1,4 +1,4 @@
-//! The listener for applications: accepts, hands each connection to the least busy runtime, and drains.
+//! The listeners for applications: accept, hand each connection to the least busy runtime, and drain.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::door::Door;
 use super::drain::Stage;
 use super::shard::{self, Handover, Shared};
 
@@ -28,11 +29,13 @@ const DRAIN_POLL: Duration = Duration::from_millis(50);
 pub struct ServeOptions {
     /// Where applications connect.
     pub listen: SocketAddr,
+    /// Where the preview is, if it has a port.
+    pub preview: Option<SocketAddr>,
     /// How long a pod that is going away serves on, so that load balancers notice.
     pub readiness_delay: Duration,
     /// How long open requests have after that.
     pub drain_timeout: Duration,
-    /// Most connections of applications at one time; more wait in the kernel's queue.
+    /// Most connections of applications at one time, on all ports together; more wait in the kernel's queue.
     pub max_connections: usize,
 }
 
@@ -40,17 +43,42 @@ pub struct ServeOptions {
 pub struct Serving {
     /// The address it listens on.
     pub address: SocketAddr,
+    /// The address of the preview.
+    pub preview: Option<SocketAddr>,
     shared: Arc<Shared>,
     options: ServeOptions,
-    stop: oneshot::Sender<()>,
-    accepting: JoinHandle<()>,
+    stop: watch::Sender<()>,
+    accepting: Vec<JoinHandle<()>>,
     runtimes: Vec<std::thread::JoinHandle<()>>,
 }
 
-/// Binds the listener and starts the runtimes: one thread each, as many as `shared` has loads for.
-pub async fn start(options: ServeOptions, shared: Arc<Shared>) -> io::Result<Serving> {
-    let listener = TcpListener::bind(options.listen).await?;
-    let address = listener.local_addr()?;
+/// Why a gateway does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port.
+    #[error("the {door} port cannot be opened at {address}: {source}")]
+    Listen {
+        /// Whose port.
+        door: Door,
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The system refuses what every process gets.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+/// Binds the listeners and starts the runtimes: one thread each, as many as `shared` has loads for.
+pub async fn start(options: ServeOptions, shared: Arc<Shared>) -> Result<Serving, StartError> {
+    let main = bind(Door::Main, options.listen).await?;
+    let address = main.local_addr()?;
+    let preview = match options.preview {
+        Some(address) => Some(bind(Door::Preview, address).await?),
+        None => None,
+    };
+    let preview_address = preview.as_ref().map(TcpListener::local_addr).transpose()?;
     let mut runtimes = Vec::new();
     let mut handovers = Vec::new();
     for index in 0..shared.loads.len() {
@@ -71,9 +99,26 @@ pub async fn start(options: ServeOptions, shared: Arc<Shared>) -> io::Result<Ser
         };
         runtimes.push(std::thread::Builder::new().name(format!("runtime-{index}")).spawn(body)?);
     }
-    let (stop, stopped) = oneshot::channel();
-    let accepting = tokio::spawn(accept(listener, shared.clone(), handovers, stopped, options.max_connections));
-    Ok(Serving { address, shared, options, stop, accepting, runtimes })
+    let (stop, stopped) = watch::channel(());
+    let limit = Arc::new(Semaphore::new(options.max_connections));
+    let listeners = [(Door::Main, Some(main)), (Door::Preview, preview)];
+    let accepting = listeners.into_iter().filter_map(|(door, listener)| {
+        let entrance = Entrance { door, listener: listener?, limit: limit.clone() };
+        Some(tokio::spawn(accept(entrance, shared.clone(), handovers.clone(), stopped.clone())))
+    });
+    let accepting = accepting.collect();
+    Ok(Serving { address, preview: preview_address, shared, options, stop, accepting, runtimes })
+}
+
+async fn bind(door: Door, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { door, address, source })
+}
+
+/// A listener, and the room that all of them share.
+struct Entrance {
+    door: Door,
+    listener: TcpListener,
+    limit: Arc<Semaphore>,
 }
 
 struct AbortOnPanic;
@@ -87,18 +132,16 @@ impl Drop for AbortOnPanic {
 
 /// Accepts until told to stop, then takes what is already in the accept queue.
 async fn accept(
-    listener: TcpListener,
+    entrance: Entrance,
     shared: Arc<Shared>,
     handovers: Vec<mpsc::UnboundedSender<Handover>>,
-    mut stopped: oneshot::Receiver<()>,
-    connections: usize,
+    mut stopped: watch::Receiver<()>,
 ) {
-    let limit = Arc::new(Semaphore::new(connections));
     let mut complained: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
-            accepted = next(&listener, &limit) => accepted,
-            _ = &mut stopped => break,
+            accepted = entrance.next() => accepted,
+            _ = stopped.changed() => break,
         };
         match accepted {
             Ok(handover) => hand_over(handover, &shared, &handovers),
@@ -106,25 +149,31 @@ async fn accept(
                 // Out of file descriptors, most likely: what is open goes on, and ends sooner or later.
                 if complained.is_none_or(|last| last.elapsed() > COMPLAINT) {
                     complained = Some(Instant::now());
-                    tracing::warn!(%error, "connections cannot be accepted");
+                    tracing::warn!(%error, port = %entrance.door, "connections cannot be accepted");
                 }
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }
     }
+    let Entrance { door, listener, limit } = entrance;
     if let Ok(listener) = listener.into_std() {
-        empty_queue(&listener, &limit, |handover| hand_over(handover, &shared, &handovers));
+        empty_queue(&listener, door, &limit, |handover| hand_over(handover, &shared, &handovers));
     }
 }
 
 /// Accepts what the kernel has accepted by now, without waiting. Bounded, as those that connect without a pause must not hold up the end.
-fn empty_queue(listener: &std::net::TcpListener, limit: &Arc<Semaphore>, mut hand_over: impl FnMut(Handover)) {
+fn empty_queue(
+    listener: &std::net::TcpListener,
+    door: Door,
+    limit: &Arc<Semaphore>,
+    mut hand_over: impl FnMut(Handover),
+) {
     for _ in 0..ACCEPT_QUEUE {
         let Ok(permit) = limit.clone().try_acquire_owned() else { return };
         match listener.accept() {
             Ok((stream, _)) => {
                 if stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)).is_ok() {
-                    hand_over(Handover { stream, permit });
+                    hand_over(Handover { stream, door, permit });
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -134,12 +183,14 @@ fn empty_queue(listener: &std::net::TcpListener, limit: &Arc<Semaphore>, mut han
     }
 }
 
-/// The next connection, once there is room for one.
-async fn next(listener: &TcpListener, limit: &Arc<Semaphore>) -> io::Result<Handover> {
-    let permit = limit.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    stream.set_nodelay(true)?;
-    Ok(Handover { stream: stream.into_std()?, permit })
+impl Entrance {
+    /// The next connection, once there is room for one.
+    async fn next(&self) -> io::Result<Handover> {
+        let permit = self.limit.clone().acquire_owned().await.map_err(io::Error::other)?;
+        let (stream, _) = self.listener.accept().await?;
+        stream.set_nodelay(true)?;
+        Ok(Handover { stream: stream.into_std()?, door: self.door, permit })
+    }
 }
 
 /// Gives a connection to the runtime with the least to do.
@@ -161,7 +212,9 @@ impl Serving {
         shared.drain.advance(Stage::Stopping);
         let _ = stop.send(());
         // What it still takes over counts as open from then on.
-        let _ = accepting.await;
+        for accepting in accepting {
+            let _ = accepting.await;
+        }
         let open = || shared.loads.iter().map(super::shard::Load::connections).sum::<u32>();
         let closed = async {
             while open() > 0 {
@@ -200,7 +253,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let clients: Vec<_> = (0..WAITING).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
         let mut taken = Vec::new();
-        empty_queue(&listener, &Arc::new(Semaphore::new(1_000)), |handover| taken.push(handover));
+        empty_queue(&listener, Door::Main, &Arc::new(Semaphore::new(1_000)), |handover| taken.push(handover));
         assert_eq!((taken.len(), clients.len()), (WAITING, WAITING));
     }
 }

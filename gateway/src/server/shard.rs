@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinSet;
 
 use super::connection::{self, ConnectionState};
+use super::door::Door;
 use super::drain::{Drain, Stage};
 use crate::allocator;
 use crate::deadline::Deadlines;
@@ -76,6 +77,8 @@ impl Load {
 pub struct Handover {
     /// The socket, not yet registered with a runtime.
     pub stream: std::net::TcpStream,
+    /// By which port it came.
+    pub door: Door,
     /// Its share of the connection limit.
     pub permit: OwnedSemaphorePermit,
 }
@@ -185,12 +188,12 @@ pub async fn run(index: usize, shared: Arc<Shared>, mut incoming: mpsc::Unbounde
             handover = incoming.recv() => handover,
             Some(_) = open.join_next() => continue,
         };
-        let Some(Handover { stream, permit }) = handover else { break };
+        let Some(Handover { stream, door, permit }) = handover else { break };
         let Ok(stream) = tokio::net::TcpStream::from_std(stream) else {
             shard.load().connections.fetch_sub(1, Ordering::Relaxed);
             continue;
         };
-        let state = ConnectionState::new(&shard);
+        let state = ConnectionState::new(&shard, door);
         {
             let mut connections = shard.connections.borrow_mut();
             if connections.len() == connections.capacity() {

@@ -12,5 +12,5 @@ mod store;
 mod watch;
 
 #[cfg(test)]
-pub(crate) use store::tests::store as test_store;
+pub(crate) use store::tests::store_of as test_store;
 pub use store::{Offered, Origin, Store};

@@ -63,6 +63,8 @@ struct State {
     origin: Option<Origin>,
     problem: Option<String>,
     generation: u64,
+    /// Epoch of the table that began the split in use.
+    split_since: u64,
 }
 
 /// What the rules say about a candidate.
@@ -107,8 +109,8 @@ impl Store {
                 return Offered::Refused(problem);
             }
         }
-        let split_changed = in_use.is_none_or(|(held, _)| !same_split(&held.traffic, &candidate.traffic));
         let epoch = candidate.traffic.epoch;
+        let since = split_since(in_use.map(|(held, _)| (&held.traffic, state.split_since)), &candidate.traffic);
         let snapshot = match Snapshot::build(candidate, &self.roots) {
             Ok(snapshot) => snapshot,
             Err(error) => {
@@ -123,9 +125,8 @@ impl Store {
         announce(&snapshot, origin);
         let models = snapshot.candidate.config.keys.iter().flat_map(|key| &key.models);
         self.gatherer.models().configure(models.map(String::as_str));
-        if split_changed {
-            self.gatherer.mark_percent(epoch);
-        }
+        self.gatherer.mark_split(since);
+        state.split_since = since;
         state.origin = Some(origin);
         state.generation += 1;
         if origin.is_authority() {
@@ -195,7 +196,7 @@ impl Store {
         ConfigStatus {
             epoch: traffic.map_or(0, |traffic| traffic.epoch),
             revision: traffic.map(|traffic| traffic.revision.clone()).unwrap_or_default(),
-            percent: traffic.map(|traffic| traffic.percent),
+            percent: traffic.and_then(TrafficTable::wanted_percent),
             generation: state.generation,
             last_load_succeeded: traffic.is_some() && state.problem.is_none(),
         }
@@ -234,6 +235,16 @@ fn rule(in_use: Option<(&Candidate, Origin)>, offered: &Candidate, origin: Origi
     }
 }
 
+/// Epoch of the table that began a split, as the table says; else as far as this pod has seen. `held` is the table in use, and that of it.
+fn split_since(held: Option<(&TrafficTable, u64)>, offered: &TrafficTable) -> u64 {
+    match held {
+        // No split began in the future.
+        _ if offered.since > 0 => offered.since.min(offered.epoch),
+        Some((held, since)) if same_split(held, offered) => since,
+        _ => offered.epoch,
+    }
+}
+
 /// Whether two tables split alike, so that their requests may be counted together.
 fn same_split(one: &TrafficTable, other: &TrafficTable) -> bool {
     one.gateway_uid == other.gateway_uid
@@ -253,7 +264,8 @@ fn announce(snapshot: &Snapshot, origin: Origin) {
         epoch = traffic.epoch,
         revision = traffic.revision,
         strategy = traffic.strategy.as_str(),
-        percent = traffic.percent,
+        percent = traffic.wanted_percent(),
+        rules = traffic.rules.len(),
         providers = config.providers.len(),
         keys = config.keys.len() - without_value.len(),
         "configuration in use"
@@ -326,7 +338,11 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn store() -> Arc<Store> {
-        Store::new(Arc::default(), Arc::default(), TlsRoots::with_file(None).unwrap())
+        store_of(Arc::default())
+    }
+
+    pub(crate) fn store_of(gatherer: Arc<Gatherer>) -> Arc<Store> {
+        Store::new(Arc::default(), gatherer, TlsRoots::with_file(None).unwrap())
     }
 
     fn candidate(uid: &str, epoch: u64, percent: u8) -> Candidate {
@@ -399,6 +415,18 @@ pub(crate) mod tests {
         assert!(store.report(ArmCounts::default()).problem.is_some());
         assert_eq!(store.offer(candidate("u", 7, 10), Origin::Api), Offered::Same);
         assert_eq!(store.problem(), None);
+    }
+
+    #[test]
+    fn a_split_counts_from_the_table_that_says_it_began_it_or_from_the_first_that_was_seen() {
+        let table = |epoch, percent, since| TrafficTable { since, ..candidate("u", epoch, percent).traffic };
+        assert_eq!(split_since(None, &table(7, 10, 0)), 7);
+        assert_eq!(split_since(Some((&table(7, 10, 0), 5)), &table(8, 10, 0)), 5);
+        assert_eq!(split_since(Some((&table(7, 10, 0), 5)), &table(8, 25, 0)), 8);
+        // A pod that starts later, and one that did not see the table between two of the same split.
+        assert_eq!(split_since(None, &table(9, 10, 5)), 5);
+        assert_eq!(split_since(Some((&table(5, 10, 5), 5)), &table(7, 10, 7)), 7);
+        assert_eq!(split_since(None, &table(9, 10, 99)), 9);
     }
 
     #[test]

@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bifrost_analysis::{Window, WindowReport};
 use bifrost_config::report::ArmCounts;
 use tokio::sync::{mpsc, oneshot};
 
 use super::models::ModelLabels;
 use super::recorder::{Counted, Eligible};
 use super::series::{Labels, Numbers};
+use super::windows::Marked;
 
 /// How long a runtime may take to hand over its counters.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -22,6 +24,8 @@ pub(super) enum Question {
     All(oneshot::Sender<Counted>),
     /// The two numbers that are asked for many times a second while a change of the split is confirmed.
     Eligible(oneshot::Sender<Eligible>),
+    /// What its requests say of the arms.
+    Window(oneshot::Sender<Arc<Marked>>),
 }
 
 /// One runtime, as the gatherer sees it.
@@ -30,6 +34,7 @@ struct Runtime {
     /// What it last said, of each kind: a silent runtime must not make counters fall.
     last: Arc<Counted>,
     last_eligible: Eligible,
+    last_window: Arc<Marked>,
 }
 
 /// A number that is read at the scrape.
@@ -44,7 +49,9 @@ pub struct Gatherer {
     runtimes: Mutex<Vec<Runtime>>,
     levels: Mutex<Vec<Arc<Level>>>,
     models: Arc<ModelLabels>,
-    percent_since: Arc<AtomicU64>,
+    split_since: Arc<AtomicU64>,
+    /// Random for each gatherer, and so for each start of the process.
+    instance: String,
 }
 
 /// Every runtime's counters, as each last told them.
@@ -68,7 +75,8 @@ impl Gatherer {
             runtimes: Mutex::default(),
             levels: Mutex::default(),
             models: Arc::default(),
-            percent_since: Arc::default(),
+            split_since: Arc::default(),
+            instance: format!("{:016x}", fastrand::u64(..)),
         }
     }
 
@@ -83,15 +91,15 @@ impl Gatherer {
         &self.models
     }
 
-    /// From this epoch on the split is another one: the count of eligible requests starts anew.
-    pub fn mark_percent(&self, epoch: u64) {
-        self.percent_since.store(epoch, Ordering::Relaxed);
+    /// Since this epoch the split is what it is: what is counted of the split starts anew where it was another one before.
+    pub fn mark_split(&self, epoch: u64) {
+        self.split_since.store(epoch, Ordering::Relaxed);
     }
 
     /// Eligible requests by arm since the split last changed; a runtime that has not seen the change yet has none.
     pub async fn eligible(&self) -> ArmCounts {
         let answers = futures::future::join_all(self.ask_all(Question::Eligible)).await;
-        let since = self.percent_since.load(Ordering::Relaxed);
+        let since = self.split_since.load(Ordering::Relaxed);
         let mut sum = ArmCounts::default();
         for (runtime, answer) in lock(&self.runtimes).iter_mut().zip(answers) {
             runtime.last_eligible = answer.unwrap_or(runtime.last_eligible);
@@ -103,13 +111,34 @@ impl Gatherer {
         sum
     }
 
-    pub(super) fn percent_since(&self) -> &Arc<AtomicU64> {
-        &self.percent_since
+    /// What the requests of all runtimes say of the arms since the split last changed.
+    pub async fn window(&self) -> WindowReport {
+        let answers = futures::future::join_all(self.ask_all(Question::Window)).await;
+        let since = self.split_since.load(Ordering::Relaxed);
+        let mut window = Window::new();
+        for (runtime, answer) in lock(&self.runtimes).iter_mut().zip(answers) {
+            if let Some(answer) = answer {
+                runtime.last_window = answer;
+            }
+            if runtime.last_window.since == since {
+                window.merge(&runtime.last_window.window);
+            }
+        }
+        WindowReport { instance: self.instance.clone(), epoch_mark: since, window }
+    }
+
+    pub(super) fn split_since(&self) -> &Arc<AtomicU64> {
+        &self.split_since
     }
 
     pub(super) fn add_runtime(&self) -> mpsc::Receiver<Question> {
         let (ask, questions) = mpsc::channel(4);
-        lock(&self.runtimes).push(Runtime { ask, last: Arc::default(), last_eligible: Eligible::default() });
+        lock(&self.runtimes).push(Runtime {
+            ask,
+            last: Arc::default(),
+            last_eligible: Eligible::default(),
+            last_window: Arc::default(),
+        });
         questions
     }
 
@@ -188,6 +217,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use bifrost_analysis::{Arm as Side, Sample};
+
+    use super::super::outcome::Compared;
     use super::super::outcome::tests::chat;
     use super::super::recorder::Recorder;
     use super::*;
@@ -211,6 +243,27 @@ mod tests {
         assert_eq!(counts, [1, 2]);
         assert_eq!(totals.requests, 1);
         assert_eq!(local.run_until(gatherer.eligible()).await.bifrost, 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn windows_of_all_runtimes_are_merged_under_the_splits_mark() {
+        let gatherer = Gatherer::new();
+        let local = tokio::task::LocalSet::new();
+        let compared = Compared { kind: "chat_completion", stream: true, sample: Sample::default() };
+        gatherer.mark_split(3);
+        let recorders: Vec<_> = (0..3)
+            .map(|_| {
+                let (recorder, answering) = Recorder::register(&gatherer);
+                local.spawn_local(answering);
+                recorder.record(&super::super::Outcome { epoch: 4, compared: Some(compared), ..chat() });
+                recorder
+            })
+            .collect();
+        let report = local.run_until(gatherer.window()).await;
+        assert_eq!((report.epoch_mark, report.window.strata().len()), (3, 1));
+        assert_eq!(report.window.requests(Side::Bifrost), recorders.len() as u64);
+        assert_eq!(local.run_until(gatherer.window()).await, report);
+        assert_ne!(Gatherer::new().instance, report.instance);
     }
 
     #[tokio::test(start_paused = true)]

@@ -20,7 +20,7 @@ pub struct ConfigStatus {
     pub epoch: u64,
     /// Short name of the configuration's revision; empty before the first.
     pub revision: String,
-    /// Share of the eligible requests that is to take the bifrost arm; none before the first.
+    /// Share of the eligible requests that is to take the bifrost arm; none before the first, and where rules decide.
     pub percent: Option<u8>,
     /// How many configurations this process has taken into use.
     pub generation: u64,

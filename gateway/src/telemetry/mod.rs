@@ -14,11 +14,12 @@ mod outcome;
 mod process;
 mod recorder;
 mod series;
+mod windows;
 
 pub use gather::Gatherer;
 pub use heartbeat::{Heartbeats, SILENCE_LIMIT};
 pub use histogram::Gaps;
 pub use metrics::{CONTENT_TYPE, ConfigStatus, Metrics};
 pub use models::{ModelLabels, OTHER};
-pub use outcome::{Arm, Outcome};
+pub use outcome::{Arm, Compared, Outcome};
 pub use recorder::{Recorder, Tracked};

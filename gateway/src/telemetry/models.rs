@@ -51,6 +51,11 @@ impl ModelLabels {
         if confirmed { self.let_in(model) } else { self.other.clone() }
     }
 
+    /// Whether a model has a label of its own; `confirmed` as in [`Self::label`].
+    pub(super) fn has(&self, model: &str, confirmed: bool) -> bool {
+        self.names.load().contains(model) || (confirmed && *self.let_in(model) == *model)
+    }
+
     fn let_in(&self, model: &str) -> Arc<str> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let names = self.names.load();

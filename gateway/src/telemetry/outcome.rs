@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bifrost_analysis::Sample;
+
 use super::histogram::Gaps;
 
 /// Which way a request took.
@@ -84,6 +86,19 @@ pub struct Outcome<'a> {
     pub output_tokens: u64,
     /// Whether the client left before the answer's end.
     pub client_gone: bool,
+    /// What it says of its arm; none where that is not to be compared with the other's.
+    pub compared: Option<Compared>,
+}
+
+/// What a request says of its arm, among those that asked for the same.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Compared {
+    /// Kind of request, such as `chat_completion`, whatever the form of its answer.
+    pub kind: &'static str,
+    /// Whether it asked for a stream.
+    pub stream: bool,
+    /// How it went.
+    pub sample: Sample,
 }
 
 impl Outcome<'_> {
@@ -130,6 +145,7 @@ pub(super) mod tests {
             input_tokens: 10,
             output_tokens: 20,
             client_gone: false,
+            compared: None,
         }
     }
 

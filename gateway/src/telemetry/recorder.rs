@@ -12,6 +12,7 @@ use super::gather::{Gatherer, Question};
 use super::models::ModelLabels;
 use super::outcome::{Arm, Outcome};
 use super::series::{Labels, Numbers, Table};
+use super::windows::Marked;
 
 /// The counters of one runtime at one moment.
 #[derive(Debug, Clone, Default)]
@@ -25,7 +26,7 @@ pub(super) struct Counted {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Eligible {
     pub(super) counts: ArmCounts,
-    /// The percent's mark ([`Gatherer::mark_percent`]) since which they were counted.
+    /// The percent's mark ([`Gatherer::mark_split`]) since which they were counted.
     pub(super) since: u64,
 }
 
@@ -33,11 +34,12 @@ pub(super) struct Eligible {
 pub struct Recorder {
     table: RefCell<Table>,
     eligible: Cell<Eligible>,
+    window: RefCell<Marked>,
     requests: Cell<u64>,
     connections: Cell<u64>,
     models: Arc<ModelLabels>,
     /// Read by every request, written only when the percent changes.
-    percent_since: Arc<AtomicU64>,
+    split_since: Arc<AtomicU64>,
 }
 
 impl Recorder {
@@ -46,10 +48,11 @@ impl Recorder {
         let recorder = Rc::new(Self {
             table: RefCell::default(),
             eligible: Cell::default(),
+            window: RefCell::default(),
             requests: Cell::default(),
             connections: Cell::default(),
             models: gatherer.models().clone(),
-            percent_since: gatherer.percent_since().clone(),
+            split_since: gatherer.split_since().clone(),
         });
         let answering = answer(recorder.clone(), gatherer.add_runtime());
         (recorder, answering)
@@ -63,6 +66,9 @@ impl Recorder {
         // Nothing called from here comes back to the recorder, so the table is free; if it were not, a number would be lost, not a request.
         if let Ok(mut table) = self.table.try_borrow_mut() {
             table.add(outcome, &self.models);
+        }
+        if outcome.compared.is_some() {
+            self.compare(outcome);
         }
     }
 
@@ -91,9 +97,26 @@ impl Recorder {
         self.eligible.set(eligible);
     }
 
+    fn compare(&self, outcome: &Outcome<'_>) {
+        let since = self.split_since.load(Ordering::Relaxed);
+        if let Ok(mut window) = self.window.try_borrow_mut()
+            && outcome.epoch >= since
+        {
+            window.turn_to(since);
+            window.record(outcome, &self.models);
+        }
+    }
+
+    /// What the requests say of the arms so far; a new mark of the split starts anew.
+    fn window(&self) -> Marked {
+        let mut window = self.window.borrow_mut();
+        window.turn_to(self.split_since.load(Ordering::Relaxed));
+        window.clone()
+    }
+
     /// Eligible requests so far; a new mark of the percent starts the count anew.
     fn eligible(&self) -> Eligible {
-        let (eligible, since) = (self.eligible.get(), self.percent_since.load(Ordering::Relaxed));
+        let (eligible, since) = (self.eligible.get(), self.split_since.load(Ordering::Relaxed));
         if since == eligible.since { eligible } else { Eligible { since, ..Eligible::default() } }
     }
 
@@ -112,6 +135,7 @@ async fn answer(recorder: Rc<Recorder>, mut questions: mpsc::Receiver<Question>)
         match question {
             Question::All(reply) => drop(reply.send(recorder.copy())),
             Question::Eligible(reply) => drop(reply.send(recorder.eligible())),
+            Question::Window(reply) => drop(reply.send(Arc::new(recorder.window()))),
         }
     }
 }
@@ -138,6 +162,11 @@ impl Drop for Tracked {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use bifrost_analysis::{Arm as Side, Sample};
+
+    use super::super::outcome::Compared;
     use super::super::outcome::tests::chat;
     use super::*;
 
@@ -155,10 +184,51 @@ mod tests {
         recorder.record(&Outcome { arm: Some(Arm::Baseline), ..chat() });
         assert_eq!(recorder.eligible().counts, ArmCounts { baseline: 1, bifrost: 1 });
 
-        gatherer.mark_percent(5);
+        gatherer.mark_split(5);
         recorder.record(&Outcome { epoch: 4, ..chat() });
         recorder.record(&Outcome { epoch: 6, ..chat() });
         assert_eq!(recorder.eligible().counts, ArmCounts { baseline: 0, bifrost: 1 });
+    }
+
+    /// A successful request that may be compared.
+    fn compared() -> Outcome<'static> {
+        let sample = Sample { group: 7, latency: Duration::from_millis(80), ..Sample::default() };
+        Outcome { compared: Some(Compared { kind: "chat_completion", stream: false, sample }), ..chat() }
+    }
+
+    #[test]
+    fn the_window_holds_what_may_be_compared_since_the_split_changed() {
+        let (gatherer, recorder) = recorder();
+        recorder.record(&chat());
+        recorder.record(&compared());
+        recorder.record(&Outcome { arm: Some(Arm::Baseline), ..compared() });
+        recorder.record(&Outcome { arm: None, ..compared() });
+        let window = recorder.window().window;
+        assert_eq!([Side::Baseline, Side::Bifrost].map(|arm| window.requests(arm)), [1, 1]);
+        let stratum = &window.strata()[0].stratum;
+        assert_eq!(
+            (&*stratum.provider, &*stratum.model, &*stratum.endpoint),
+            ("openai", "gpt-4o-mini", "chat_completion")
+        );
+
+        gatherer.mark_split(5);
+        recorder.record(&Outcome { epoch: 4, ..compared() });
+        recorder.record(&Outcome { epoch: 6, ..compared() });
+        let marked = recorder.window();
+        assert_eq!((marked.since, marked.window.requests(Side::Bifrost)), (5, 1));
+        gatherer.mark_split(7);
+        assert_eq!(recorder.window().window.requests(Side::Bifrost), 0);
+    }
+
+    #[test]
+    fn names_that_no_provider_confirmed_share_a_stratum() {
+        let (_gatherer, recorder) = recorder();
+        for index in 0..100 {
+            let model = format!("made-up-{index}");
+            recorder.record(&Outcome { model: &model, status: 404, ..compared() });
+        }
+        let window = recorder.window().window;
+        assert_eq!((window.strata().len(), window.requests(Side::Bifrost)), (1, 100));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use bifrost_gateway::memory::Budget;
 use bifrost_gateway::server::drain::Drain;
 use bifrost_gateway::server::{ServeOptions, Serving, Shared, start};
 use bifrost_gateway::snapshot::{Candidate, Current, Snapshot};
-use bifrost_gateway::telemetry::{Gatherer, Heartbeats};
+use bifrost_gateway::telemetry::{Gatherer, Heartbeats, Metrics};
 use bifrost_gateway::upstream::connect::Connector;
 use bifrost_gateway::upstream::resolve::Resolver;
 use bifrost_gateway::upstream::tls::TlsRoots;
@@ -79,19 +79,21 @@ pub(crate) async fn gateway(text: &str) -> (Arc<Shared>, Serving) {
     let snapshot = Snapshot::build(candidate, &TlsRoots::with_file(None).unwrap()).unwrap();
     let current = Arc::new(Current::default());
     current.store(Some(snapshot));
+    let gatherer = Arc::new(Gatherer::new());
     let shared = Arc::new(Shared {
         current,
         budget: Budget::new(64 << 20),
         drain: Drain::default(),
         connector: Connector::new(Resolver::system(), AddressRule::Any),
-        gatherer: Arc::new(Gatherer::new()),
+        gatherer: gatherer.clone(),
         heartbeats: Heartbeats::new(1),
-        metrics_for_apps: None,
+        metrics_for_apps: Some(Arc::new(Metrics::new(gatherer.clone(), Default::default))),
         loads: Box::new([Default::default()]),
     });
     let options = ServeOptions {
         max_connections: 1_000,
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        preview: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
         readiness_delay: Duration::from_millis(300),
         drain_timeout: Duration::from_secs(5),
     };

@@ -15,11 +15,22 @@ const ON_STACK: usize = 512;
 
 /// The bucket of a sticky key, below [`BUCKETS`].
 pub fn bucket(salt: &str, sticky_key: impl AsRef<[u8]>) -> u16 {
+    bucket_of(cohort_hash(salt, sticky_key))
+}
+
+/// The bucket of a hash, or of the random number that stands for one where nothing holds a request on an arm.
+pub fn bucket_of(hash: u64) -> u16 {
+    // Below 10,000, so it fits.
+    (hash % u64::from(BUCKETS)) as u16
+}
+
+/// The hash of a sticky key, of which the bucket is made.
+pub fn cohort_hash(salt: &str, sticky_key: impl AsRef<[u8]>) -> u64 {
     let salt_length = u32::try_from(salt.len()).unwrap_or(u32::MAX).to_le_bytes();
     let parts = [&salt_length[..], salt.as_bytes(), sticky_key.as_ref()];
     let length: usize = parts.iter().map(|part| part.len()).sum();
     let mut stack = [0u8; ON_STACK];
-    let hash = match stack.get_mut(..length) {
+    match stack.get_mut(..length) {
         Some(frame) => {
             let mut rest = &mut frame[..];
             for part in parts {
@@ -30,9 +41,7 @@ pub fn bucket(salt: &str, sticky_key: impl AsRef<[u8]>) -> u16 {
             xxh3_64(frame)
         }
         None => xxh3_64(&parts.concat()),
-    };
-    // Below 10,000, so it fits.
-    (hash % u64::from(BUCKETS)) as u16
+    }
 }
 
 /// Whether a bucket is in the cohort at this percentage. Raising the percentage only ever adds buckets.

@@ -18,7 +18,7 @@ mod tail;
 pub mod usage;
 
 pub use error_body::{Front, error_body, error_event, json_string};
-pub use hash::{bucket, takes_bifrost};
+pub use hash::{bucket, bucket_of, cohort_hash, takes_bifrost};
 pub use json::SyntaxReason;
 pub use peek::{Peek, PeekError, peek};
 pub use splice::{Part, Splice};

@@ -281,6 +281,13 @@ async fn a_published_configuration_that_cannot_be_read_is_reported_and_changes_n
     handle.refresh().await.unwrap();
     assert_eq!(in_use(&store).1, 7);
     assert!(store.problem().unwrap().contains("stable.json"), "{:?}", store.problem());
+    let mut later = members("u", 8, 100);
+    let rules = later["traffic.json"].replacen('{', r#"{"rules":[{"weekdays":["Mon"]}],"#, 1);
+    later.insert("traffic.json".into(), rules);
+    api.write("configmaps", json!(later));
+    handle.refresh().await.unwrap();
+    assert_eq!(in_use(&store).1, 7);
+    assert!(store.problem().unwrap().contains("weekdays"), "{:?}", store.problem());
     api.publish("u", 8, 10);
     until("the next good one is in use", || in_use(&store).1 == 8).await;
     assert_eq!(store.problem(), None);

@@ -114,6 +114,18 @@ pub enum PeekError {
 }
 
 impl PeekError {
+    /// Whether no parser would take the body for a JSON object.
+    pub fn is_no_object(&self) -> bool {
+        matches!(
+            self,
+            Self::Empty
+                | Self::InvalidUtf8 { .. }
+                | Self::NotAnObject { .. }
+                | Self::Syntax { .. }
+                | Self::TrailingText { .. }
+        )
+    }
+
     /// A stable code for error bodies and metrics; codes are never renamed.
     pub fn code(&self) -> &'static str {
         match self {

@@ -1,7 +1,7 @@
 //! The pods. Nothing of the configuration is in the template, not even as a hash: a new configuration must not restart a pod.
 
 use bifrost_config::AddressRule;
-use bifrost_config::report::ADMIN_PORT;
+use bifrost_config::report::{self, ADMIN_PORT};
 use bifrost_config::units::parse_duration;
 use bifrost_crds::{DrainSpec, PodSettings, ServiceType};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
@@ -20,7 +20,7 @@ use crate::names;
 /// Port of the applications.
 pub const APP_PORT: i32 = 8080;
 /// Port of the preview.
-pub const PREVIEW_PORT: i32 = 8081;
+pub const PREVIEW_PORT: i32 = report::PREVIEW_PORT as i32;
 /// Name of the applications' port.
 pub(super) const APP_PORT_NAME: &str = "http";
 /// Name of the preview's port.
@@ -30,9 +30,10 @@ pub const ADMIN_PORT_NAME: &str = "admin";
 
 /// Says on the Deployment, not on its pods, which form of the pod template it has.
 const TEMPLATE_VERSION: &str = "bifrost.dev/template-version";
-/// The only form there is. A later operator that builds pods otherwise must not restart those that run: it raises the number, and
-/// keeps this form for Deployments that have this number, or none, until their image or their spec changes.
-const TEMPLATE: u32 = 1;
+/// The only form there is: 1 had no port for the preview and was never released. A later operator that builds pods otherwise must not
+/// restart those that run: it raises the number, and keeps this form for Deployments that have this number, or none, until their
+/// image or their spec changes.
+const TEMPLATE: u32 = 2;
 
 /// Where the last snapshot lies.
 const STATE_DIR: &str = "/var/lib/bifrost";
@@ -339,7 +340,7 @@ mod tests {
         let mut seen = observed();
         let noted = |seen: &Observed| build_deployment(seen, "r/g:1", AddressRule::NoLocal).metadata.annotations;
         let before = noted(&seen);
-        assert_eq!(before, Some([(TEMPLATE_VERSION.to_owned(), "1".to_owned())].into()));
+        assert_eq!(before, Some([(TEMPLATE_VERSION.to_owned(), "2".to_owned())].into()));
         seen.gateway.spec.drain.timeout = "9s".into();
         assert_eq!(noted(&seen), before);
         let template = build_deployment(&seen, "r/g:1", AddressRule::NoLocal).spec.unwrap().template;

@@ -1,0 +1,101 @@
+//! The split of eligible requests between the arms, as the traffic table has it. Pure: the same inputs give the same answer in every
+//! pod.
+
+use bifrost_config::Strategy;
+use bifrost_wire::{Peek, bucket_of, cohort_hash, takes_bifrost};
+
+use super::caller::{Caller, wanted_arm};
+use super::reason::Reason;
+use crate::front::error::GatewayError;
+use crate::front::route::{Endpoint, Kind, Route};
+use crate::rules::Subject;
+use crate::snapshot::Snapshot;
+use crate::telemetry::Arm;
+
+/// An eligible request.
+#[derive(Debug, Clone, Copy)]
+pub struct Eligible<'a> {
+    /// Its place.
+    pub route: &'a Route<'a>,
+    /// Who sent it.
+    pub caller: Caller<'a>,
+    /// What is in its body, if that can be seen.
+    pub peek: Option<&'a Peek<'a>>,
+    /// Index of its provider.
+    pub upstream: usize,
+}
+
+/// What the split says of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    /// The arm.
+    pub arm: Arm,
+    /// Why.
+    pub reason: Reason,
+    /// Hash of what holds its user on an arm; without such a thing a random number.
+    pub hash: u64,
+}
+
+/// Which arm it takes, and why. `only` is the arm of the preview, for requests that came by its port; `chance` is a random number for requests that nothing holds on an arm.
+pub fn split(
+    request: Eligible<'_>,
+    only: Option<Arm>,
+    snapshot: &Snapshot,
+    chance: u64,
+) -> Result<Decision, GatewayError> {
+    let table = snapshot.traffic();
+    let user = request.caller.sticky_key(request.peek, table);
+    let hash = user.map_or(chance, |user| cohort_hash(&table.salt, user));
+    if let Some(only) = only {
+        return Ok(Decision { arm: only, reason: Reason::Preview, hash });
+    }
+    if table.allow_arm_header
+        && let Some(wanted) = wanted_arm(request.caller.head)?
+    {
+        return Ok(Decision { arm: wanted, reason: Reason::Header, hash });
+    }
+    let bucket = bucket_of(hash);
+    // Without a user nothing but a rule that fits every time keeps the next request of its conversation in the same account.
+    let adrift = user.is_none() && holds_state(request);
+    let (bifrost, reason) = match table.strategy {
+        Strategy::DropIn => (true, Reason::DropIn),
+        Strategy::BlueGreen => (table.is_green(), Reason::BlueGreen),
+        Strategy::Canary if adrift && table.percent < 100 => (false, Reason::VendorState),
+        Strategy::Canary => (takes_bifrost(bucket, table.percent), Reason::Canary),
+        Strategy::Gradual => {
+            let subject = subject(request, user, bucket, snapshot);
+            match adrift {
+                true if !snapshot.rules.fit_without_chance(&subject) => (false, Reason::VendorState),
+                true => (true, Reason::Gradual),
+                false => (snapshot.rules.fit(&subject), Reason::Gradual),
+            }
+        }
+    };
+    Ok(Decision { arm: if bifrost { Arm::Bifrost } else { Arm::Baseline }, reason, hash })
+}
+
+/// Whether it may make or name what belongs to one account at the vendor.
+fn holds_state(request: Eligible<'_>) -> bool {
+    request.route.kind == Kind::Json(Endpoint::Responses) && request.peek.is_none_or(Peek::holds_vendor_state)
+}
+
+fn subject<'a>(request: Eligible<'a>, user: Option<&'a [u8]>, bucket: u16, snapshot: &Snapshot) -> Subject<'a> {
+    let Eligible { route, caller, peek, upstream } = request;
+    let endpoint = match route.kind {
+        Kind::Json(endpoint) => Some(endpoint),
+        Kind::Models | Kind::Raw | Kind::Account => None,
+    };
+    Subject {
+        endpoint,
+        provider: upstream,
+        version: snapshot.upstreams[upstream].vendor.version_prefix,
+        rest: route.rest,
+        model: peek.and_then(Peek::model),
+        head: caller.head,
+        user,
+        bucket,
+    }
+}
+
+#[cfg(test)]
+mod tests;
