@@ -123,14 +123,23 @@ pub(super) async fn during<T>(
     args: &[&str],
     work: impl Future<Output = Result<T>>,
 ) -> Result<(T, Load)> {
-    let steady = Steady::start(context, args).await?;
-    let done = work.await;
-    let load = steady.stop().await;
-    let (done, load) = (done?, load?);
+    let (done, load) = amid(context, args, work).await?;
     load.all_served()?;
     ensure!(load.longest_pause <= PAUSE, "no steady request was answered for {:.1} s", load.longest_pause);
     println!("  {} requests meanwhile, at most {:.2} s apart, none failed", load.requests, load.longest_pause);
     Ok((done, load))
+}
+
+/// Does the work amid steady requests, of which some may fail.
+pub(super) async fn amid<T>(
+    context: &Context,
+    args: &[&str],
+    work: impl Future<Output = Result<T>>,
+) -> Result<(T, Load)> {
+    let steady = Steady::start(context, args).await?;
+    let done = work.await;
+    let load = steady.stop().await;
+    Ok((done?, load?))
 }
 
 /// Requests of one Python client that go on until they are told to stop.

@@ -1,8 +1,10 @@
 //! The end-to-end scenarios: one behaviour a file, each in a Kubernetes namespace of its own.
 
+mod analysis;
 mod api_outage;
 mod arm_contents;
 mod bad_config;
+mod blue_green;
 mod canary_percent;
 mod canary_split;
 mod canary_steps;
@@ -19,6 +21,7 @@ mod drop_in;
 mod example_app_image;
 mod final_state;
 mod gateway;
+mod gradual;
 mod keep_alive;
 mod key_pool;
 mod key_rotation;
@@ -105,6 +108,9 @@ pub const ALL: &[Scenario] = &[
     canary_percent::SCENARIO,
     canary_steps::SCENARIO,
     migration_loss::SCENARIO,
+    blue_green::SCENARIO,
+    gradual::SCENARIO,
+    analysis::SCENARIO,
     resource_updates::SCENARIO,
     cohorts::SCENARIO,
     key_rotation::SCENARIO,

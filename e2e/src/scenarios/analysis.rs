@@ -1,0 +1,170 @@
+//! Faults on the bifrost arm alone: each is found, and the traffic goes back by itself while the baseline's clients see nothing.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use bifrost_fake_provider::{Control, Cut, Match, RecordQuery, Rule, Script};
+use futures::FutureExt;
+use serde_json::{Value, json};
+
+use super::{
+    gateway::{self, APP_OPENAI, OBJECT, POOL_OPENAI},
+    load, migration, objects,
+};
+use crate::{
+    deploy::Vendors,
+    scenarios::{Context, Scenario},
+    wait,
+};
+
+/// The scenario.
+pub(super) const SCENARIO: Scenario = Scenario::new(
+    "analysis",
+    "Errors, slow first tokens, cut streams and a crash of the bifrost arm: rolled back by itself, the baseline unharmed",
+    |context| run(context).boxed(),
+)
+.embedded_only()
+.limit(Duration::from_secs(900));
+
+const REPLICAS: u64 = 2;
+/// How long the analysis may take to say something.
+const JUDGED: Duration = Duration::from_secs(90);
+/// How long it may take from the decision until every replica has confirmed it.
+const BACK: Duration = Duration::from_secs(10);
+/// Every request is of another user, as they come from many.
+const USERS: [&str; 2] = ["--concurrency", "8"];
+const STREAMS: [&str; 3] = ["--stream", "--concurrency", "8"];
+
+async fn run(context: &Context) -> Result<()> {
+    let (_port, control) = Vendors::control(&context.target).await?;
+    control.reset_all().await?;
+    gateway::create(context, 2, half(json!({}))).await?;
+    nothing_is_known_without_traffic(context).await?;
+
+    let errors = Script { status: Some(500), ..Script::default() };
+    fault(context, &control, "errors", &USERS, json!({}), errors).await?;
+    let slow = Script { first_byte_delay_ms: 400, ..Script::default() };
+    let first_token = json!({"checks": [{"name": "ttft", "type": "TimeToFirstToken", "maxIncrease": "50%"}]});
+    fault(context, &control, "slow first tokens", &STREAMS, first_token, slow).await?;
+    let cut = Script { cut_after: Some(300), cut: Cut::Reset, ..Script::default() };
+    fault(context, &control, "cut streams", &STREAMS, json!({}), cut).await?;
+    crash(context).await
+}
+
+/// Half of the users for a long time, then all.
+fn half(analysis: Value) -> Value {
+    let mut analysis = analysis;
+    analysis["minRequests"] = json!(40);
+    json!({"canary": {"steps": [{"percent": 50, "hold": "1h"}, {"percent": 100}]}, "analysis": analysis})
+}
+
+/// Arms the migration anew, with other checks.
+async fn begin(context: &Context, analysis: Value) -> Result<Value> {
+    let now = migration::seen(context).await?;
+    let mut migration = half(analysis);
+    // What the patch does not name stays: the checks of the story before.
+    if migration["analysis"]["checks"].is_null() {
+        migration["analysis"]["checks"] = Value::Null;
+    }
+    // Another text, so that it is another revision.
+    let size = format!("{}Mi", now["metadata"]["generation"].as_u64().unwrap_or(0) + 50);
+    let patch = json!({"spec": {"migration": migration, "config": {"client": {"maxRequestBody": size}}}});
+    objects::merge(context, OBJECT, &patch).await?;
+    migration::reach(context, 50, REPLICAS, JUDGED).await
+}
+
+async fn nothing_is_known_without_traffic(context: &Context) -> Result<()> {
+    let steps = json!({"canary": {"steps": [{"percent": 50, "hold": "1s"}, {"percent": 100}]}});
+    objects::merge(context, OBJECT, &json!({"spec": {"migration": steps}})).await?;
+    let told = gateway::wait_event(context, "AnalysisInconclusive", "100 % waits for the analysis").await?;
+    println!("  no traffic: {told}");
+    migration::stays(context, 50, Duration::from_secs(8)).await?;
+    let seen = migration::seen(context).await?;
+    ensure!(seen["status"]["analysis"]["verdict"] == "Inconclusive", "{}", seen["status"]["analysis"]);
+    ensure!(seen["status"]["migration"]["phase"] == "Inconclusive", "{}", seen["status"]["migration"]);
+    Ok(())
+}
+
+async fn verdict(context: &Context, wanted: &str) -> Result<Value> {
+    wait::wait_for(&format!("the verdict {wanted}"), JUDGED, || async {
+        let seen = migration::seen(context).await?;
+        let analysis = seen["status"]["analysis"].clone();
+        ensure!(analysis["verdict"] == wanted, "{analysis} {}", seen["status"]["migration"]);
+        Ok(Some(seen))
+    })
+    .await
+}
+
+/// Requests of the pool's key meet a fault; the application's own do not.
+async fn fault(
+    context: &Context,
+    control: &Control,
+    name: &str,
+    load: &[&str],
+    analysis: Value,
+    script: Script,
+) -> Result<()> {
+    control.reset_all().await?;
+    let spec = begin(context, analysis).await?["spec"].clone();
+    let story = async {
+        verdict(context, "Pass").await?;
+        let before = control.last_seq().await?;
+        let matches = Match { key: Some(POOL_OPENAI.to_owned()), ..Match::default() };
+        control.add_rule(&Rule { name: None, matches, times: None, used: 0, script }).await?;
+        let broken = Instant::now();
+        let back = rolled_back(context, name, broken).await?;
+        Ok((before, back))
+    };
+    let ((before, back), load) = load::amid(context, load, story).await?;
+    ensure!(back["spec"] == spec, "the spec was written");
+    let own = RecordQuery { since: before, key: Some(APP_OPENAI.to_owned()), ..RecordQuery::default() };
+    let own = control.records(&own).await?;
+    let harmed = own.iter().filter(|record| record.status != 200).count();
+    ensure!(own.len() > 50 && harmed == 0, "{harmed} of {} requests of the baseline arm", own.len());
+    println!("    {} of {} requests failed meanwhile, none of them on the baseline arm", load.failures, load.requests);
+    let reason = &back["status"]["migration"]["rollback"];
+    ensure!(reason["reason"] == "AnalysisFailed", "{reason}");
+    println!("    {}", reason["message"].as_str().unwrap_or_default());
+    Ok(())
+}
+
+/// Waits until every replica has confirmed the way back, and checks what is told of it.
+async fn rolled_back(context: &Context, name: &str, broken: Instant) -> Result<Value> {
+    let decided = wait::wait_for("the decision", JUDGED, || async {
+        let seen = migration::seen(context).await?;
+        let decided = seen["status"]["migration"]["phase"] == "RolledBack";
+        ensure!(decided, "{} {}", seen["status"]["migration"], seen["status"]["analysis"]);
+        Ok(Some(Instant::now()))
+    })
+    .await?;
+    let back = migration::reach(context, 0, REPLICAS, JUDGED).await?;
+    println!(
+        "  {name}: found after {:.1} s, 0 % confirmed by {REPLICAS} replicas {:.2} s later",
+        (decided - broken).as_secs_f64(),
+        decided.elapsed().as_secs_f64()
+    );
+    ensure!(decided.elapsed() <= BACK, "the way back took {:?}", decided.elapsed());
+    for (condition, status) in [("Degraded", "True"), ("Ready", "True")] {
+        let found = gateway::condition(&back["status"], condition).context("no such condition")?;
+        ensure!(found["status"] == status, "{found}");
+    }
+    migration::stays(context, 0, Duration::from_secs(3)).await?;
+    Ok(back)
+}
+
+/// A gateway container that ends is no lack of data.
+async fn crash(context: &Context) -> Result<()> {
+    begin(context, json!({})).await?;
+    // The kubelet tells whole seconds: an end in the second of the beginning could as well be before it.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let pods = context.pods(&gateway::selector()).await?;
+    let container = pods.first().and_then(|pod| pod.status.as_ref()?.container_statuses.as_ref()?.first());
+    let container = container.and_then(|one| one.container_id.clone()).context("no container")?;
+    let broken = Instant::now();
+    context.embedded()?.kill_container(&container).await?;
+    let back = rolled_back(context, "a crash", broken).await?;
+    let rollback = &back["status"]["migration"]["rollback"];
+    ensure!(rollback["reason"] == "GatewayCrash", "{rollback}");
+    println!("    {}", rollback["message"].as_str().unwrap_or_default());
+    context.wait_for_pods(&gateway::selector(), 2, JUDGED).await.map(drop)
+}

@@ -1,0 +1,165 @@
+//! The other colour within two seconds, also on connections that are open; a preview that never serves the active one.
+
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use futures::FutureExt;
+use serde_json::json;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStderr},
+};
+
+use super::{
+    curl,
+    gateway::{self, APP_OPENAI, NAME, OBJECT},
+    load, migration, objects,
+};
+use crate::{
+    scenarios::{Context, Scenario},
+    wait,
+};
+
+/// The scenario.
+pub(super) const SCENARIO: Scenario = Scenario::new(
+    "blue-green",
+    "A switch and the switch back within 2 s on open connections, streams uncut; the preview serves the other colour only",
+    |context| run(context).boxed(),
+)
+.embedded_only()
+.limit(Duration::from_secs(600));
+
+const SWITCH: Duration = Duration::from_secs(2);
+const LIMIT: Duration = Duration::from_secs(40);
+
+async fn run(context: &Context) -> Result<()> {
+    gateway::create(context, 2, json!({"strategy": "BlueGreen", "blueGreen": {"active": "Blue"}})).await?;
+    preview(context, "baseline", "bifrost").await?;
+    let streams = ["--stream", "--concurrency", "4"];
+    load::during(context, &streams, switches(context)).await?;
+    promotion(context).await?;
+    gone(context).await
+}
+
+/// Through the Service and on the preview.
+async fn preview(context: &Context, active: &str, other: &str) -> Result<()> {
+    let preview = format!("http://{NAME}-bifrost-preview.{}.svc.cluster.local:8081", context.namespace);
+    for number in 0..20 {
+        let body = gateway::chat(&format!("user-{number}"));
+        let answer = curl::chat(context, &gateway::url(context), &body, true).await?;
+        ensure!(answer.arm() == active, "{} by the Service", answer.arm());
+        let answer = curl::chat(context, &preview, &body, true).await?;
+        ensure!(answer.status == 200 && answer.arm() == other, "{} {} on the preview", answer.status, answer.arm());
+    }
+    // Without a credential of its own a request can only be served by the pipeline.
+    let answer = curl::chat(context, &preview, &gateway::chat("anybody"), false).await?;
+    if other == "baseline" {
+        ensure!(answer.status >= 400 && answer.arm() != "bifrost", "{} {}", answer.status, answer.body);
+        println!(
+            "  preview without a credential while blue is the other colour: {} {}",
+            answer.status,
+            answer.body.trim()
+        );
+    }
+    println!("  the Service gives {active}, the preview {other}");
+    Ok(())
+}
+
+async fn switches(context: &Context) -> Result<()> {
+    for (colour, from, to) in [("Green", "baseline", "bifrost"), ("Blue", "bifrost", "baseline")] {
+        let mut client = Client::start(context)?;
+        ensure!(client.next().await?.0 == from, "the connection does not begin with {from}");
+        let began = Instant::now();
+        objects::merge(context, OBJECT, &json!({"spec": {"migration": {"blueGreen": {"active": colour}}}})).await?;
+        let seen = loop {
+            let (arm, connects) = client.next().await?;
+            ensure!(connects == 0, "the client had to connect again");
+            if arm == to {
+                break began.elapsed();
+            }
+            ensure!(began.elapsed() < LIMIT, "the connection still gives {arm}");
+        };
+        let percent = if colour == "Green" { 100 } else { 0 };
+        migration::reach(context, percent, 2, LIMIT).await?;
+        println!(
+            "  {colour}: on an open connection after {:.2} s, confirmed by 2 replicas after {:.2} s",
+            seen.as_secs_f64(),
+            began.elapsed().as_secs_f64()
+        );
+        ensure!(seen <= SWITCH && began.elapsed() <= SWITCH, "the switch took {:?}", began.elapsed());
+        client.stop().await?;
+        let (active, other) = (to, from);
+        preview(context, active, other).await?;
+    }
+    Ok(())
+}
+
+/// One connection with a request every 50 ms.
+struct Client {
+    child: Child,
+    lines: Lines<BufReader<ChildStderr>>,
+}
+
+impl Client {
+    fn start(context: &Context) -> Result<Self> {
+        let mut curl = context.embedded()?.command_inside("curl");
+        // A number in the query makes it a thousand requests, one after the other.
+        let url = format!("{}/openai/v1/chat/completions?n=[1-1000]", gateway::url(context));
+        curl.args(["--silent", "--noproxy", "*", "--rate", "20/s", "--output", "/dev/null"])
+            .args(["--write-out", "%{stderr}%{http_code} %header{x-bf-arm} %{num_connects}\n"])
+            .args(["--header", "content-type: application/json", "--header"])
+            .arg(format!("authorization: Bearer {APP_OPENAI}"))
+            .args(["--data-binary", &gateway::chat("anybody"), &url]);
+        let mut child = curl.stderr(Stdio::piped()).kill_on_drop(true).spawn().context("cannot start curl")?;
+        let lines = BufReader::new(child.stderr.take().context("curl has no stderr")?).lines();
+        Ok(Self { child, lines })
+    }
+
+    /// The arm of the next answer, and how many connections were made for it.
+    async fn next(&mut self) -> Result<(String, u32)> {
+        let line = tokio::time::timeout(LIMIT, self.lines.next_line()).await.context("curl hangs")??;
+        let line = line.context("curl ended")?;
+        let words: Vec<_> = line.split_whitespace().collect();
+        let [status, arm, connects] = words.as_slice() else { anyhow::bail!("curl wrote {line:?}") };
+        ensure!(*status == "200", "{line}");
+        Ok(((*arm).to_owned(), connects.parse()?))
+    }
+
+    async fn stop(mut self) -> Result<()> {
+        self.child.kill().await.context("cannot stop curl")
+    }
+}
+
+/// Green is on the preview only until somebody promotes it.
+async fn promotion(context: &Context) -> Result<()> {
+    let patch =
+        json!({"spec": {"migration": {"blueGreen": {"active": "Green", "preview": {"hold": "1s", "pause": true}}}}});
+    objects::merge(context, OBJECT, &patch).await?;
+    gateway::wait_event(context, "StepPaused", "green waits for a promotion").await?;
+    migration::stays(context, 0, Duration::from_secs(3)).await?;
+    migration::ask(context, "promote/1").await?;
+    migration::reach(context, 100, 2, LIMIT).await?;
+    gateway::wait_event(context, "Promoted", "green").await?;
+    println!("  promoted from the preview");
+    let patch = json!({"spec": {"migration": {"blueGreen": {"active": "Blue"}}}});
+    objects::merge(context, OBJECT, &patch).await?;
+    migration::reach(context, 0, 2, LIMIT).await.map(drop)
+}
+
+/// Another strategy has no preview.
+async fn gone(context: &Context) -> Result<()> {
+    let patch = json!({"spec": {"migration": {"strategy": "Canary", "canaryPercent": 0, "blueGreen": null}}});
+    objects::merge(context, OBJECT, &patch).await?;
+    wait::wait_until("the preview to go", LIMIT, || async {
+        Ok(objects::find(context, &format!("service/{NAME}-bifrost-preview")).await?.is_none())
+    })
+    .await?;
+    let pod = gateway::pod_urls(context, 2).await?.remove(0).replace(":8080", ":8081");
+    let answer = curl::chat(context, &pod, &gateway::chat("anybody"), true).await?;
+    ensure!(answer.status == 503 && answer.body.contains("no_preview"), "{} {}", answer.status, answer.body);
+    println!("  without the strategy: {} {}", answer.status, answer.body.trim());
+    Ok(())
+}
