@@ -172,11 +172,3 @@ pub struct Migration {
     /// Whether a request may choose its arm by the header `x-bf-arm`.
     pub allow_arm_header: bool,
 }
-
-impl Migration {
-    /// Whether both split alike, so that what was counted under them may be added up.
-    pub fn splits_like(&self, other: &Self) -> bool {
-        let parts = |split: &Self| (split.strategy, split.percent, split.sticky_key.clone());
-        parts(self) == parts(other) && self.salt == other.salt && self.rules == other.rules
-    }
-}

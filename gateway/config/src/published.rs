@@ -69,7 +69,7 @@ pub struct TrafficTable {
 }
 
 impl TrafficTable {
-    /// The first table of a split.
+    /// The first table of a split; see [`Self::following`].
     pub fn new(migration: &Migration, gateway_uid: &str, epoch: u64, revision: &str) -> Self {
         Self {
             gateway_uid: gateway_uid.to_owned(),
@@ -83,6 +83,22 @@ impl TrafficTable {
             salt: migration.salt.clone(),
             allow_arm_header: migration.allow_arm_header,
         }
+    }
+
+    /// The same table after the one before it: where both split alike, the split began when that one's did.
+    pub fn following(self, before: Option<&Self>) -> Self {
+        let since = before.filter(|before| before.splits_like(&self)).map_or(self.epoch, |before| before.since);
+        Self { since, ..self }
+    }
+
+    /// Whether two tables split alike, so that their requests may be counted together.
+    pub fn splits_like(&self, other: &Self) -> bool {
+        self.gateway_uid == other.gateway_uid
+            && self.strategy == other.strategy
+            && self.percent == other.percent
+            && self.rules == other.rules
+            && self.sticky_key == other.sticky_key
+            && self.salt == other.salt
     }
 
     /// The split that it carries out.
@@ -273,6 +289,19 @@ mod tests {
         assert_eq!((traffic.rules.len(), traffic.allow_arm_header, traffic.since), (0, false, 0));
         assert_eq!((traffic.wanted_percent(), unknown.len()), (Some(25), 0));
         assert_eq!(serde_json::to_string(&traffic).unwrap(), old);
+    }
+
+    #[test]
+    fn a_table_says_when_its_split_began() {
+        let table: TrafficTable = serde_json::from_str(&published()[TRAFFIC]).unwrap();
+        let at = |epoch, percent| TrafficTable { epoch, percent, ..table.clone() };
+        let first = at(1, 10).following(None);
+        let second = TrafficTable { allow_arm_header: true, ..at(2, 10) }.following(Some(&first));
+        let third = at(3, 25).following(Some(&second));
+        let fourth = at(4, 10).following(Some(&third));
+        assert_eq!([&first, &second, &third, &fourth].map(|table| table.since), [1, 1, 3, 4]);
+        // Where nobody knows, nobody says.
+        assert_eq!(at(5, 10).following(Some(&at(4, 10))).since, 0);
     }
 
     #[test]

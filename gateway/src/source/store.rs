@@ -240,19 +240,9 @@ fn split_since(held: Option<(&TrafficTable, u64)>, offered: &TrafficTable) -> u6
     match held {
         // No split began in the future.
         _ if offered.since > 0 => offered.since.min(offered.epoch),
-        Some((held, since)) if same_split(held, offered) => since,
+        Some((held, since)) if held.splits_like(offered) => since,
         _ => offered.epoch,
     }
-}
-
-/// Whether two tables split alike, so that their requests may be counted together.
-fn same_split(one: &TrafficTable, other: &TrafficTable) -> bool {
-    one.gateway_uid == other.gateway_uid
-        && one.strategy == other.strategy
-        && one.percent == other.percent
-        && one.rules == other.rules
-        && one.sticky_key == other.sticky_key
-        && one.salt == other.salt
 }
 
 fn announce(snapshot: &Snapshot, origin: Origin) {

@@ -129,11 +129,8 @@ pub fn publish(live: &Live, request: &Request<'_>) -> Result<Publication, TooLar
     let same_config = intact.is_some_and(|published| published.config == *request.config);
     let stable = if same_config { live.text(STABLE) } else { stable_text(request.config)? };
     let revision = revision(&stable);
-    let table = |epoch| TrafficTable::new(request.migration, request.gateway_uid, epoch, &revision);
-
-    let splits_like = live.published.as_ref().filter(|live| live.traffic.migration().splits_like(request.migration));
-    let since = splits_like.map(|published| published.traffic.since);
-    let table = |epoch| TrafficTable { since: since.unwrap_or(epoch), ..table(epoch) };
+    let before = live.published.as_ref().map(|published| &published.traffic);
+    let table = |epoch| TrafficTable::new(request.migration, request.gateway_uid, epoch, &revision).following(before);
     let same_table = intact.is_some_and(|published| published.traffic == table(published.traffic.epoch));
     let same_state = live.state.state_version == STATE_VERSION
         && live.state.image == request.image
