@@ -47,8 +47,9 @@ pub struct TrafficTable {
     pub gateway_uid: String,
     /// Number of this table; only ever rises for one UID.
     pub epoch: u64,
-    /// Epoch of the first table that split like this one: what pods count for the analysis belongs to it.
-    #[serde(default)]
+    /// Epoch of the first table that split like this one: what pods count for the analysis belongs to it, whichever tables they saw.
+    /// 0: not said.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub since: u64,
     /// Short name of the configuration's revision, for `x-bf-revision`.
     pub revision: String,
@@ -68,13 +69,18 @@ pub struct TrafficTable {
     pub allow_arm_header: bool,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl TrafficTable {
-    /// The first table of a split; see [`Self::following`].
+    /// The table of a split. When that began it does not say: see [`Self::following`].
     pub fn new(migration: &Migration, gateway_uid: &str, epoch: u64, revision: &str) -> Self {
         Self {
             gateway_uid: gateway_uid.to_owned(),
             epoch,
-            since: epoch,
+            since: 0,
             revision: revision.to_owned(),
             strategy: migration.strategy,
             percent: migration.percent,
