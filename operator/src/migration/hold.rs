@@ -41,8 +41,8 @@ pub fn hold(
     if let Some(text) = seen.request.filter(|text| progress.handled.as_deref() != Some(request::kept(text).as_str())) {
         let refused = |why: String| Event::new(Reason::RequestRefused, format!("{}: {why}", request::kept(text)));
         match request::parse(text, revision) {
-            Ok(Verb::Abort) if progress.rollback.is_none() => {
-                let from = progress.position.clone();
+            Ok(Verb::Abort) if progress.rollback.as_ref().is_none_or(|rollback| rollback.reason != Cause::Aborted) => {
+                let from = progress.rollback.take().map_or_else(|| progress.position.clone(), |rollback| rollback.from);
                 let message = "somebody asked for abort".to_owned();
                 events.push(Event::new(Reason::RequestHandled, "abort"));
                 events.push(Event::new(
@@ -53,7 +53,7 @@ pub fn hold(
                 progress.rollback = Some(Rollback { from, at: now, reason: Cause::Aborted, message });
                 split = Migration { percent: 0, rules: Vec::new(), ..split };
             }
-            Ok(Verb::Abort) => events.push(refused("the migration was rolled back already".to_owned())),
+            Ok(Verb::Abort) => events.push(refused("the migration was aborted already".to_owned())),
             Ok(_) => events.push(refused(
                 "nothing rises while the spec is paused or not accepted: mend that, and ask again with another id"
                     .to_owned(),

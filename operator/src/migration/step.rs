@@ -108,8 +108,10 @@ impl Walk<'_> {
         match verb {
             Verb::Promote | Verb::PromoteFull => self.promote(verb == Verb::PromoteFull, &from)?,
             Verb::Abort => {
-                if self.progress.rollback.as_ref().is_some_and(|_| self.level == 0) {
-                    return Err("the migration was rolled back already".to_owned());
+                // One that went back by itself may be tried again by itself, until somebody aborts it.
+                let is_aborted = |rollback: &Rollback| rollback.reason == Cause::Aborted;
+                if self.level == 0 && self.progress.rollback.as_ref().is_some_and(is_aborted) {
+                    return Err("the migration was aborted already".to_owned());
                 }
                 self.roll_back(0, Cause::Aborted, "somebody asked for abort".to_owned());
             }

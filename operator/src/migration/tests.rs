@@ -235,6 +235,17 @@ fn a_step_waits_for_a_pass_and_a_failure_goes_back_and_is_tried_again_once() {
 }
 
 #[test]
+fn an_abort_ends_what_would_be_tried_again_by_itself() {
+    let mut life = Life::new(canary(&[(5, 0, false), (100, 0, false)]));
+    life.guard = watched();
+    life.look(None);
+    life.judge(&verdict(Verdict::Fail, Some(Action::Rollback)));
+    assert_eq!(life.look(Some("abort/1")).events[0].reason, Reason::RequestHandled);
+    assert!((0..100).all(|_| life.look(None).split.percent == 0));
+    assert_eq!(life.look(Some("abort/2")).events[0].reason, Reason::RequestRefused);
+}
+
+#[test]
 fn a_failure_that_asks_for_a_pause_waits_for_somebody() {
     let mut life = Life::new(canary(&[(5, 0, false), (100, 0, false)]));
     life.guard = watched();
