@@ -2,7 +2,8 @@
 //! within seconds and not only when the whole step's sums show it.
 //!
 //! Each group of users has one vote, the share of its requests that failed; votes are independent between users, whatever one
-//! user does, and bounded by 0 and 1. For the mean of such votes H. Chernoff, "A measure of asymptotic efficiency", 1952, and
+//! user does, and bounded by 0 and 1. (The old arm counts for more votes where the whole step shows how independent its failures
+//! are: it may have a hundred times the traffic.) For the mean of such votes H. Chernoff, "A measure of asymptotic efficiency", 1952, and
 //! W. Hoeffding, "Probability inequalities for sums of bounded random variables", 1963, bound how improbable it is. The two arms'
 //! terms are added at the rate that suits both best; two such terms exceed s together with a probability of at most (1+s)·exp(−s).
 //!
@@ -17,6 +18,8 @@ use crate::stratum::{GROUPS, Stratum};
 pub(crate) const LEAST_FAILURES: u32 = 20;
 /// The fewest groups of users with a request: with fewer there is no saying whether it is the arm or some user.
 const LEAST_GROUPS: f64 = 10.0;
+/// From how many failures of the old arm in the step on its design effect is known well enough.
+const KNOWN_DESIGN_EFFECT: f64 = 50.0;
 /// How much more of the new arm's requests must fail than of the old one's.
 const LEAST_EXCESS: f64 = 0.2;
 /// Without traffic on the old arm: how much must fail, and which rate must be out of the question.
@@ -82,19 +85,21 @@ fn together(tally: &Tally) -> PairTally {
     all
 }
 
-/// Looks for gross failure in the spans. `alpha` is what all looks of the step together may spend, `looks` how many of them cost something before this one.
-pub(crate) fn find(spans: &[Tally], alpha: f64, looks: u64) -> Option<GrossFailure> {
+/// Looks for gross failure in the spans. `step` is the step's whole tally, `alpha` is what all looks of the step together may
+/// spend, `looks` how many of them cost something before this one.
+pub(crate) fn find(spans: &[Tally], step: &Tally, alpha: f64, looks: u64) -> Option<GrossFailure> {
     let alpha = alpha * budget::look_weight(looks) / f64::from(SPANS);
     spans.iter().find_map(|tally| {
         let count = tally.strata.len();
         let single = tally.strata.iter().enumerate().find_map(|(order, (stratum, pair))| {
-            found(pair, alpha * budget::stratum_weight(order, count), Some(stratum.clone()))
+            let whole = step.strata.iter().find(|(other, _)| other == stratum).map(|(_, pair)| *pair);
+            found(pair, whole, alpha * budget::stratum_weight(order, count), Some(stratum))
         });
-        single.or_else(|| found(&together(tally), alpha * budget::pooled_weight(count), None))
+        single.or_else(|| found(&together(tally), Some(together(step)), alpha * budget::pooled_weight(count), None))
     })
 }
 
-fn found(pair: &PairTally, alpha: f64, stratum: Option<Stratum>) -> Option<GrossFailure> {
+fn found(pair: &PairTally, whole: Option<PairTally>, alpha: f64, stratum: Option<&Stratum>) -> Option<GrossFailure> {
     let (requests, failures) = (requests(pair), failures(pair));
     if !may_be_gross(requests, failures) {
         return None;
@@ -102,6 +107,8 @@ fn found(pair: &PairTally, alpha: f64, stratum: Option<Stratum>) -> Option<Gross
     let [(old_votes, old), (new_votes, new)] = [votes(&pair[0]), votes(&pair[1])];
     let is_compared = old_votes >= LEAST_GROUPS;
     let evidence = if is_compared {
+        let design_effect = whole.and_then(|whole| design_effect(&whole[0]));
+        let old_votes = design_effect.map_or(old_votes, |effect| old_votes.max(requests[0] as f64 / effect));
         let both = (old_votes * old + new_votes * new) / (old_votes + new_votes);
         let sum = old_votes * divergence(old, both) + new_votes * divergence(new, both);
         sum - sum.ln_1p()
@@ -109,12 +116,20 @@ fn found(pair: &PairTally, alpha: f64, stratum: Option<Stratum>) -> Option<Gross
         new_votes * divergence(new, TOLERATED_ALONE)
     };
     let is_worse = if is_compared { new >= old + LEAST_EXCESS } else { new >= LEAST_ALONE && old <= new / 2.0 };
-    (new_votes >= LEAST_GROUPS && is_worse && evidence > -alpha.ln()).then_some(GrossFailure {
-        stratum,
-        requests,
-        failures,
-        is_compared,
-    })
+    let is_gross = new_votes >= LEAST_GROUPS && is_worse && evidence > -alpha.ln();
+    is_gross.then(|| GrossFailure { stratum: stratum.cloned(), requests, failures, is_compared })
+}
+
+/// How many times the variance over groups of users is that of independent failures; none when there are too few.
+fn design_effect(tally: &ArmTally) -> Option<f64> {
+    let (requests, failures) = (total(&tally.requests) as f64, total(&tally.failures) as f64);
+    if failures < KNOWN_DESIGN_EFFECT || failures >= requests {
+        return None;
+    }
+    let rate = failures / requests;
+    let groups = tally.requests.iter().zip(&tally.failures);
+    let squares: f64 = groups.map(|(&n, &bad)| (f64::from(bad) - rate * f64::from(n)).powi(2)).sum();
+    Some((squares / (requests * rate * (1.0 - rate))).max(1.0))
 }
 
 /// How many groups had a request, and the mean of the shares of their requests that failed.
@@ -153,7 +168,7 @@ mod tests {
 
     fn is_found(old: ArmTally, new: ArmTally, looks: u64) -> bool {
         let stratum = Stratum { provider: "p".into(), model: "m".into(), endpoint: "e".into(), stream: false };
-        find(&[Tally { strata: vec![(stratum, [old, new])] }], ALPHA, looks).is_some()
+        find(&[Tally { strata: vec![(stratum, [old, new])] }], &Tally::default(), ALPHA, looks).is_some()
     }
 
     #[test]
