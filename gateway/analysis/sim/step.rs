@@ -200,10 +200,13 @@ impl Past {
         self.spans.iter().any(|sums| condition(sums.requests, sums.failures))
     }
 
-    /// The spans in which there can be gross failure.
+    /// All spans, if there can be gross failure in one.
     fn tallies(&self, clump: u32, rng: &mut Rng) -> Vec<Tally> {
-        let spans = self.spans.iter().filter(|sums| may_be_gross(sums.requests, sums.failures));
-        spans
+        if !self.any(may_be_gross) {
+            return Vec::new();
+        }
+        self.spans
+            .iter()
             .map(|sums| {
                 let pair = [0, 1].map(|arm| by_group(rng, sums.requests[arm], sums.failures[arm], clump));
                 Tally { strata: vec![(stratum(), pair)] }

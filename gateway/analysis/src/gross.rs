@@ -7,6 +7,9 @@
 //! W. Hoeffding, "Probability inequalities for sums of bounded random variables", 1963, bound how improbable it is. The two arms'
 //! terms are added at the rate that suits both best; two such terms exceed s together with a probability of at most (1+s)·exp(−s).
 //!
+//! A baseline with hardly any recent traffic is a weak witness and no absent one: in a vendor's outage it may well have had no
+//! request that failed. Only when it had none at all for as long as is looked at is there a limit that stands alone.
+//!
 //! Looks share the budget. A look costs something only if the failures of both arms together are so many that they could make
 //! gross failure of the new one: which arm they fell on is chance, if the arms are the same, and that is not looked at.
 
@@ -34,7 +37,7 @@ pub(crate) struct GrossFailure {
     /// Requests and failures, old arm and new.
     pub(crate) requests: [u64; 2],
     pub(crate) failures: [u64; 2],
-    /// Whether the old arm had enough traffic to be compared with.
+    /// Whether the old arm had traffic to be compared with.
     pub(crate) is_compared: bool,
 }
 
@@ -89,35 +92,40 @@ fn together(tally: &Tally) -> PairTally {
 /// spend, `looks` how many of them cost something before this one.
 pub(crate) fn find(spans: &[Tally], step: &Tally, alpha: f64, looks: u64) -> Option<GrossFailure> {
     let alpha = alpha * budget::look_weight(looks) / f64::from(SPANS);
+    let is_compared = spans.last().is_some_and(|longest| requests(&together(longest))[0] > 0);
     spans.iter().find_map(|tally| {
         let count = tally.strata.len();
         let single = tally.strata.iter().enumerate().find_map(|(order, (stratum, pair))| {
-            let whole = step.strata.iter().find(|(other, _)| other == stratum).map(|(_, pair)| *pair);
-            found(pair, whole, alpha * budget::stratum_weight(order, count), Some(stratum))
+            let alpha = alpha * budget::stratum_weight(order, count);
+            let whole = || step.strata.iter().find(|(other, _)| other == stratum).map(|(_, pair)| *pair);
+            let is_gross = may_be_gross(requests(pair), failures(pair)) && is_gross(pair, is_compared, whole(), alpha);
+            is_gross.then_some((Some(stratum), *pair))
         });
-        single.or_else(|| found(&together(tally), Some(together(step)), alpha * budget::pooled_weight(count), None))
+        let all = || {
+            let (pair, alpha) = (together(tally), alpha * budget::pooled_weight(count));
+            let is_gross = may_be_gross(requests(&pair), failures(&pair))
+                && is_gross(&pair, is_compared, Some(together(step)), alpha);
+            is_gross.then_some((None, pair))
+        };
+        let (stratum, pair) = single.or_else(all)?;
+        let stratum = stratum.cloned();
+        Some(GrossFailure { stratum, requests: requests(&pair), failures: failures(&pair), is_compared })
     })
 }
 
-fn found(pair: &PairTally, whole: Option<PairTally>, alpha: f64, stratum: Option<&Stratum>) -> Option<GrossFailure> {
-    let (requests, failures) = (requests(pair), failures(pair));
-    if !may_be_gross(requests, failures) {
-        return None;
-    }
+fn is_gross(pair: &PairTally, is_compared: bool, step: Option<PairTally>, alpha: f64) -> bool {
     let [(old_votes, old), (new_votes, new)] = [votes(&pair[0]), votes(&pair[1])];
-    let is_compared = old_votes >= LEAST_GROUPS;
-    let evidence = if is_compared {
-        let design_effect = whole.and_then(|whole| design_effect(&whole[0]));
-        let old_votes = design_effect.map_or(old_votes, |effect| old_votes.max(requests[0] as f64 / effect));
-        let both = (old_votes * old + new_votes * new) / (old_votes + new_votes);
-        let sum = old_votes * divergence(old, both) + new_votes * divergence(new, both);
-        sum - sum.ln_1p()
-    } else {
-        new_votes * divergence(new, TOLERATED_ALONE)
-    };
-    let is_worse = if is_compared { new >= old + LEAST_EXCESS } else { new >= LEAST_ALONE && old <= new / 2.0 };
-    let is_gross = new_votes >= LEAST_GROUPS && is_worse && evidence > -alpha.ln();
-    is_gross.then(|| GrossFailure { stratum: stratum.cloned(), requests, failures, is_compared })
+    if new_votes < LEAST_GROUPS {
+        return false;
+    }
+    if !is_compared {
+        return new >= LEAST_ALONE && new_votes * divergence(new, TOLERATED_ALONE) > -alpha.ln();
+    }
+    let design_effect = step.and_then(|step| design_effect(&step[0]));
+    let old_votes = design_effect.map_or(old_votes, |effect| old_votes.max(total(&pair[0].requests) as f64 / effect));
+    let both = (old_votes * old + new_votes * new) / (old_votes + new_votes);
+    let sum = old_votes * divergence(old, both) + new_votes * divergence(new, both);
+    new >= old + LEAST_EXCESS && sum - sum.ln_1p() > -alpha.ln()
 }
 
 /// How many times the variance over groups of users is that of independent failures; none when there are too few.
@@ -183,6 +191,7 @@ mod tests {
         assert!(!is_found(arm(0..64, 10, 10), arm(0..64, 10, 10), 0));
         assert!(!is_found(arm(0..64, 10, 5), arm(0..64, 10, 6), 0));
         assert!(!is_found(arm(0..3, 1, 1), arm(0..64, 10, 10), 0));
+        assert!(!is_found(arm(0..3, 1, 0), arm(0..64, 10, 10), 0));
     }
 
     #[test]

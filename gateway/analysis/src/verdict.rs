@@ -300,7 +300,7 @@ fn gross_failure(inputs: &Inputs<'_>) -> CheckReport {
             )
         } else {
             format!(
-                "{GROSS_FAILURE} {place}: {counts} recent requests failed on the bifrost arm, and baseline has too little traffic to compare with"
+                "{GROSS_FAILURE} {place}: {counts} recent requests failed on the bifrost arm, and baseline has no traffic to compare with"
             )
         };
         return CheckReport {
