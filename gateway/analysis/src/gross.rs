@@ -18,11 +18,11 @@ use crate::recent::{ArmTally, PairTally, SPANS, Tally};
 use crate::stratum::{GROUPS, Stratum};
 
 /// The fewest failed requests.
-pub(crate) const LEAST_FAILURES: u32 = 20;
+const LEAST_FAILURES: u64 = 20;
 /// The fewest groups of users with a request: with fewer there is no saying whether it is the arm or some user.
 const LEAST_GROUPS: f64 = 10.0;
 /// From how many failures of the old arm in the step on its design effect is known well enough.
-const KNOWN_DESIGN_EFFECT: f64 = 50.0;
+const KNOWN_DESIGN_EFFECT: f64 = 20.0;
 /// How much more of the new arm's requests must fail than of the old one's.
 const LEAST_EXCESS: f64 = 0.2;
 /// Without traffic on the old arm: how much must fail, and which rate must be out of the question.
@@ -50,12 +50,13 @@ pub fn could_be_gross(requests: [u64; 2], failures: [u64; 2]) -> bool {
 
 /// The first thing that must hold, on plain counts. It is cheap, and false for nearly every look.
 pub fn may_be_gross(requests: [u64; 2], failures: [u64; 2]) -> bool {
-    failures[1] >= u64::from(LEAST_FAILURES)
-        && share(failures[1], requests[1]) >= share(failures[0], requests[0]) + LEAST_EXCESS
-}
-
-fn share(part: u64, all: u64) -> f64 {
-    if all == 0 { 0.0 } else { part as f64 / all as f64 }
+    if failures[1] < LEAST_FAILURES {
+        return false;
+    }
+    // Multiplied out: this runs at every look of a simulation of many weeks.
+    let [old, new] = requests.map(|count| count.max(1) as f64);
+    let [old_failed, new_failed] = failures.map(|count| count as f64);
+    new_failed * old >= old_failed * new + LEAST_EXCESS * old * new
 }
 
 /// Whether [`could_be_gross`] holds for any span and stratum, or for all strata together.
