@@ -18,6 +18,8 @@ struct User {
     failing: f64,
     group: usize,
     arm: Arm,
+    /// The usual latency, in seconds.
+    latency: f64,
 }
 
 /// How users differ.
@@ -35,13 +37,13 @@ struct Crowd {
 
 impl Crowd {
     fn draw(&self, rng: &mut Rng) -> Vec<User> {
-        let normal = |rng: &mut Rng| (0..12).map(|_| rng.f64()).sum::<f64>() - 6.0;
         let mut users: Vec<User> = (0..self.users)
             .map(|_| User {
                 rate: (normal(rng) * self.spread).exp(),
                 failing: if rng.f64() < self.unlucky.0 { self.unlucky.1 } else { 0.01 },
                 group: rng.usize(0..64),
                 arm: if rng.f64() * 100.0 < self.percent { Arm::Bifrost } else { Arm::Baseline },
+                latency: (normal(rng) * 0.7).exp(),
             })
             .collect();
         let all: f64 = users.iter().map(|user| user.rate).sum();
@@ -52,10 +54,14 @@ impl Crowd {
     }
 }
 
+/// Close to a normal variate.
+fn normal(rng: &mut Rng) -> f64 {
+    (0..12).map(|_| rng.f64()).sum::<f64>() - 6.0
+}
+
 fn poisson(rng: &mut Rng, mean: f64) -> u32 {
     if mean > 30.0 {
-        let normal = (0..12).map(|_| rng.f64()).sum::<f64>() - 6.0;
-        return (mean + normal * mean.sqrt()).round().max(0.0) as u32;
+        return (mean + normal(rng) * mean.sqrt()).round().max(0.0) as u32;
     }
     let (limit, mut product, mut count) = ((-mean).exp(), rng.f64(), 0);
     while product > limit {
@@ -67,12 +73,13 @@ fn poisson(rng: &mut Rng, mean: f64) -> u32 {
 
 /// Goes through a step of two pods; `outage` is how probable it is, at a second, that a user's requests fail on either arm.
 fn run(users: &[User], seconds: u64, allowed: f64, rng: &mut Rng, outage: impl Fn(u64) -> f64) -> Report {
-    let checks = [Check {
-        name: "ErrorRate".into(),
-        kind: CheckKind::ErrorRate { classes: Vec::new() },
+    let kinds = [CheckKind::ErrorRate { classes: Vec::new() }, CheckKind::Latency];
+    let checks = kinds.map(|kind| Check {
+        name: format!("{kind:?}"),
+        kind,
         limit: Limit::AgainstBaseline(allowed),
         action: Action::Rollback,
-    }];
+    });
     let mut windows = [Window::new(), Window::new()];
     let mut ledger = Ledger::new(Duration::ZERO, 1);
     ledger.set_pods(["a", "b"]);
@@ -86,8 +93,8 @@ fn run(users: &[User], seconds: u64, allowed: f64, rng: &mut Rng, outage: impl F
             let is_out = out > 0.0 && count > 0 && rng.f64() < out;
             for _ in 0..count {
                 let failure = (is_out || rng.f64() < user.failing).then_some(Failure::Upstream5xx);
-                let sample =
-                    Sample { group: user.group, failure, latency: Duration::from_millis(9), ..Sample::default() };
+                let latency = Duration::from_secs_f64(user.latency * (rng.f64() * 3.0).exp());
+                let sample = Sample { group: user.group, failure, latency, ..Sample::default() };
                 let pod = usize::from(rng.bool());
                 windows[pod].record(("openai", "gpt-4o-mini", "chat_completion", pod == 1), user.arm, &sample);
             }
@@ -167,7 +174,7 @@ fn users_who_differ_are_no_difference() {
 fn one_user_who_is_most_of_an_arm_is_inconclusive() {
     let mut rng = Rng::with_seed(1);
     let mut users = EVEN.draw(&mut rng);
-    users.push(User { rate: 15.0, failing: 0.3, group: 5, arm: Arm::Bifrost });
+    users.push(User { rate: 15.0, failing: 0.3, group: 5, arm: Arm::Bifrost, latency: 1.0 });
     let report = run(&users, 3_600, 0.0, &mut rng, |_| 0.0);
     assert_eq!(report.verdict, Verdict::Inconclusive, "{report:?}");
     assert_eq!(report.checks[0].cause, Some(Cause::TooFewUsers));
@@ -183,4 +190,16 @@ fn an_arm_that_is_worse_for_all_fails() {
     let report = run(&users, 3_600, 0.005, &mut rng, |_| 0.0);
     assert_eq!((report.verdict, report.action), (Verdict::Fail, Some(Action::Rollback)), "{report:?}");
     assert!(report.checks[0].reason.contains("more than +0.5 points at any look"), "{}", report.checks[0].reason);
+}
+
+#[test]
+fn an_arm_that_is_slower_for_all_fails() {
+    let mut rng = Rng::with_seed(1);
+    let mut users = EVEN.draw(&mut rng);
+    for user in users.iter_mut().filter(|user| user.arm == Arm::Bifrost) {
+        user.latency *= 1.5;
+    }
+    let report = run(&users, 3_600, 0.1, &mut rng, |_| 0.0);
+    assert_eq!(report.verdict, Verdict::Fail, "{report:?}");
+    assert!(report.checks[1].reason.contains("more than +10 % at any look"), "{}", report.checks[1].reason);
 }
