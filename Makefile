@@ -54,6 +54,10 @@ test-e2e: ## Run the scenarios on a cluster of their own; ONLY=word picks some
 bench: ## Measure what the wire formats cost: peek, splice, streams, usage
 	$(CARGO) run --quiet --release --package bifrost-wire --example wire_bench
 
+.PHONY: simulate
+simulate: ## Simulate migrations: how often the analysis is wrong, and how fast it is (ten minutes)
+	$(CARGO) run --quiet --release --locked --package bifrost-analysis --example simulate
+
 .PHONY: lint
 lint: ## Check formatting and lints
 	$(CARGO) fmt --all --check
