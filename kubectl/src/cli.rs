@@ -1,0 +1,207 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bifrost_config::units::parse_duration;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Look at, move and check BifrostGateways.
+#[derive(Debug, Parser)]
+#[command(name = "kubectl-bifrost", bin_name = "kubectl bifrost", version, max_term_width = 120)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Which cluster and namespace, as kubectl takes them.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ClusterArgs {
+    /// Namespace of the gateway. Absent: that of the kubeconfig's context.
+    #[arg(short, long, global = true)]
+    pub(crate) namespace: Option<String>,
+    /// Context of the kubeconfig. Absent: the current one.
+    #[arg(long, global = true)]
+    pub(crate) context: Option<String>,
+    /// File to use instead of $KUBECONFIG or ~/.kube/config.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show where a gateway is: readiness, step, shares, keys, pods, and what to do about what is wrong.
+    Status(StatusArgs),
+    /// Let a migration take its next step, or with --full the last one its spec allows.
+    Promote(PromoteArgs),
+    /// Send everything straight to the vendors and stay there, until a retry or a change of the spec.
+    Abort(RequestArgs),
+    /// Take a migration that was rolled back up again.
+    Retry(RequestArgs),
+    /// Begin a migration again at its first step.
+    Restart(RequestArgs),
+    /// Hold back what adds or changes (spec.paused).
+    Pause(RequestArgs),
+    /// Let a paused gateway go on.
+    Resume(RequestArgs),
+    /// Set the share of the users that takes the bifrost arm (spec.migration.canaryPercent).
+    SetPercent(PercentArgs),
+    /// Set the active colour of a blue-green migration.
+    Switch(SwitchArgs),
+    /// Set the phase that a gradual migration may reach; none: everything straight to the vendors.
+    SetPhase(PhaseArgs),
+    /// List the provider keys of a gateway and what became of each; never a value.
+    Keys(KeysArgs),
+    /// Print the completion script of a shell.
+    Completion(CompletionArgs),
+}
+
+/// Which gateway.
+#[derive(Debug, Args)]
+pub(crate) struct GatewayArg {
+    /// Name of the gateway. Absent: the only one of the namespace.
+    pub(crate) name: Option<String>,
+}
+
+/// Whether and how long to wait for what was asked for.
+#[derive(Debug, Args)]
+pub(crate) struct WaitArgs {
+    /// Longest time to wait, such as 30s or 2m.
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// Return when it is written, without waiting for what follows.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArg,
+    /// Print again at every change, until Ctrl-C.
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+    /// Print the same as JSON or YAML.
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: Option<Format>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeysArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionArgs {
+    /// Which shell.
+    pub(crate) shell: Shell,
+}
+
+/// A shell that scripts are made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RequestArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArg,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PromoteArgs {
+    #[command(flatten)]
+    pub(crate) request: RequestArgs,
+    /// Go to the last step at once.
+    #[arg(long)]
+    pub(crate) full: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(allow_missing_positional = true)]
+pub(crate) struct PercentArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArg,
+    /// Whole number from 0 to 100.
+    #[arg(required = true, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub(crate) percent: u8,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(allow_missing_positional = true)]
+pub(crate) struct SwitchArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArg,
+    /// blue: straight to the vendors; green: through the gateway.
+    #[arg(required = true)]
+    pub(crate) colour: ColourArg,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(allow_missing_positional = true)]
+pub(crate) struct PhaseArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArg,
+    /// Name of a phase, or none.
+    #[arg(required = true)]
+    pub(crate) phase: String,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+/// A colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColourArg {
+    Blue,
+    Green,
+}
+
+/// A form for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Json,
+    Yaml,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "is no duration such as 30s or 2m".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_has_no_contradictions() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_name_may_be_left_out_before_a_value() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' ')).map(|cli| cli.command);
+        let Ok(Command::SetPercent(args)) = parse("x set-percent 25 -n llm") else { panic!("not read") };
+        assert_eq!((args.gateway.name, args.percent), (None, 25));
+        let Ok(Command::SetPercent(args)) = parse("x set-percent ai 25") else { panic!("not read") };
+        assert_eq!((args.gateway.name.as_deref(), args.percent), (Some("ai"), 25));
+        let Ok(Command::Switch(args)) = parse("x switch green --timeout 5s") else { panic!("not read") };
+        assert_eq!(
+            (args.gateway.name, args.colour, args.wait.timeout),
+            (None, ColourArg::Green, Duration::from_secs(5))
+        );
+        assert!(parse("x set-percent 101").is_err() && parse("x set-percent").is_err());
+    }
+}

@@ -1,0 +1,18 @@
+//! `kubectl bifrost`: what a gateway does, and what is asked of it, from the command line.
+//!
+//! A command is a file (or a folder): what it reads from the cluster and writes to it lies in its `run`, what it makes of that in
+//! pure functions with tests. It uses the caller's kubeconfig and so the caller's rights, writes only what the caller could write
+//! with kubectl, and never prints the value of a key.
+
+mod change;
+mod cli;
+mod completion;
+mod failure;
+mod human;
+mod keys;
+mod request;
+pub mod run;
+mod session;
+mod status;
+mod table;
+mod wait;
