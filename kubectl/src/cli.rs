@@ -54,6 +54,18 @@ pub(crate) enum Command {
     SetPhase(PhaseArgs),
     /// List the provider keys of a gateway and what became of each; never a value.
     Keys(KeysArgs),
+    /// Compare the latency of the gateway with that of the vendor called directly.
+    Bench(BenchArgs),
+    /// Go through the migration checklist: what is fine, what is not, and the command that puts it right.
+    Preflight(PreflightArgs),
+    /// Print what the analysis of the two arms says.
+    Analysis(AnalysisArgs),
+    /// Write a support bundle without credentials: resources, objects, events, logs.
+    Report(ReportArgs),
+    /// Send the calls that SDKs make through the gateway, and say which of them work.
+    Test(TestArgs),
+    /// Turn a config.json of the Go product or a LiteLLM config.yaml into manifests that say the same, starting at 0 %.
+    Import(ImportArgs),
     /// Print the completion script of a shell.
     Completion(CompletionArgs),
 }
@@ -92,6 +104,97 @@ pub(crate) struct StatusArgs {
 pub(crate) struct KeysArgs {
     #[command(flatten)]
     pub(crate) gateway: GatewayArg,
+}
+
+/// Which gateway is called, how and as whom.
+#[derive(Debug, Args)]
+pub(crate) struct TargetArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArg,
+    /// Environment variable with the vendor's key to call with, for all fronts or, as openai=NAME, for one. Without it the
+    /// call has no credential and takes the bifrost arm with a key of the pool.
+    #[arg(long, value_name = "[FRONT=]NAME")]
+    pub(crate) api_key_env: Vec<String>,
+    /// Model of the calls to /openai.
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) openai_model: Option<String>,
+    /// Model of the calls to /anthropic.
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) anthropic_model: Option<String>,
+    /// Address of the gateway, to call it there instead of through a port-forward to one of its pods.
+    #[arg(long)]
+    pub(crate) url: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TestArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// Address of the vendor, such as https://api.openai.com.
+    #[arg(long, value_name = "URL")]
+    pub(crate) direct: String,
+    /// Which front is called.
+    #[arg(long, default_value = "openai", value_parser = ["openai", "anthropic"])]
+    pub(crate) front: String,
+    /// Requests each way, 1 to 1000. Each is paid for.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) requests: u16,
+    /// Requests under way at a time, 1 to 16.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub(crate) concurrency: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PreflightArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArg,
+    /// Part of the checklist.
+    #[arg(long, default_value = "before")]
+    pub(crate) phase: Phase,
+}
+
+/// Part of the migration checklist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Phase {
+    /// Before traffic moves.
+    Before,
+    /// While it moves.
+    During,
+    /// When all of it has moved.
+    After,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AnalysisArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArg,
+    /// File to write. Absent: standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// The file to read.
+    pub(crate) file: PathBuf,
+    /// Name of the gateway.
+    #[arg(long, default_value = "ai")]
+    pub(crate) name: String,
+    /// Print keys that stand in the file itself. Otherwise a placeholder is printed.
+    #[arg(long)]
+    pub(crate) with_secrets: bool,
 }
 
 #[derive(Debug, Args)]

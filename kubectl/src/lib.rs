@@ -4,12 +4,21 @@
 //! pure functions with tests. It uses the caller's kubeconfig and so the caller's rights, writes only what the caller could write
 //! with kubectl, and never prints the value of a key.
 
+mod analysis;
+mod bench;
+mod call;
 mod change;
 mod cli;
+mod compat;
 mod completion;
+mod dialect;
 mod failure;
 mod human;
+mod import;
 mod keys;
+mod preflight;
+mod redact;
+mod report;
 mod request;
 pub mod run;
 mod session;

@@ -10,7 +10,7 @@ use crate::cli::{Cli, Command};
 use crate::failure::Failure;
 use crate::request::{self, Verb};
 use crate::session::Session;
-use crate::{completion, keys, status};
+use crate::{analysis, bench, compat, completion, import, keys, preflight, report, status};
 
 /// The process.
 pub fn main() -> ExitCode {
@@ -53,6 +53,12 @@ async fn run(cli: Cli) -> Result<(), Failure> {
             change::run(&open().await?, &args.gateway, &args.wait, &Change::phase(&args.phase)).await
         }
         Command::Keys(args) => keys::run(&open().await?, &args.gateway).await,
+        Command::Test(args) => compat::run(&open().await?, args).await,
+        Command::Bench(args) => bench::run(&open().await?, args).await,
+        Command::Preflight(args) => preflight::run(&open().await?, args).await,
+        Command::Analysis(args) => analysis::run(&open().await?, &args.gateway).await,
+        Command::Report(args) => report::run(&open().await?, args).await,
+        Command::Import(args) => import::run(args, cli.cluster.namespace.as_deref()),
         Command::Completion(args) => say(&completion::script(args.shell)),
     }
 }
