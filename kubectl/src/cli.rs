@@ -66,6 +66,10 @@ pub(crate) enum Command {
     Test(TestArgs),
     /// Turn a config.json of the Go product or a LiteLLM config.yaml into manifests that say the same, starting at 0 %.
     Import(ImportArgs),
+    /// Check manifests without a cluster, by the operator's own rules.
+    Lint(FilesArgs),
+    /// Print what would be published for manifests, and which objects would be made, without a cluster.
+    Render(FilesArgs),
     /// Print the completion script of a shell.
     Completion(CompletionArgs),
 }
@@ -183,6 +187,16 @@ pub(crate) struct ReportArgs {
     /// File to write. Absent: standard output.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FilesArgs {
+    /// Manifests to read; - is standard input. May be given more than once.
+    #[arg(short, long = "filename", value_name = "FILE", required = true, num_args = 1..)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Take loopback and link-local addresses, as an operator with gateway.allowLocalAddresses does.
+    #[arg(long)]
+    pub(crate) allow_local_addresses: bool,
 }
 
 #[derive(Debug, Args)]

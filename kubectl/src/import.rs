@@ -73,6 +73,12 @@ fn lines(imported: &Imported, with_secrets: bool) -> Vec<String> {
     lines
 }
 
+/// The manifests of a file, for tests of what reads them.
+#[cfg(test)]
+pub(crate) fn manifests_of(text: &str, name: &str, namespace: Option<&str>) -> Result<String, String> {
+    manifests::manifests(&import(text)?, name, namespace, false).map_err(|error| error.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,6 +16,7 @@ mod failure;
 mod human;
 mod import;
 mod keys;
+mod offline;
 mod preflight;
 mod redact;
 mod report;

@@ -2,8 +2,6 @@
 
 mod outcome;
 
-use std::collections::BTreeMap;
-
 use bifrost_crds::BifrostGateway;
 use k8s_openapi::api::core::v1::Event;
 use kube::ResourceExt;
@@ -55,7 +53,6 @@ pub(crate) async fn run(session: &Session, verb: Verb, args: &RequestArgs) -> Re
     let gateway = session.gateway(args.gateway.name.as_deref()).await?;
     let name = gateway.name_any();
     let value = annotation(verb, &new_id(), &gateway)?;
-    let known = refusals(session, &name).await.unwrap_or_default();
     session.patch(&name, &json!({"metadata": {"annotations": {ANNOTATION: value}}})).await?;
     if args.wait.no_wait {
         return say(&format!("{name}: asked for {value}"));
@@ -66,7 +63,7 @@ pub(crate) async fn run(session: &Session, verb: Verb, args: &RequestArgs) -> Re
         Waited::Done(after, took) => {
             let mut outcome = outcome(&gateway, &after, None);
             if outcome.is_open() {
-                let refusal = new_refusal(session, &name, &known).await;
+                let refusal = refusal(session, &name, &value).await;
                 outcome = self::outcome::outcome(&gateway, &after, refusal.as_deref());
             }
             match outcome {
@@ -117,35 +114,21 @@ fn unhandled(value: &str, last: Option<&BifrostGateway>, limit: Duration) -> Str
     }
 }
 
-/// The refusals about a gateway: how often each was counted, and its words.
-type Refusals = BTreeMap<String, (i32, String)>;
-
-async fn refusals(session: &Session, name: &str) -> Result<Refusals, Failure> {
+/// Waits a little for the event that a request was refused. Who may not read events gets none.
+async fn refusal(session: &Session, name: &str, value: &str) -> Option<String> {
     let fields = format!("involvedObject.kind=BifrostGateway,involvedObject.name={name},reason={REFUSED}");
-    let events = session.api::<Event>().list(&ListParams::default().fields(&fields)).await?.items;
-    Ok(events
-        .iter()
-        .map(|event| (event.name_any(), (times(event), event.message.clone().unwrap_or_default())))
-        .collect())
-}
-
-fn times(event: &Event) -> i32 {
-    let series = event.series.as_ref().and_then(|series| series.count);
-    series.or(event.count).unwrap_or(1)
-}
-
-/// Waits a little for a refusal that was not there before. Who may not read events gets none.
-async fn new_refusal(session: &Session, name: &str, known: &Refusals) -> Option<String> {
+    let params = ListParams::default().fields(&fields);
     let until = Instant::now() + EVENT_DELAY;
     loop {
-        match refusals(session, name).await {
-            Ok(now) => {
-                if let Some(words) = added(known, &now) {
+        match session.api::<Event>().list(&params).await {
+            Ok(events) => {
+                let notes = events.items.iter().filter_map(|event| event.message.as_deref());
+                if let Some(words) = words(notes, value) {
                     return Some(words);
                 }
             }
-            Err(failure) => {
-                note(&format!("events cannot be read ({failure})"));
+            Err(error) => {
+                note(&format!("events cannot be read ({})", Failure::from(error)));
                 return None;
             }
         }
@@ -156,9 +139,9 @@ async fn new_refusal(session: &Session, name: &str, known: &Refusals) -> Option<
     }
 }
 
-fn added(known: &Refusals, now: &Refusals) -> Option<String> {
-    let is_new = |name: &String, times: i32| known.get(name).is_none_or(|(before, _)| times > *before);
-    now.iter().find(|(name, (times, _))| is_new(name, *times)).map(|(_, (_, words))| words.clone())
+/// Why this request was refused: the note that begins with it. Its id makes it unlike every other one.
+fn words<'a>(mut notes: impl Iterator<Item = &'a str>, value: &str) -> Option<String> {
+    notes.find_map(|note| note.strip_prefix(value)?.strip_prefix(": ").map(str::to_owned))
 }
 
 #[cfg(test)]
@@ -187,14 +170,12 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_new_by_its_name_or_its_count_not_by_a_clock() {
-        let refusals = |list: &[(&str, i32)]| -> Refusals {
-            list.iter().map(|(name, times)| ((*name).to_owned(), (*times, format!("why {name}")))).collect()
-        };
-        let known = refusals(&[("a", 2)]);
-        assert_eq!(added(&known, &refusals(&[("a", 2)])), None);
-        assert_eq!(added(&known, &refusals(&[("a", 3)])).as_deref(), Some("why a"));
-        assert_eq!(added(&known, &refusals(&[("a", 2), ("b", 1)])).as_deref(), Some("why b"));
+    fn a_refusal_is_found_by_the_request_itself() {
+        let notes =
+            ["promote/aaaa@r: too early", "promote/k3x9@r: there is nothing to promote", "promote/k3x9@r2: other"];
+        let found = |value| words(notes.into_iter(), value);
+        assert_eq!(found("promote/k3x9@r").as_deref(), Some("there is nothing to promote"));
+        assert_eq!(found("promote/zzzz@r"), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::cli::{Cli, Command};
 use crate::failure::Failure;
 use crate::request::{self, Verb};
 use crate::session::Session;
-use crate::{analysis, bench, compat, completion, import, keys, preflight, report, status};
+use crate::{analysis, bench, compat, completion, import, keys, offline, preflight, report, status};
 
 /// The process.
 pub fn main() -> ExitCode {
@@ -59,6 +59,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Analysis(args) => analysis::run(&open().await?, &args.gateway).await,
         Command::Report(args) => report::run(&open().await?, args).await,
         Command::Import(args) => import::run(args, cli.cluster.namespace.as_deref()),
+        Command::Lint(args) => offline::lint(args),
+        Command::Render(args) => offline::render(args),
         Command::Completion(args) => say(&completion::script(args.shell)),
     }
 }

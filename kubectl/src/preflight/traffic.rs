@@ -41,17 +41,9 @@ pub(super) fn start(facts: &Facts) -> Finding {
     }
 }
 
-/// The command that goes back.
+/// The command that goes back, whatever the strategy.
 fn back(facts: &Facts) -> String {
-    let migration = &facts.gateway.spec.migration;
-    let target = facts.target();
-    let with = |value: &str| target.replacen(' ', &format!(" {value} "), 1);
-    match (strategy(migration), &migration.canary) {
-        (Strategy::Canary, None) => format!("kubectl bifrost set-percent {}", with("0")),
-        (Strategy::Gradual, _) => format!("kubectl bifrost set-phase {}", with("none")),
-        (Strategy::BlueGreen, _) => format!("kubectl bifrost switch {}", with("blue")),
-        _ => format!("kubectl bifrost abort {target}"),
-    }
+    format!("kubectl bifrost abort {}", facts.target())
 }
 
 /// Whether it can go back, and by whom.
@@ -68,17 +60,7 @@ pub(super) fn rollback(facts: &Facts) -> Finding {
         }
         Err(why) => return Finding::unknown("rollback", why, "kubectl auth can-i patch bifrostgateways.bifrost.dev"),
     }
-    match strategy(&facts.gateway.spec.migration) {
-        Strategy::DropIn => Finding::warn(
-            "rollback",
-            "strategy DropIn has no share to lower: applications can go back by their base URL or the ConfigMap for direct calls",
-            format!(
-                "kubectl patch bgw {} --type=merge -p '{{\"spec\":{{\"migration\":{{\"strategy\":\"Canary\",\"canaryPercent\":0}}}}}}'",
-                facts.target()
-            ),
-        ),
-        _ => Finding::ok("rollback", format!("in seconds, with: {}", back(facts))),
-    }
+    Finding::ok("rollback", format!("in seconds, with: {}", back(facts)))
 }
 
 /// Whether the migration goes on.
