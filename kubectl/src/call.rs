@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::failure::causes;
+use crate::failure::{Failure, causes};
 
 /// Port of the applications on a gateway's pods.
 pub(crate) const APP_PORT: u16 = 8080;
@@ -88,7 +88,7 @@ impl Way {
                 Self::Pod(pods, name, port) => {
                     let forward = pods.portforward(name, &[*port]).await;
                     let mut forward =
-                        forward.map_err(|error| format!("no port-forward to pod {name}: {}", causes(&error)))?;
+                        forward.map_err(|error| format!("no port-forward to pod {name}: {}", Failure::from(error)))?;
                     let stream = forward.take_stream(*port).ok_or("the port-forward has no stream")?;
                     connect(stream, "localhost".to_owned()).await
                 }

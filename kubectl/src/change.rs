@@ -131,4 +131,27 @@ mod tests {
         let Some(InForce::Yes(text)) = in_force(&gateway, 1) else { panic!("not in force") };
         assert!(text.contains("kubectl bifrost resume"), "{text}");
     }
+
+    async fn pause(operator: crate::testing::Operator, milliseconds: u64) -> Result<(), Failure> {
+        let (session, state) = crate::testing::session(operator);
+        let result =
+            run(&session, &crate::testing::ai(), &crate::testing::wait(milliseconds), &Change::Paused(true)).await;
+        assert_eq!(state.lock().unwrap().patches, [serde_json::json!({"spec": {"paused": true}})]);
+        result
+    }
+
+    #[tokio::test]
+    async fn a_change_is_waited_for_until_it_is_in_force() {
+        let confirm = |state: &mut crate::testing::State| {
+            for condition in state.gateway["status"]["conditions"].as_array_mut().unwrap() {
+                condition["observedGeneration"] = serde_json::json!(8);
+            }
+        };
+        pause(confirm, 5000).await.unwrap();
+        let failure = pause(|_| {}, 50).await.unwrap_err();
+        assert!(
+            matches!(failure, Failure::TimedOut(_)) && failure.to_string().contains("has not looked at it"),
+            "{failure}"
+        );
+    }
 }

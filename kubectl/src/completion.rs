@@ -5,8 +5,8 @@ use clap_complete::{Shell as Kind, generate};
 
 use crate::cli::{Cli, Shell};
 
-/// The script of a shell, for the command as it lies in the path: shells complete `kubectl-bifrost`, kubectl completes its plugins
-/// through an executable of its own (see docs/kubectl-plugin.md).
+/// The script of a shell, for the command as it lies in the path: what stands behind `kubectl bifrost` is kubectl's to complete, and it
+/// does not ask a plugin's script.
 pub(crate) fn script(shell: Shell) -> String {
     let kind = match shell {
         Shell::Bash => Kind::Bash,

@@ -25,4 +25,6 @@ pub mod run;
 mod session;
 mod status;
 mod table;
+#[cfg(test)]
+mod testing;
 mod wait;

@@ -188,4 +188,52 @@ mod tests {
         let text = unhandled("promote/k3x9@r", Some(&other), Duration::from_secs(30));
         assert!(text.contains("has not answered within 30s"), "{text}");
     }
+
+    async fn promote(
+        operator: crate::testing::Operator,
+        milliseconds: u64,
+    ) -> (Result<(), Failure>, serde_json::Value) {
+        let (session, state) = crate::testing::session(operator);
+        let args = RequestArgs { gateway: crate::testing::ai(), wait: crate::testing::wait(milliseconds) };
+        let result = run(&session, Verb::Promote, &args).await;
+        let patches = state.lock().unwrap().patches.clone();
+        assert_eq!(patches.len(), 1);
+        (result, patches[0].clone())
+    }
+
+    /// Notes that the request was handled, and gives it back.
+    fn handled(state: &mut crate::testing::State) -> String {
+        let value = state.gateway["metadata"]["annotations"][ANNOTATION].as_str().unwrap().to_owned();
+        state.gateway["status"]["migration"]["handledRequest"] = json!(value);
+        value
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_followed_succeeds_and_touches_nothing_but_the_annotation() {
+        let follow = |state: &mut crate::testing::State| {
+            handled(state);
+            state.gateway["status"]["migration"]["step"] = json!("3 of 4");
+        };
+        let (result, patch) = promote(follow, 5000).await;
+        result.unwrap();
+        let value = patch["metadata"]["annotations"][ANNOTATION].as_str().unwrap();
+        assert!(value.starts_with("promote/") && value.ends_with("@4f1c2a9b"), "{value}");
+        assert_eq!(patch, json!({"metadata": {"annotations": {ANNOTATION: value}}}));
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_refused_fails_with_the_operators_words() {
+        let refuse = |state: &mut crate::testing::State| {
+            let value = handled(state);
+            state.refusals.push(format!("{value}: there is nothing to promote"));
+        };
+        let failure = promote(refuse, 5000).await.0.unwrap_err();
+        assert_eq!(failure.to_string(), "ai: promote was refused: there is nothing to promote");
+    }
+
+    #[tokio::test]
+    async fn an_operator_that_does_not_answer_is_not_waited_for_for_ever() {
+        let failure = promote(|_| {}, 50).await.0.unwrap_err();
+        assert!(matches!(failure, Failure::TimedOut(_)), "{failure}");
+    }
 }

@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn an_answer_as_the_sdk_wants_it_passes_and_says_its_arm() {
         let good = reply(200, &[BIFROST, ("x-bf-arm-reason", "no_credential")], r#"{"choices": [{"message": {}}]}"#);
-        let passed = Outcome::Passed("200 in 0.4s, arm bifrost (no_credential)".into());
+        let passed = Outcome::Passed("200 in 420ms, arm bifrost (no_credential)".into());
         assert_eq!(Check::Chat.judge(Front::OpenAI, &good, false), passed);
         let good = reply(200, &[BIFROST, SSE], "event: message_start\ndata: {}\n\nevent: message_stop\ndata: {}\n\n");
         assert!(matches!(Check::Stream.judge(Front::Anthropic, &good, false), Outcome::Passed(_)));
