@@ -64,6 +64,11 @@ fn api(error: &kube::Error) -> String {
             "the cluster does not know BifrostGateway: install the chart helm/bifrost first".to_owned()
         }
         kube::Error::Api(status) => status.message.clone(),
+        kube::Error::SerdeError(error) => {
+            format!(
+                "the answer holds what this plugin does not know ({error}): install the plugin of the operator's release"
+            )
+        }
         kube::Error::Service(error) => format!("the cluster does not answer: {}", causes(error.as_ref())),
         other => other.to_string(),
     }

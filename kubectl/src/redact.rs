@@ -6,40 +6,42 @@ const GONE: &str = "[redacted]";
 const BEGINNINGS: [&str; 12] =
     ["sk-", "sk_", "rk-", "pk-", "xai-", "gsk_", "AIza", "AKIA", "ASIA", "hf_", "eyJ", "ghp_"];
 /// Names whose value is a credential, in lower case without `-` and `_`.
-const NAMES: [&str; 11] = [
-    "authorization",
-    "xapikey",
-    "apikey",
-    "xgoogapikey",
-    "token",
-    "accesstoken",
-    "admintoken",
-    "secret",
-    "password",
-    "cookie",
-    "setcookie",
-];
+const NAMES: [&str; 8] =
+    ["xapikey", "apikey", "xgoogapikey", "token", "accesstoken", "admintoken", "secret", "password"];
+
+/// Names of which not only the next word is a credential, but all up to the end of the line or of the text in quotes.
+const LONG: [&str; 2] = ["authorization", "cookie"];
+
+/// What the words that follow are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Plain,
+    /// The next one is a credential.
+    Value,
+    /// All up to the end are.
+    Rest,
+}
 
 /// The text without its credentials.
 pub(crate) fn redact(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    // Whether the word is the value of the name before it; a scheme such as Bearer is passed over.
-    let mut is_value = false;
+    let mut next = Next::Plain;
     for (word, separator) in words(text) {
         let is_scheme = ["bearer", "basic"].contains(&word.to_ascii_lowercase().as_str());
-        if word.is_empty() || (is_scheme && is_value) {
-            out.push_str(word);
-        } else if is_scheme {
-            out.push_str(word);
-            is_value = true;
-        } else if is_value || looks_like_a_key(word) {
-            out.push_str(GONE);
-            is_value = false;
-        } else {
-            out.push_str(word);
+        let is_gone = !is_scheme && !word.is_empty() && (next != Next::Plain || looks_like_a_key(word));
+        out.push_str(if is_gone { GONE } else { word });
+        next = match next {
+            Next::Rest if separator.contains(['\n', '"', '\'']) => Next::Plain,
+            Next::Rest => Next::Rest,
+            // A scheme stands between a name and its value, or before a value without a name.
+            _ if is_scheme => Next::Value,
+            // Nothing but a separator stands before the first word.
+            _ if word.is_empty() => next,
+            _ if is_gone => Next::Plain,
             // A name is one where a value follows: `name: value`, `name=value`, `"name":"value"`.
-            is_value = is_name(word) && separator.contains([':', '=']);
-        }
+            _ if separator.contains([':', '=']) => after(word),
+            _ => Next::Plain,
+        };
         out.push_str(separator);
     }
     out
@@ -62,9 +64,16 @@ fn words(text: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-fn is_name(word: &str) -> bool {
-    let plain: String = word.to_ascii_lowercase().chars().filter(|c| !"-_".contains(*c)).collect();
-    NAMES.iter().any(|name| plain.ends_with(name))
+/// What follows a name.
+fn after(name: &str) -> Next {
+    let plain: String = name.to_ascii_lowercase().chars().filter(|c| !"-_".contains(*c)).collect();
+    if LONG.iter().any(|name| plain.ends_with(name)) {
+        Next::Rest
+    } else if NAMES.iter().any(|name| plain.ends_with(name)) {
+        Next::Value
+    } else {
+        Next::Plain
+    }
 }
 
 fn looks_like_a_key(word: &str) -> bool {
@@ -85,6 +94,9 @@ mod tests {
             (r#"{"x_api_key":"12345"}"#, r#"{"x_api_key":"[redacted]"}"#),
             ("OPENAI_API_KEY=abc next", "OPENAI_API_KEY=[redacted] next"),
             ("sent Bearer abc.def-ghi to", "sent Bearer [redacted] to"),
+            ("Cookie: a=b; c=d\nnext line", "Cookie: [redacted]=[redacted]; [redacted]=[redacted]\nnext line"),
+            ("Authorization: AWS4 Signature=abc", "Authorization: [redacted] [redacted]=[redacted]"),
+            ("GET /v1?api_key=abc&x=1", "GET /v1?api_key=[redacted]&x=1"),
             ("token=eyJhbGciOi.J9.x", "token=[redacted]"),
         ] {
             assert_eq!(redact(text), expected);

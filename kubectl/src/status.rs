@@ -25,7 +25,7 @@ const BURST: Duration = Duration::from_millis(200);
 pub(crate) async fn run(session: &Session, args: &StatusArgs) -> Result<(), Failure> {
     let gateway = session.gateway(args.gateway.name.as_deref()).await?;
     if !args.watch {
-        return say(&print(&read(session, gateway).await?, args.output)?);
+        return say(&print(&read(session, gateway).await, args.output)?);
     }
     tokio::select! {
         result = follow(session, &gateway, args.output) => result,
@@ -34,9 +34,13 @@ pub(crate) async fn run(session: &Session, args: &StatusArgs) -> Result<(), Fail
     }
 }
 
-async fn read(session: &Session, gateway: BifrostGateway) -> Result<View, Failure> {
-    let pods = session.list::<Pod>(&pod_labels(&gateway)).await?;
-    Ok(view::view(&gateway, &pods))
+async fn read(session: &Session, gateway: BifrostGateway) -> View {
+    // Who may read the gateway but not its pods still sees the rest.
+    let (pods, fault) = match session.list::<Pod>(&pod_labels(&gateway)).await {
+        Ok(pods) => (pods, None),
+        Err(failure) => (Vec::new(), Some(failure.to_string())),
+    };
+    View { pods_fault: fault, ..view::view(&gateway, &pods) }
 }
 
 /// Prints again at every change of the gateway or of its pods that can be seen in what is printed.
@@ -54,7 +58,7 @@ async fn follow(session: &Session, gateway: &BifrostGateway, format: Option<Form
             continue;
         }
         sleep(BURST).await;
-        let view = read(session, session.gateway(Some(&name)).await?).await?;
+        let view = read(session, session.gateway(Some(&name)).await?).await;
         if printed.as_ref() != Some(&view) {
             if printed.is_some() && format.is_none() {
                 say("")?;

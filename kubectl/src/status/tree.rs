@@ -32,7 +32,11 @@ pub(super) fn tree(view: &View, now: Timestamp) -> String {
         nodes.push(Node { below, ..node("conditions", "") });
     }
     let below = view.pods.iter().map(|one| pod(one, now)).collect();
-    nodes.push(Node { below, ..node("pods", format!("{} of {} ready", view.ready_replicas, view.wanted_replicas)) });
+    let mut pods = format!("{} of {} ready", view.ready_replicas, view.wanted_replicas);
+    if let Some(fault) = &view.pods_fault {
+        pods.push_str(&format!("; {fault}"));
+    }
+    nodes.push(Node { below, ..node("pods", pods) });
     draw(&nodes, "", &mut lines);
     lines.join("\n") + "\n"
 }

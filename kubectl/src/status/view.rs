@@ -37,6 +37,9 @@ pub(super) struct View {
     pub(super) conditions: Vec<Fault>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) pods: Vec<PodView>,
+    /// Why the pods cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pods_fault: Option<String>,
 }
 
 /// An address.
@@ -101,6 +104,7 @@ pub(super) fn view(gateway: &BifrostGateway, pods: &[Pod]) -> View {
         traffic: status.traffic,
         keys: status.keys,
         pods,
+        pods_fault: None,
     }
 }
 
