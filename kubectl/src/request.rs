@@ -212,7 +212,7 @@ mod tests {
     async fn a_request_that_is_followed_succeeds_and_touches_nothing_but_the_annotation() {
         let follow = |state: &mut crate::testing::State| {
             handled(state);
-            state.gateway["status"]["migration"]["step"] = json!("3 of 4");
+            state.gateway["status"]["migration"]["step"] = json!("3/4");
         };
         let (result, patch) = promote(follow, 5000).await;
         result.unwrap();

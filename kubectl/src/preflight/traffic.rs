@@ -81,6 +81,9 @@ pub(super) fn position(facts: &Facts) -> Finding {
             format!("waits for you: {text}"),
             format!("kubectl bifrost promote {}", facts.target()),
         ),
+        Some(MigrationPhase::Inconclusive) => {
+            Finding::warn("position", text, format!("kubectl bifrost analysis {}", facts.target()))
+        }
         _ if text.is_empty() => Finding::ok("position", "where the spec wants it"),
         _ => Finding::ok("position", text),
     }

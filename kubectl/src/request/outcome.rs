@@ -40,7 +40,9 @@ pub(super) fn outcome(before: &BifrostGateway, after: &BifrostGateway, refusal: 
 
 /// A migration in one line.
 pub(crate) fn describe(migration: &MigrationStatus) -> String {
-    let place = [migration.phase.map(phase_word), migration.step.as_deref()];
+    // A strategy that takes no steps has none.
+    let step = migration.step.as_deref().filter(|step| *step != "-");
+    let place = [migration.phase.map(phase_word), step];
     let place: Vec<_> = place.into_iter().flatten().collect();
     match (place.join(", "), migration.message.as_deref()) {
         (place, None) => place,
@@ -62,9 +64,9 @@ mod tests {
 
     #[test]
     fn a_new_step_says_that_the_request_was_followed() {
-        let after = changed(|migration| migration.step = Some("3 of 4".into()));
+        let after = changed(|migration| migration.step = Some("3/4".into()));
         let Outcome::Moved(text) = outcome(&gateway(), &after, None) else { panic!("not moved") };
-        assert_eq!(text, "Progressing, 3 of 4: 50 % after the hold");
+        assert_eq!(text, "Progressing, 3/4: 50 % after the hold");
     }
 
     #[test]

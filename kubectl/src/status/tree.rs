@@ -1,6 +1,6 @@
 //! The view as a tree of lines.
 
-use bifrost_crds::{MigrationPhase, MigrationStatus, TrafficStatus};
+use bifrost_crds::{AnalysisStatus, MigrationPhase, MigrationStatus, TrafficStatus, Verdict};
 use k8s_openapi::jiff::Timestamp;
 
 use super::phase_word;
@@ -22,6 +22,7 @@ fn node(label: impl Into<String>, text: impl Into<String>) -> Node {
 pub(super) fn tree(view: &View, now: Timestamp) -> String {
     let mut lines = vec![head(view)];
     let mut nodes = vec![migration(view, now), traffic(view)];
+    nodes.extend(view.analysis.as_ref().map(analysis));
     nodes.extend(view.keys.as_ref().map(|keys| {
         let unready = if keys.ready < keys.selected { ": `kubectl bifrost keys` says why" } else { "" };
         node("keys", format!("{} of {} ready{unready}", keys.ready, keys.selected))
@@ -68,9 +69,12 @@ fn head(view: &View) -> String {
 
 fn migration(view: &View, now: Timestamp) -> Node {
     let status = view.migration.clone().unwrap_or_default();
-    let parts = [Some(view.strategy.as_str()), status.step.as_deref(), status.phase.map(phase_word)];
+    // A strategy that takes no steps has none.
+    let step = status.step.as_deref().filter(|step| *step != "-");
+    let parts = [Some(view.strategy.as_str()), step, status.phase.map(phase_word)];
     let mut text = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
-    if let Some(message) = &status.message {
+    // A rollback has a line of its own, which says as much.
+    if let Some(message) = status.message.as_ref().filter(|_| status.rollback.is_none()) {
         text = format!("{text}: {message}");
     }
     Node { below: details(view, &status, now), ..node("migration", text) }
@@ -131,6 +135,18 @@ fn arms(traffic: &TrafficStatus) -> [(&'static str, String); 2] {
         ("bifrost", line(bifrost, traffic.bifrost_percent)),
         ("baseline", line(bifrost.map(|percent| 100 - percent), traffic.baseline_percent)),
     ]
+}
+
+/// The verdict, and the checks that are in its way.
+fn analysis(analysis: &AnalysisStatus) -> Node {
+    let open = analysis.checks.iter().filter(|check| check.verdict != Verdict::Pass);
+    let below: Vec<_> =
+        open.map(|check| node(check.name.clone(), format!("{:?}: {}", check.verdict, check.message))).collect();
+    let passed = analysis.checks.len() - below.len();
+    Node {
+        below,
+        ..node("analysis", format!("{:?}, {passed} of {} checks pass", analysis.verdict, analysis.checks.len()))
+    }
 }
 
 fn fault(fault: &Fault, now: Timestamp) -> Node {

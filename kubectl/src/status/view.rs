@@ -1,7 +1,7 @@
 //! What is shown of a gateway, as data: a pure function of the objects.
 
 use bifrost_crds::conditions::{DEGRADED, PAUSED, PROGRESSING, READY, RECONCILING, STALLED};
-use bifrost_crds::{BifrostGateway, BifrostGatewayStatus, KeyCounts, MigrationStatus, TrafficStatus};
+use bifrost_crds::{AnalysisStatus, BifrostGateway, BifrostGatewayStatus, KeyCounts, MigrationStatus, TrafficStatus};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
@@ -28,6 +28,8 @@ pub(super) struct View {
     pub(super) migration: Option<MigrationStatus>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) traffic: Option<TrafficStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) analysis: Option<AnalysisStatus>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) keys: Option<KeyCounts>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -102,6 +104,7 @@ pub(super) fn view(gateway: &BifrostGateway, pods: &[Pod]) -> View {
         conditions: status.conditions.iter().filter(|condition| !is_fine(condition)).map(fault).collect(),
         migration: status.migration,
         traffic: status.traffic,
+        analysis: status.analysis,
         keys: status.keys,
         pods,
         pods_fault: None,
