@@ -47,7 +47,7 @@ test-unit: ## Run the tests that need no cluster
 
 .PHONY: test-e2e
 test-e2e: ## Run the scenarios on a cluster of their own; ONLY=word picks some
-	$(CARGO) build --locked --package bifrost-e2e
+	$(CARGO) build --locked --package bifrost-e2e --package kubectl-bifrost
 	$(LOCAL) test $(ARGS) $(ONLY)
 
 .PHONY: bench

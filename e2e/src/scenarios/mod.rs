@@ -8,6 +8,7 @@ mod blue_green;
 mod canary_percent;
 mod canary_split;
 mod canary_steps;
+mod canary_story;
 mod chart;
 mod cluster_api_outage;
 mod cluster_services;
@@ -25,6 +26,7 @@ mod gradual;
 mod keep_alive;
 mod key_pool;
 mod key_rotation;
+mod kubectl_plugin;
 mod leaks;
 mod load;
 mod managed_fields;
@@ -41,6 +43,7 @@ mod report;
 mod resource_updates;
 mod rolling_restart;
 pub mod runner;
+mod shell;
 mod secret_permission;
 mod standalone;
 
@@ -111,6 +114,8 @@ pub const ALL: &[Scenario] = &[
     blue_green::SCENARIO,
     gradual::SCENARIO,
     analysis::SCENARIO,
+    canary_story::SCENARIO,
+    kubectl_plugin::SCENARIO,
     resource_updates::SCENARIO,
     cohorts::SCENARIO,
     key_rotation::SCENARIO,
