@@ -37,8 +37,7 @@ pub(crate) async fn run(session: &Session, args: &PreflightArgs) -> Result<(), F
 /// The checks of a phase.
 fn findings(facts: &Facts, phase: Phase) -> Vec<Finding> {
     let mut findings = vec![gateway::accepted(facts), gateway::ready(facts)];
-    findings.extend(gateway::keys(facts));
-    findings.extend([gateway::secrets(facts), gateway::hosts(facts)]);
+    findings.extend(of_keys(facts, phase));
     findings.extend([gateway::replicas(facts), gateway::disruption_budget(facts), gateway::spread(facts)]);
     findings.extend([gateway::network_policy(facts), gateway::monitoring(facts)]);
     match phase {
@@ -52,8 +51,21 @@ fn findings(facts: &Facts, phase: Phase) -> Vec<Finding> {
         }
         Phase::After => {
             findings.extend([traffic::complete(facts), traffic::direct(facts), traffic::through(facts)]);
-            findings.extend([traffic::enabled(facts), traffic::restarts(facts), gateway::drain(facts)]);
+            findings.extend([traffic::restarts(facts), gateway::drain(facts)]);
         }
+    }
+    findings
+}
+
+/// What is to be said of the keys; where they cannot be read, nothing but that.
+fn of_keys(facts: &Facts, phase: Phase) -> Vec<Finding> {
+    if let Some(why) = &facts.keys_fault {
+        return vec![Finding::unknown("keys", why, "kubectl auth can-i list providerkeys.bifrost.dev")];
+    }
+    let mut findings = gateway::keys(facts);
+    findings.extend([gateway::secrets(facts), gateway::hosts(facts)]);
+    if phase == Phase::After {
+        findings.push(traffic::enabled(facts));
     }
     findings
 }
@@ -70,6 +82,7 @@ mod tests {
         Facts {
             gateway: gateway(),
             keys: keys(),
+            keys_fault: None,
             secrets: BTreeMap::from([
                 ("openai".to_owned(), Ok(true)),
                 ("anthropic".to_owned(), Ok(false)),

@@ -7,8 +7,11 @@ use super::facts::ClusterFacts;
 use super::finding::Finding;
 use super::schema::{Difference, compare};
 
-/// Installs or upgrades.
+/// Installs.
 const INSTALL: &str = "helm upgrade --install bifrost helm/bifrost -n bifrost-system --create-namespace";
+
+/// Upgrades with the values that were set.
+const UPGRADE: &str = "helm upgrade bifrost helm/bifrost -n bifrost-system --reset-then-reuse-values";
 
 /// All of them.
 pub(super) fn findings(facts: &ClusterFacts) -> Vec<Finding> {
@@ -27,10 +30,10 @@ fn definitions(facts: &ClusterFacts) -> Finding {
             return Finding::fail("crds", format!("{name} is not installed"), INSTALL);
         };
         match compare(definition, &known.object) {
-            None => return Finding::fail("crds", format!("{name} does not serve {}", bifrost_crds::VERSION), INSTALL),
+            None => return Finding::fail("crds", format!("{name} does not serve {}", bifrost_crds::VERSION), UPGRADE),
             Some(Difference { missing, .. }) if !missing.is_empty() => {
                 let sentence = format!("{name} is older than this plugin: it has no {}", some(&missing));
-                return Finding::fail("crds", sentence, INSTALL);
+                return Finding::fail("crds", sentence, UPGRADE);
             }
             Some(Difference { unknown, .. }) => newer.extend(unknown),
         }

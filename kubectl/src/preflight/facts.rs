@@ -61,6 +61,8 @@ pub(super) struct Facts {
     pub(super) gateway: BifrostGateway,
     /// Those that the selector chooses.
     pub(super) keys: Vec<ProviderKey>,
+    /// Why the keys cannot be read.
+    pub(super) keys_fault: Option<String>,
     /// Whether the Secrets that they name exist. Only their metadata is read.
     pub(super) secrets: BTreeMap<String, Read<bool>>,
     /// Whether the PodDisruptionBudget exists.
@@ -77,8 +79,10 @@ pub(super) struct Facts {
 impl Facts {
     /// Reads them.
     pub(super) async fn read(session: &Session, gateway: BifrostGateway) -> Self {
-        let keys = session.list::<ProviderKey>("").await.unwrap_or_default();
-        let keys = crate::keys::selected(&gateway, keys);
+        let (keys, keys_fault) = match session.list::<ProviderKey>("").await {
+            Ok(keys) => (crate::keys::selected(&gateway, keys), None),
+            Err(failure) => (Vec::new(), Some(failure.to_string())),
+        };
         let mut secrets = BTreeMap::new();
         for name in keys.iter().map(|key| &key.spec.secret_ref.name) {
             let found = session.api::<Secret>().get_metadata_opt(name).await;
@@ -96,6 +100,7 @@ impl Facts {
             may_patch: words(may_patch(session).await),
             gateway,
             keys,
+            keys_fault,
             secrets,
             pods,
             metrics,

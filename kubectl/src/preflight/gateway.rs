@@ -49,7 +49,7 @@ pub(super) fn accepted(facts: &Facts) -> Finding {
         None => Finding::fail(
             "accepted",
             "no operator has looked at it: the chart's watch.namespaces must name this namespace",
-            "helm upgrade bifrost helm/bifrost -n bifrost-system --reuse-values --set 'watch.namespaces={NAMESPACE}'",
+            "helm get values bifrost -n bifrost-system, then helm upgrade with it in watch.namespaces",
         ),
     }
 }
