@@ -52,7 +52,9 @@ const STORY: &[Line] = &[
     Do("kubectl bifrost promote ai"),
     Do("kubectl wait bgw/ai --for=jsonpath='{.status.migration.phase}'=Completed --timeout=5m"),
     Do("kubectl bifrost status ai"),
-    Do("kubectl get events --field-selector involvedObject.name=ai,reason!=ConfigApplied -o custom-columns=REASON:.reason,NOTE:.message"),
+    Do(
+        "kubectl get events --field-selector involvedObject.name=ai,reason!=ConfigApplied -o custom-columns=REASON:.reason,NOTE:.message",
+    ),
 ];
 
 fn migration() -> Value {
@@ -71,7 +73,7 @@ fn migration() -> Value {
 
 async fn run(context: &Context) -> Result<()> {
     let shown: Vec<_> = DOCS.lines().filter_map(|line| line.strip_prefix("$ ")).collect();
-    let told: Vec<_> = STORY.iter().map(|Do(command) | Refused(command)| *command).collect();
+    let told: Vec<_> = STORY.iter().map(|Do(command)| Refused(command) | *command).collect();
     ensure!(shown == told || std::env::var_os("BIFROST_RECORD").is_some(), "docs/canary-story.md shows other commands");
     // The application runs before there is anything to migrate to; here the gateway passes everything on.
     gateway::create(context, 2, json!({"strategy": "Canary", "canaryPercent": 0})).await?;
@@ -80,9 +82,13 @@ async fn run(context: &Context) -> Result<()> {
     shell.write("gateway.yaml", &manifest)?;
     let (_, load) = load::amid(context, &["--concurrency", "12"], tell(&mut shell)).await?;
     if let Some(file) = std::env::var_os("BIFROST_RECORD") {
-        std::fs::write(&file, format!("# gateway.yaml\n{manifest}\n{}", shell.transcript())).context("cannot record")?;
+        std::fs::write(&file, format!("# gateway.yaml\n{manifest}\n{}", shell.transcript()))
+            .context("cannot record")?;
     }
-    println!("  {} requests, {} of them failed, between the revoked key and the way back", load.requests, load.failures);
+    println!(
+        "  {} requests, {} of them failed, between the revoked key and the way back",
+        load.requests, load.failures
+    );
     ensure!(load.failures * 20 < load.requests, "{} of {} requests failed", load.failures, load.requests);
     Ok(())
 }

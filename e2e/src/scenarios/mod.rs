@@ -43,8 +43,8 @@ mod report;
 mod resource_updates;
 mod rolling_restart;
 pub mod runner;
-mod shell;
 mod secret_permission;
+mod shell;
 mod standalone;
 
 use std::{fmt, time::Duration};

@@ -178,6 +178,6 @@ mod tests {
         wakes.recv().await.unwrap();
         let failed = judged(analyses.report(&name(), 4).as_deref());
         assert_eq!(failed.verdict, Verdict::Fail);
-        assert!(failed.reason.contains("errors: "), "{}", failed.reason);
+        assert!(failed.reason.contains("errors "), "{}", failed.reason);
     }
 }
