@@ -46,7 +46,7 @@ test-unit: ## Run the tests that need no cluster
 	$(CARGO) run --locked --quiet --package bifrost-wire --example wire_bench
 
 .PHONY: test-e2e
-test-e2e: ## Run the scenarios on a cluster of their own; ONLY=word picks some
+test-e2e: ## Run the scenarios on a cluster of their own; ONLY=word,word picks some
 	$(CARGO) build --locked --package bifrost-e2e --package kubectl-bifrost
 	$(LOCAL) test $(ARGS) $(ONLY)
 

@@ -73,7 +73,7 @@ fn migration() -> Value {
 
 async fn run(context: &Context) -> Result<()> {
     let shown: Vec<_> = DOCS.lines().filter_map(|line| line.strip_prefix("$ ")).collect();
-    let told: Vec<_> = STORY.iter().map(|Do(command)| Refused(command) | *command).collect();
+    let told: Vec<_> = STORY.iter().map(|(Do(command) | Refused(command))| *command).collect();
     ensure!(shown == told || std::env::var_os("BIFROST_RECORD").is_some(), "docs/canary-story.md shows other commands");
     // The application runs before there is anything to migrate to; here the gateway passes everything on.
     gateway::create(context, 2, json!({"strategy": "Canary", "canaryPercent": 0})).await?;

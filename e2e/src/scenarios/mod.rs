@@ -132,9 +132,11 @@ pub const ALL: &[Scenario] = &[
     api_outage::SCENARIO,
 ];
 
-/// Those whose name contains `filter`.
+/// Those whose name contains `filter`, or one of its parts between commas.
 pub fn all_matching(filter: Option<&str>) -> Vec<Scenario> {
-    ALL.iter().filter(|scenario| filter.is_none_or(|filter| scenario.name.contains(filter))).copied().collect()
+    let fits =
+        |scenario: &&Scenario| filter.is_none_or(|filter| filter.split(',').any(|one| scenario.name.contains(one)));
+    ALL.iter().filter(fits).copied().collect()
 }
 
 /// How the scenarios ended.
