@@ -156,7 +156,7 @@ pub struct RollbackSpec {
     pub retries: i32,
     /// How long after a rollback it is tried again.
     #[serde(default = "cooldown")]
-    #[schemars(schema_with = "schema::hold")]
+    #[schemars(schema_with = "schema::cooldown")]
     pub cooldown: String,
 }
 
