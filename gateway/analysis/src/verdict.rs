@@ -357,3 +357,63 @@ fn gross_failure(inputs: &Inputs<'_>) -> CheckReport {
     CheckReport::plain(GROSS_FAILURE, verdict, cause, Action::Rollback, requests)
         .because(format!("{GROSS_FAILURE}: {why} ({} requests on the bifrost arm)", report::grouped(requests[1])))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Price;
+    use crate::sample::Sample;
+    use crate::window::Window;
+
+    /// 300 requests of a model on each arm, of 64 users.
+    fn count(window: &mut Window, model: &str, endpoint: &str, tokens: Option<u64>) {
+        for request in 0..300 {
+            let sample =
+                Sample { group: request % 64, input_tokens: tokens, output_tokens: tokens, ..Sample::default() };
+            for arm in [Arm::Baseline, Arm::Bifrost] {
+                window.record(("openai", model, endpoint, false), arm, &sample);
+            }
+        }
+    }
+
+    fn cost(window: Window, prices: &Prices) -> CheckReport {
+        let check = Check {
+            name: "cost".into(),
+            kind: CheckKind::CostPerRequest,
+            limit: Limit::Absolute(1.0),
+            action: Action::Rollback,
+        };
+        let merged = Merged { total: window, known_share: 1.0, is_complete: true, ..Merged::default() };
+        let report = verdict(&Inputs {
+            merged: &merged,
+            checks: &[check],
+            prices,
+            budget: Budget { false_alarm: 0.01 },
+            position: Position { step: 0, steps: None },
+            min_requests: 100,
+        });
+        report.checks.into_iter().next().unwrap()
+    }
+
+    #[test]
+    fn a_model_without_a_price_is_named_and_what_has_no_tokens_needs_none() {
+        let priced = Stratum {
+            provider: "openai".into(),
+            model: "known".into(),
+            endpoint: "chat_completion".into(),
+            stream: false,
+        };
+        let prices = Prices::from([(priced, Price { input: 1e-6, output: 1e-6 })]);
+        let mut window = Window::new();
+        count(&mut window, "known", "chat_completion", Some(100));
+        count(&mut window, "", "list_models", None);
+        assert_eq!(cost(window.clone(), &prices).verdict, Verdict::Pass);
+        for model in ["a", "b", "c", "d"] {
+            count(&mut window, model, "chat_completion", Some(100));
+        }
+        let report = cost(window, &prices);
+        assert_eq!((report.verdict, report.cause), (Verdict::Inconclusive, Some(Cause::NoPrice)));
+        let names = "no price for openai/a, openai/b, openai/c and 1 more: add it to the operator's price list";
+        assert!(report.reason.contains(names), "{}", report.reason);
+    }
+}
