@@ -15,6 +15,7 @@ mod draft;
 pub mod file;
 mod model;
 mod plan;
+pub mod prices;
 mod problem;
 pub mod published;
 pub mod report;
@@ -33,6 +34,7 @@ pub use draft::{
 };
 pub use model::{Client, Config, Key, Migration, Network, OwnProvider, Provider, StickyKey, Strategy};
 pub use plan::{Gate, Plan, Position, Stage};
+pub use prices::{ModelPrice, Prices};
 pub use problem::{Problem, Reason};
 pub use rule::{EndpointKind, HeaderMatch, MatchRule};
 pub use secret::{KeyValues, SecretValue};

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bifrost_analysis::Position;
-use bifrost_config::Plan as MigrationPlan;
+use bifrost_config::{Config, Plan as MigrationPlan};
 use bifrost_crds::BifrostGateway;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -93,7 +93,9 @@ pub async fn reconcile(name: GatewayName, context: Arc<Context>) -> Result<Actio
         None => Summary::default(),
     };
     let progress = published.as_ref().map(|wanted| &wanted.progress).or(observed.live.state.migration.as_ref());
-    watch(&context, &name, &decision, progress, in_force.as_ref());
+    let config = published.as_ref().map(|wanted| &wanted.config);
+    let config = config.or(observed.live.published.as_ref().map(|published| &published.config));
+    watch(&context, &name, &decision, progress, config, in_force.as_ref());
     report(&context, &observed, &decision, progress, in_force.as_ref(), &summary, &applied).await?;
     match applied.error {
         Some((_, error)) => Err(error.into()),
@@ -119,10 +121,11 @@ fn watch(
     name: &GatewayName,
     decision: &Decision,
     progress: Option<&Progress>,
+    config: Option<&Config>,
     in_force: Option<&InForce>,
 ) {
     let watched = || {
-        let (plan, progress, in_force) = (decision.plan.as_ref()?, progress?, in_force?);
+        let (plan, progress, config, in_force) = (decision.plan.as_ref()?, progress?, config?, in_force?);
         let analysis = decision.guard.analysis.clone()?;
         let level = plan.level_of(progress.position.as_ref())?;
         is_watched(plan, level, progress, Timestamp::now()).then(|| Watched {
@@ -130,6 +133,7 @@ fn watch(
             token: in_force.target.token.clone(),
             mark: in_force.table.since,
             analysis,
+            providers: config.providers.iter().map(|one| (one.name.clone(), one.provider_type)).collect(),
             position: position(plan, progress),
         })
     };
