@@ -59,7 +59,15 @@ pub fn verdict(inputs: &Inputs<'_>) -> Report {
 /// failure every time. Begin a new one with each step.
 #[derive(Debug, Clone, Default)]
 pub struct Watch {
-    last: Option<(u64, Vec<CheckReport>)>,
+    last: Option<Look>,
+}
+
+#[derive(Debug, Clone)]
+struct Look {
+    /// Requests on the new arm.
+    requests: u64,
+    checks: Vec<Check>,
+    reports: Vec<CheckReport>,
 }
 
 impl Watch {
@@ -68,19 +76,17 @@ impl Watch {
 
     /// Whether the checks would be looked at again with so many requests on the new arm.
     pub fn is_due(&self, requests: u64) -> bool {
-        self.last.as_ref().is_none_or(|(last, _)| requests as f64 >= *last as f64 * Self::GROWTH)
+        self.last.as_ref().is_none_or(|last| requests as f64 >= last.requests as f64 * Self::GROWTH)
     }
 
-    /// The verdict, with the checks as of the last look.
+    /// The verdict, with the checks as of the last look. Other checks than then are looked at at once.
     pub fn look(&mut self, inputs: &Inputs<'_>) -> Report {
         let requests = inputs.merged.total.requests(Arm::Bifrost);
-        let checks = match self.last.take() {
-            Some((last, checks)) if !(Self { last: Some((last, Vec::new())) }).is_due(requests) => (last, checks),
-            _ => (requests, self::checks(inputs)),
-        };
-        let report = conclude(inputs, checks.1.clone());
-        self.last = Some(checks);
-        report
+        let is_due = self.is_due(requests);
+        let current = self.last.take().filter(|last| !is_due && last.checks == inputs.checks);
+        let look = || Look { requests, checks: inputs.checks.to_vec(), reports: checks(inputs) };
+        let reports = self.last.insert(current.unwrap_or_else(look)).reports.clone();
+        conclude(inputs, reports)
     }
 }
 

@@ -165,7 +165,10 @@ fn checks_are_looked_at_again_when_the_data_has_grown() {
     assert_eq!(watch.look(&inputs(&merged, &checks, &prices)).checks[0].requests[1], 5_000);
     traffic(&mut merged.total, "gpt-4o-mini", Arm::Bifrost, 99, 100);
     assert_eq!(watch.look(&inputs(&merged, &checks, &prices)).checks[0].requests[1], 5_000);
+    let other = [error_rate(Action::Pause)];
+    assert_eq!(watch.look(&inputs(&merged, &other, &prices)).checks[0].requests[1], 5_099, "other checks");
     traffic(&mut merged.total, "gpt-4o-mini", Arm::Bifrost, 1, 0);
+    let mut watch = Watch::default();
     let report = watch.look(&inputs(&merged, &checks, &prices));
     assert_eq!(report.checks[0].requests[1], 5_100);
     assert_eq!(report, verdict(&inputs(&merged, &checks, &prices)));
