@@ -11,7 +11,7 @@ use crate::schema;
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct AnalysisSpec {
-    /// What is checked. Absent: ErrorRate, at most a quarter of a percentage point more than on the baseline arm.
+    /// What is checked. Absent: ErrorRate, at most half a percentage point more than on the baseline arm.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub checks: Vec<AnalysisCheck>,
@@ -79,7 +79,7 @@ pub struct AnalysisCheck {
     #[schemars(schema_with = "schema::check_max")]
     pub max: Option<String>,
     /// By how much the bifrost arm may exceed the baseline arm, such as 0.5%: percentage points for shares, else percent of the
-    /// baseline's value. Type ErrorRate without both limits: 0.25%.
+    /// baseline's value. Type ErrorRate without both limits: 0.5%.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::check_increase")]
     pub max_increase: Option<String>,

@@ -18,7 +18,7 @@ use crate::measure::Measured;
 use crate::recent::Tally;
 use crate::report::{self, Cause, CheckReport, GROSS_FAILURE, Report, Shown, Verdict};
 use crate::stratum::{Arm, Stratum};
-use crate::window::StratumStats;
+use crate::window::{ArmStats, StratumStats};
 
 /// From which variance on the bound of a share is tight, in failures.
 const TUNED_FOR_FAILURES: f64 = 8.0;
@@ -28,6 +28,8 @@ const TUNED_FOR_REQUESTS: f64 = 100.0;
 const LEAST_FAILURES: f64 = 20.0;
 /// A check fails only with so many groups of users on each arm, counted as if they had equally many requests.
 const LEAST_GROUPS: f64 = 8.0;
+/// The share of the new arm's requests without anything on the old arm to compare them with that a Pass puts up with.
+const MOST_WITHOUT_BASELINE: f64 = 0.2;
 /// The share of the traffic that must be known for a Fail.
 const LEAST_KNOWN: f64 = 0.8;
 /// So many models without a price are named.
@@ -243,6 +245,8 @@ fn hinders(inputs: &Inputs<'_>, check: &Check, contrast: &Contrast, lacks_price:
         Some(Cause::TooFewRequests)
     } else if lacks_price {
         Some(Cause::NoPrice)
+    } else if is_compared && share_without_baseline(inputs, check) > MOST_WITHOUT_BASELINE {
+        Some(Cause::NoBaseline)
     } else if contrast.groups.iter().any(|&groups| groups < LEAST_GROUPS) {
         Some(Cause::TooFewUsers)
     } else if contrast.excess > contrast.std_error {
@@ -250,6 +254,17 @@ fn hinders(inputs: &Inputs<'_>, check: &Check, contrast: &Contrast, lacks_price:
     } else {
         None
     }
+}
+
+/// Which share of the new arm's requests lies in strata that the old arm does not have.
+fn share_without_baseline(inputs: &Inputs<'_>, check: &Check) -> f64 {
+    let (mut all, mut alone) = (0, 0);
+    for stats in inputs.merged.total.strata().iter().filter(|stats| check.kind.applies_to(&stats.stratum)) {
+        let requests = |arm| stats.arm(arm).map_or(0, ArmStats::requests);
+        all += requests(Arm::Bifrost);
+        alone += if requests(Arm::Baseline) == 0 { requests(Arm::Bifrost) } else { 0 };
+    }
+    if all == 0 { 0.0 } else { alone as f64 / all as f64 }
 }
 
 fn describe(
@@ -271,6 +286,7 @@ fn describe(
         (Verdict::Pass, _) => format!("within {limit}"),
         (_, Some(Cause::Unproven)) => format!("above {limit}, which may still be chance"),
         (_, Some(Cause::TooFewUsers)) => "too few users to tell the arm from a user".into(),
+        (_, Some(Cause::NoBaseline)) => "and many of its requests have none on the baseline arm to compare with".into(),
         (_, Some(Cause::NoPrice)) => unpriced.unwrap_or("some requests have no price").into(),
         _ => "too few requests yet".into(),
     };
