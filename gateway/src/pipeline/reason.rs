@@ -9,7 +9,7 @@ pub enum Reason {
     Gradual,
     /// Eligible: the active colour decided.
     BlueGreen,
-    /// Eligible: DropIn sends everything through the pipeline.
+    /// Eligible: DropIn sends everything through the pipeline, and nothing once it was taken back.
     DropIn,
     /// Eligible: the request asked for its arm by the header `x-bf-arm`.
     Header,

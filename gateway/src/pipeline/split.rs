@@ -58,7 +58,8 @@ pub fn split(
     // Without a user nothing but a rule that fits every time keeps the next request of its conversation in the same account.
     let adrift = user.is_none() && holds_state(request);
     let (bifrost, reason) = match table.strategy {
-        Strategy::DropIn => (true, Reason::DropIn),
+        // All or nothing: below its goal it was taken back.
+        Strategy::DropIn => (table.percent >= 100, Reason::DropIn),
         Strategy::BlueGreen => (table.is_green(), Reason::BlueGreen),
         Strategy::Canary if adrift && table.percent < 100 => (false, Reason::VendorState),
         Strategy::Canary => (takes_bifrost(bucket, table.percent), Reason::Canary),

@@ -266,6 +266,19 @@ fn blue_is_nothing_and_green_is_everything() {
     }
 }
 
+#[test]
+fn a_drop_in_that_was_taken_back_moves_nothing() {
+    for (percent, arm) in [(0, Arm::Baseline), (99, Arm::Baseline), (100, Arm::Bifrost)] {
+        let snapshot = snapshot(Strategy::DropIn, percent, &[]);
+        for place in PLACES {
+            for user in [None, Some("u-1")] {
+                let sent = Sent { user, ..Sent::to(*place) };
+                assert_eq!(sent.decided(&snapshot), (arm, Reason::DropIn), "{sent:?}");
+            }
+        }
+    }
+}
+
 fn some_of(values: &'static [&'static str], most: usize) -> impl Generated<Value = Vec<String>> {
     proptest::collection::vec(proptest::sample::select(values).prop_map(str::to_owned), 0..=most)
 }
