@@ -246,7 +246,7 @@ impl Ledger {
 
     /// What it says of its arm. It is compared with what asked for the same, whatever came of it.
     fn compared(&self, now: Instant) -> Option<Compared> {
-        self.reason.filter(|reason| reason.is_compared())?;
+        self.reason.filter(|reason| reason.is_compared() && self.shard.recorder.compares())?;
         let sample = measure::sample(&Ended {
             kind: self.kind?,
             hash: self.hash,
