@@ -13,6 +13,7 @@ use super::measure::{self, Ended};
 use super::{Arm, Reason};
 use crate::front::error::Fault;
 use crate::front::route::{Endpoint, Kind, Route};
+use crate::http::LastBytes;
 use crate::server::Shard;
 use crate::server::shard::{LocalSnapshot, OpenRequest};
 use crate::snapshot::Upstream;
@@ -42,6 +43,7 @@ pub struct Ledger {
     key: Option<usize>,
     unread_body: bool,
     received: Instant,
+    upload: Option<LastBytes>,
     sent: Option<Instant>,
     first_output: Option<Duration>,
     last_chunk: Option<Instant>,
@@ -80,6 +82,7 @@ impl Ledger {
             key: None,
             unread_body: false,
             received: now,
+            upload: None,
             sent: None,
             first_output: None,
             last_chunk: None,
@@ -140,6 +143,17 @@ impl Ledger {
         self.unread_body &= bytes == 0;
         self.request_bytes = if bytes == 0 { declared.unwrap_or(0) } else { bytes };
         self.received = Instant::now();
+    }
+
+    /// Its body is streamed onward: what is returned is to know when its last bytes came.
+    pub fn uploads(&mut self) -> LastBytes {
+        self.upload.insert(LastBytes::default()).clone()
+    }
+
+    /// When the last of its bytes came.
+    fn received_last(&self) -> Instant {
+        let upload = self.upload.as_ref().and_then(|last| last.get());
+        upload.map_or(self.received, |last| last.max(self.received))
     }
 
     /// Provider and arm were chosen, for a request that asks for a stream or not.
@@ -216,7 +230,7 @@ impl Ledger {
             _ => {}
         }
         if seen.output && self.first_output.is_none() {
-            self.first_output = Some(now - self.received);
+            self.first_output = Some(now - self.received_last());
         }
     }
 
@@ -257,7 +271,7 @@ impl Ledger {
             complete: self.complete,
             stream: self.stream,
             stream_end: self.stream_end,
-            latency: now - self.received,
+            latency: now - self.received_last(),
             first_output: self.first_output,
             overhead: self.sent.map(|sent| sent - self.received),
             usage: self.usage,
