@@ -29,10 +29,10 @@ struct Measured {
 }
 
 impl Measured {
-    /// `answer` gets each connection once its request was read.
+    /// `answer` gets each connection with the one request that was read from it.
     async fn start<F: Future<Output = ()> + Send + 'static>(
         (arm, migration): (Arm, &str),
-        answer: impl Fn(TcpStream) -> F + Send + Sync + 'static,
+        answer: impl Fn(TcpStream, String) -> F + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -42,8 +42,8 @@ impl Measured {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let answer = answer.clone();
                 tokio::spawn(async move {
-                    if read_request(&mut stream).await {
-                        answer(stream).await;
+                    if let Some(request) = read_request(&mut stream).await {
+                        answer(stream, request).await;
                     }
                 });
             }
@@ -77,17 +77,17 @@ impl Measured {
 }
 
 /// Reads a request's head and a body of its declared length.
-async fn read_request(stream: &mut TcpStream) -> bool {
+async fn read_request(stream: &mut TcpStream) -> Option<String> {
     let mut text = Vec::new();
     let mut chunk = [0; 8192];
     loop {
-        let Some(n) = stream.read(&mut chunk).await.ok().filter(|n| *n > 0) else { return false };
+        let n = stream.read(&mut chunk).await.ok().filter(|n| *n > 0)?;
         text.extend_from_slice(&chunk[..n]);
         let shown = String::from_utf8_lossy(&text).to_ascii_lowercase();
         let Some((head, body)) = shown.split_once("\r\n\r\n") else { continue };
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
         if body.len() >= length.unwrap_or(0) {
-            return true;
+            return Some(shown);
         }
     }
 }
@@ -102,7 +102,7 @@ fn head(path: &str, kind: &str, length: usize) -> String {
 async fn the_time_of_a_streamed_body_is_not_the_answers() {
     const UPLOAD: Duration = Duration::from_millis(600);
     for arm in ARMS {
-        let measured = Measured::start(arm, async |mut stream: TcpStream| {
+        let measured = Measured::start(arm, async |mut stream: TcpStream, _| {
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
         })
         .await;
@@ -114,5 +114,55 @@ async fn the_time_of_a_streamed_body_is_not_the_answers() {
         let latency: f64 = sums.iter().map(|sums| sums.latency.sum).sum();
         assert!(latency.exp() < UPLOAD.as_secs_f64() * 1e3, "{} ms", latency.exp());
         assert!(sums.iter().all(|sums| sums.failed(&Failure::ALL) == 0));
+    }
+}
+
+/// A chat request for a stream; `more` are members of its body.
+fn chat_stream(more: &str) -> String {
+    let body = format!(r#"{{"model":"m","stream":true,"messages":[]{more}}}"#);
+    head("/openai/v1/chat/completions", "application/json", body.len()) + &body
+}
+
+const SSE: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n";
+const OUTPUT: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\n";
+const USAGE: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":11}}\n\n";
+const DONE: &str = "data: [DONE]\n\n";
+
+/// A head and a body of a declared length.
+fn whole(head: &str, body: &str) -> String {
+    format!("{head}content-length: {}\r\n\r\n{body}", body.len())
+}
+
+#[tokio::test]
+async fn tokens_count_where_the_client_asked_for_them_on_both_arms() {
+    for arm in ARMS {
+        let measured = Measured::start(arm, async |mut stream: TcpStream, request: String| {
+            let usage = if request.contains("include_usage") { USAGE } else { "" };
+            let _ = stream.write_all(whole(SSE, &[OUTPUT, usage, DONE].concat()).as_bytes()).await;
+        })
+        .await;
+        let _plain = measured.send(&chat_stream("")).await;
+        measured.counted(1).await;
+        let _asking = measured.send(&chat_stream(r#","stream_options":{"include_usage":true}"#)).await;
+        let sums = measured.counted(2).await;
+        let of = |number: &dyn Fn(&GroupSums) -> u64| sums.iter().map(number).sum::<u64>();
+        assert_eq!([of(&|sums| sums.usage.n.into()), of(&|sums| sums.usage.output)], [1, 11], "{:?}", measured.arm);
+        assert_eq!([of(&|sums| sums.empty.n.into()), of(&|sums| sums.empty.bad.into())], [2, 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_plain_answer_to_a_stream_names_its_tokens_unasked() {
+    for arm in ARMS {
+        let measured = Measured::start(arm, async |mut stream: TcpStream, _| {
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+            let body = r#"{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":0}}"#;
+            let _ = stream.write_all(whole(head, body).as_bytes()).await;
+        })
+        .await;
+        let _client = measured.send(&chat_stream("")).await;
+        let sums = measured.counted(1).await;
+        let told = sums.iter().map(|sums| [sums.usage.n, sums.empty.n, sums.empty.bad]);
+        assert_eq!(told.reduce(|a, b| [a[0] + b[0], a[1] + b[1], a[2] + b[2]]), Some([1; 3]), "{:?}", measured.arm);
     }
 }

@@ -57,6 +57,7 @@ pub async fn attempt(
     let upstream = &snapshot.upstreams[plan.upstream];
     let (request, upload) = outbound(shard, inbound, body, &mut plan, &snapshot, ledger)?;
     ledger.key(plan.key);
+    ledger.adds_usage(plan.drop_usage_chunk);
     let network = &upstream.network;
     let whole = Duration::from_millis(network.request_timeout_ms);
     let first_byte = Duration::from_millis(network.first_byte_timeout_ms);

@@ -35,7 +35,7 @@ pub struct Ended {
     pub first_output: Option<Duration>,
     /// From the request's last byte to the call of the provider.
     pub overhead: Option<Duration>,
-    /// Tokens, as far as the provider named them.
+    /// Tokens, as far as the provider named them unasked or because the client asked.
     pub usage: Option<Usage>,
 }
 

@@ -57,6 +57,7 @@ pub struct Ledger {
     request_bytes: u64,
     response_bytes: u64,
     usage: Option<Usage>,
+    usage_added: bool,
     complete: bool,
 }
 
@@ -96,6 +97,7 @@ impl Ledger {
             request_bytes: 0,
             response_bytes: 0,
             usage: None,
+            usage_added: false,
             complete: false,
         }
     }
@@ -193,6 +195,11 @@ impl Ledger {
         self.key = key;
     }
 
+    /// Whether the gateway asks the provider for the usage where the client did not.
+    pub fn adds_usage(&mut self, added: bool) {
+        self.usage_added = added;
+    }
+
     /// The provider is called now.
     pub fn sending(&mut self) -> Instant {
         let now = Instant::now();
@@ -274,7 +281,8 @@ impl Ledger {
             latency: now - self.received_last(),
             first_output: self.first_output,
             overhead: self.sent.map(|sent| sent - self.received),
-            usage: self.usage,
+            // The other arm's stream would not have named it; a plain answer does unasked.
+            usage: self.usage.filter(|_| !(self.usage_added && self.stream)),
         })?;
         Some(Compared { kind: self.endpoint(false), stream: self.stream_asked, sample })
     }
