@@ -166,3 +166,51 @@ async fn a_plain_answer_to_a_stream_names_its_tokens_unasked() {
         assert_eq!(told.reduce(|a, b| [a[0] + b[0], a[1] + b[1], a[2] + b[2]]), Some([1; 3]), "{:?}", measured.arm);
     }
 }
+
+/// The failures of an arm, by class.
+fn failures(sums: &[GroupSums]) -> Vec<(Failure, u64)> {
+    let of = |class| sums.iter().map(|sums| sums.failed(&[class])).sum::<u64>();
+    Failure::ALL.into_iter().map(|class| (class, of(class))).filter(|(_, n)| *n > 0).collect()
+}
+
+fn requests(sums: &[GroupSums]) -> u32 {
+    sums.iter().map(|sums| sums.requests).sum()
+}
+
+#[tokio::test]
+async fn streams_that_nobody_can_look_into_count_on_neither_arm() {
+    for arm in ARMS {
+        let measured = Measured::start(arm, async |mut stream: TcpStream, request: String| {
+            let (packed, broken) = (request.contains("packed"), request.contains("broken"));
+            let head = format!("{SSE}content-encoding: {}\r\n", if packed { "br" } else { "identity" });
+            let head = if broken { format!("{head}content-length: 1000\r\n\r\n") } else { whole(&head, DONE) };
+            let _ = stream.write_all(head.as_bytes()).await;
+        })
+        .await;
+        for more in [r#","user":"packed""#, r#","user":"packed broken""#, r#","user":"plain broken""#, ""] {
+            let mut client =
+                measured.send(&chat_stream(more).replace("\r\nhost", "\r\nconnection: close\r\nhost")).await;
+            let _ = client.read_to_end(&mut Vec::new()).await;
+        }
+        let sums = measured.counted(2).await;
+        assert_eq!((requests(&sums), failures(&sums)), (2, vec![(Failure::BrokenStream, 1)]), "{:?}", measured.arm);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_with_its_connection_is_whole_with_its_last_event_only() {
+    for arm in ARMS {
+        for (rest, failed) in [(DONE, vec![]), ("data: [DONE]", vec![]), ("", vec![(Failure::BrokenStream, 1)])] {
+            let measured = Measured::start(arm, move |mut stream: TcpStream, _| async move {
+                let _ = stream.write_all(format!("{SSE}\r\n{OUTPUT}{rest}").as_bytes()).await;
+            })
+            .await;
+            let mut client = measured.send(&chat_stream("").replace("\r\nhost", "\r\nconnection: close\r\nhost")).await;
+            let mut answer = String::new();
+            let _ = client.read_to_string(&mut answer).await;
+            assert!(answer.contains("Hi"), "{answer}");
+            let sums = measured.counted(1).await;
+            assert_eq!(failures(&sums), failed, "{:?} {rest}", measured.arm);
+        }
+    }
+}

@@ -27,6 +27,8 @@ pub struct Ended {
     pub complete: bool,
     /// Whether the answer was a stream.
     pub stream: bool,
+    /// Whether all that came of a stream was looked at.
+    pub watched: bool,
     /// Whether a stream's regular last event was seen.
     pub stream_end: bool,
     /// From the request's last byte to the answer's last.
@@ -39,8 +41,12 @@ pub struct Ended {
     pub usage: Option<Usage>,
 }
 
-/// The sample; none of a request that ended by its client's doing, which says nothing of either arm.
+/// The sample; none of a request that ended by its client's doing, which says nothing of either arm, and none of a stream that nobody
+/// could look into.
 pub fn sample(ended: &Ended) -> Option<Sample> {
+    if is_opaque(ended) {
+        return None;
+    }
     let failure = match ended.fault {
         None if !ended.complete => return None,
         Some(Fault::BodyStalled | Fault::BodyBroken) => return None,
@@ -58,6 +64,12 @@ pub fn sample(ended: &Ended) -> Option<Sample> {
         // The arguments of a tool call are JSON within JSON, in a stream in pieces: to look at them would cost every request.
         invalid_tool_call: None,
     })
+}
+
+/// Whether it is a stream whose failures may not show: more such streams are on the arm that leaves their compression to the client. Those
+/// that broke off as well, or only failures would count.
+fn is_opaque(ended: &Ended) -> bool {
+    ended.stream && !ended.watched && (200..300).contains(&ended.status)
 }
 
 fn failure(ended: &Ended) -> Option<Failure> {
@@ -118,6 +130,7 @@ mod tests {
             error_event: false,
             complete: true,
             stream: false,
+            watched: false,
             stream_end: false,
             latency: Duration::from_millis(80),
             first_output: None,
@@ -176,6 +189,19 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_that_nobody_looked_into_says_nothing_however_it_ended() {
+        let opaque = Ended { stream: true, ..ended() };
+        let broken = Ended { fault: Some(Fault::StreamBroken), complete: false, ..opaque };
+        let given_up = Ended { error_event: true, ..opaque };
+        for ended in [opaque, broken, given_up] {
+            assert!(sample(&ended).is_none(), "{ended:?}");
+            assert!(sample(&Ended { watched: true, ..ended }).is_some(), "{ended:?}");
+        }
+        // A refusal shows in its head.
+        assert_eq!(class(Ended { status: 503, ..opaque }), Some(Failure::Upstream5xx));
+    }
+
+    #[test]
     fn emptiness_is_told_only_where_it_can_be() {
         let empty = |ended| sample(&ended).unwrap().empty_response;
         let nothing = Some(Usage { input_tokens: 3, output_tokens: 0 });
@@ -184,7 +210,7 @@ mod tests {
         assert_eq!(empty(Ended { usage: None, ..ended() }), None);
         assert_eq!(empty(Ended { usage: nothing, kind: Kind::Json(Endpoint::Embeddings), ..ended() }), None);
         assert_eq!(empty(Ended { usage: nothing, status: 400, ..ended() }), None);
-        let stream = Ended { stream: true, ..ended() };
+        let stream = Ended { stream: true, watched: true, ..ended() };
         assert_eq!(empty(Ended { first_output: Some(Duration::ZERO), ..stream }), Some(false));
         assert_eq!(empty(Ended { stream_end: true, ..stream }), Some(true));
         assert_eq!(empty(stream), None);

@@ -54,6 +54,7 @@ pub struct Ledger {
     status: Option<StatusCode>,
     fault: Option<Fault>,
     stream: bool,
+    watched: bool,
     request_bytes: u64,
     response_bytes: u64,
     usage: Option<Usage>,
@@ -94,6 +95,7 @@ impl Ledger {
             status: None,
             fault: None,
             stream: false,
+            watched: false,
             request_bytes: 0,
             response_bytes: 0,
             usage: None,
@@ -218,6 +220,11 @@ impl Ledger {
         self.stream = stream;
     }
 
+    /// Whether all that has come of a stream so far was looked at.
+    pub fn watched(&mut self, watched: bool) {
+        self.watched = watched;
+    }
+
     /// The gateway's own fault.
     pub fn fault(&mut self, fault: Fault) {
         self.fault = Some(fault);
@@ -277,6 +284,7 @@ impl Ledger {
             error_event: self.error_event,
             complete: self.complete,
             stream: self.stream,
+            watched: self.watched,
             stream_end: self.stream_end,
             latency: now - self.received_last(),
             first_output: self.first_output,
