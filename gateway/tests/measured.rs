@@ -214,3 +214,40 @@ async fn a_stream_that_ends_with_its_connection_is_whole_with_its_last_event_onl
         }
     }
 }
+
+#[tokio::test]
+async fn what_came_before_the_client_left_counts() {
+    const ERROR: &str = "data: {\"error\":{\"message\":\"no more\",\"type\":\"server_error\"}}\n\n";
+    for arm in ARMS {
+        // None of these answers has an end.
+        let measured = Measured::start(arm, async |mut stream: TcpStream, request: String| {
+            let refused = "HTTP/1.1 503 Busy\r\ncontent-length: 1000\r\n\r\nbusy";
+            let event = |last: &str| format!("{SSE}content-length: 1000\r\n\r\n{OUTPUT}{last}");
+            let answer = match request.split("kind-").nth(1).unwrap() {
+                kind if kind.starts_with("refused") => refused.to_owned(),
+                kind if kind.starts_with("error") => event(ERROR),
+                kind if kind.starts_with("done") => event(&[USAGE, DONE].concat()),
+                _ => event(""),
+            };
+            let _ = stream.write_all(answer.as_bytes()).await;
+            let _ = stream.read(&mut [0]).await;
+        })
+        .await;
+        let kinds = [("nothing", "Hi"), ("refused", "busy"), ("error", "no more"), ("done", "[DONE]")];
+        for (kind, shown) in kinds {
+            let more = format!(r#","user":"kind-{kind}","stream_options":{{"include_usage":true}}"#);
+            let mut client = measured.send(&chat_stream(&more)).await;
+            let mut answer = Vec::new();
+            while !String::from_utf8_lossy(&answer).contains(shown) {
+                let mut chunk = [0; 4096];
+                let n = timeout(PATIENCE, client.read(&mut chunk)).await.expect("it does not come").unwrap();
+                assert!(n > 0, "{kind} {:?}", measured.arm);
+                answer.extend_from_slice(&chunk[..n]);
+            }
+        }
+        let sums = measured.counted(3).await;
+        let told = [(Failure::Upstream5xx, 1), (Failure::BrokenStream, 1)];
+        assert_eq!((requests(&sums), failures(&sums)), (3, told.to_vec()), "{:?}", measured.arm);
+        assert_eq!(sums.iter().map(|sums| sums.usage.output).sum::<u64>(), 11);
+    }
+}

@@ -279,6 +279,8 @@ impl Ledger {
             kind: self.kind?,
             hash: self.hash,
             fault: self.fault,
+            // Then the account is dropped by the unwinding.
+            panicked: std::thread::panicking(),
             status: self.status.map_or(0, |status| status.as_u16()),
             answered: self.answered,
             error_event: self.error_event,
@@ -326,7 +328,7 @@ impl Drop for Ledger {
             response_bytes: self.response_bytes,
             input_tokens: usage.input_tokens,
             output_tokens: usage.output_tokens,
-            client_gone: !self.complete && self.fault.is_none(),
+            client_gone: !self.complete && self.fault.is_none() && !std::thread::panicking(),
             compared: self.compared(now),
         });
     }

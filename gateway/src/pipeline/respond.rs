@@ -344,6 +344,10 @@ impl Relay {
                     None => tap.feed(&data),
                 };
                 self.ledger.events(seen, now);
+                // Now, as the client may not wait for the answer's end.
+                if let Some(usage) = tap.usage().filter(|_| seen.end) {
+                    self.ledger.usage(usage);
+                }
                 data
             }
             Watch::Events(relay) => {
@@ -366,6 +370,9 @@ impl Relay {
                     }
                 });
                 self.ledger.events(seen, now);
+                if let Some(usage) = relay.usage().filter(|_| seen.end) {
+                    self.ledger.usage(usage);
+                }
                 joined.map_or(out, BytesMut::freeze)
             }
         }
