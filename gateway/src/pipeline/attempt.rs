@@ -55,8 +55,9 @@ pub async fn attempt(
     ledger: &mut Ledger,
 ) -> Result<Answer, GatewayError> {
     let upstream = &snapshot.upstreams[plan.upstream];
-    let (request, upload) = outbound(shard, inbound, body, &mut plan, &snapshot, ledger.method())?;
+    let (request, upload) = outbound(shard, inbound, body, &mut plan, &snapshot, ledger)?;
     ledger.key(plan.key);
+    ledger.adds_usage(plan.drop_usage_chunk);
     let network = &upstream.network;
     let whole = Duration::from_millis(network.request_timeout_ms);
     let first_byte = Duration::from_millis(network.first_byte_timeout_ms);
@@ -124,9 +125,10 @@ fn outbound(
     body: RequestBody,
     plan: &mut Plan,
     snapshot: &Snapshot,
-    method: Method,
+    ledger: &mut Ledger,
 ) -> Result<(Request<OnwardBody>, Option<UploadFault>), GatewayError> {
     let Inbound { route, query, mut head, .. } = inbound;
+    let method = ledger.method();
     let upstream = &snapshot.upstreams[plan.upstream];
     let uri = uri(upstream, route.rest, query, plan.arm)?;
     head.towards_vendor(plan.arm, upstream.vendor);
@@ -142,8 +144,11 @@ fn outbound(
             parts.into_iter().collect()
         })),
         RequestBody::Stream(body) => {
-            let watch =
-                UploadWatch { fault: upload.insert(UploadFault::default()).clone(), stall: shard.deadlines.idle() };
+            let watch = UploadWatch {
+                fault: upload.insert(UploadFault::default()).clone(),
+                stall: shard.deadlines.idle(),
+                last_bytes: ledger.uploads(),
+            };
             OnwardBody::stream(body, snapshot.max_request_body(), watch)
         }
     };
