@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Config, KeyValues, MatchRule, Migration, SecretValue, StickyKey, Strategy};
+use crate::{Config, KeyValues, MatchRule, Migration, SecretValue, Shadow, StickyKey, Strategy};
 
 /// The form of `stable.json` that this code writes.
 pub const CONFIG_VERSION: u32 = 1;
@@ -47,8 +47,9 @@ pub struct TrafficTable {
     pub gateway_uid: String,
     /// Number of this table; only ever rises for one UID.
     pub epoch: u64,
-    /// Epoch of the first table that split like this one: what pods count for the analysis belongs to it.
-    #[serde(default)]
+    /// Epoch of the first table that split like this one: what pods count for the analysis belongs to it, whichever tables they saw.
+    /// 0: not said.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub since: u64,
     /// Short name of the configuration's revision, for `x-bf-revision`.
     pub revision: String,
@@ -66,15 +67,23 @@ pub struct TrafficTable {
     /// Whether a request may choose its arm by the header `x-bf-arm`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_arm_header: bool,
+    /// Copies of one arm's requests to the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl TrafficTable {
-    /// The first table of a split; see [`Self::following`].
+    /// The table of a split. When that began it does not say: see [`Self::following`].
     pub fn new(migration: &Migration, gateway_uid: &str, epoch: u64, revision: &str) -> Self {
         Self {
             gateway_uid: gateway_uid.to_owned(),
             epoch,
-            since: epoch,
+            since: 0,
             revision: revision.to_owned(),
             strategy: migration.strategy,
             percent: migration.percent,
@@ -82,6 +91,7 @@ impl TrafficTable {
             sticky_key: migration.sticky_key.clone(),
             salt: migration.salt.clone(),
             allow_arm_header: migration.allow_arm_header,
+            shadow: migration.shadow.clone(),
         }
     }
 
@@ -103,8 +113,8 @@ impl TrafficTable {
 
     /// The split that it carries out.
     pub fn migration(&self) -> Migration {
-        let Self { strategy, percent, rules, sticky_key, salt, allow_arm_header, .. } = self.clone();
-        Migration { strategy, percent, rules, sticky_key, salt, allow_arm_header }
+        let Self { strategy, percent, rules, sticky_key, salt, allow_arm_header, shadow, .. } = self.clone();
+        Migration { strategy, percent, rules, sticky_key, salt, allow_arm_header, shadow }
     }
 
     /// BlueGreen: whether green is active, the colour of the bifrost arm.
