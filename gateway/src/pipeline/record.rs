@@ -15,6 +15,7 @@ use crate::front::error::Fault;
 use crate::front::route::{Endpoint, Kind, Route};
 use crate::server::Shard;
 use crate::server::shard::{LocalSnapshot, OpenRequest};
+use crate::shadow::pending::First;
 use crate::snapshot::Upstream;
 use crate::telemetry::{Compared, Gaps, Outcome};
 
@@ -223,6 +224,17 @@ impl Ledger {
     /// The provider named its tokens.
     pub fn usage(&mut self, usage: Usage) {
         self.usage = Some(usage);
+    }
+
+    /// What the client got, once it is over.
+    pub fn first_answer(&self) -> Option<First> {
+        Some(First {
+            status: self.status?,
+            stream: self.stream,
+            whole: self.complete && !self.error_event && (!self.stream || self.stream_end),
+            time: self.received.elapsed(),
+            usage: self.usage,
+        })
     }
 
     /// The answer went out to its end.

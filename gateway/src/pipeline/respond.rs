@@ -26,6 +26,7 @@ use crate::memory::Charge;
 use crate::server::Shard;
 use crate::server::connection::{ConnectionState, Finish};
 use crate::server::drain::Stage;
+use crate::shadow::pending::Pending;
 use crate::upstream::pool::Lease;
 
 const ARM_REASON: HeaderName = HeaderName::from_static("x-bf-arm-reason");
@@ -121,6 +122,7 @@ impl Answering {
             deadline: answer.deadline,
             idle,
             watch,
+            shadow: answer.shadow,
             front,
             request_id: error_id,
             framed,
@@ -241,6 +243,8 @@ pub struct Relay {
     deadline: Deadline,
     idle: Option<Duration>,
     watch: Watch,
+    /// What is kept for a copy on the other arm.
+    shadow: Option<Box<Pending>>,
     front: Front,
     request_id: HeaderValue,
     /// Whether the head said how the end is known; else the end of the connection is the end.
@@ -316,23 +320,34 @@ impl Relay {
     /// Looks at bytes and says which of them go on.
     fn pass(&mut self, data: Bytes, now: Instant) -> Bytes {
         match &mut self.watch {
-            Watch::Blind => data,
+            Watch::Blind => {
+                if let Some(shadow) = &mut self.shadow {
+                    shadow.give_up();
+                }
+                data
+            }
             Watch::Plain(tail, inflate) => {
-                match inflate {
-                    Some(inflate) => tail.push(&inflate.feed(&data)),
-                    None => tail.push(&data),
+                let inflated = inflate.as_mut().map(|inflate| inflate.feed(&data));
+                let seen = inflated.as_deref().unwrap_or(&data);
+                tail.push(seen);
+                if let Some(shadow) = &mut self.shadow {
+                    shadow.watch(seen);
                 }
                 data
             }
             Watch::Tap(tap, inflate) => {
-                let seen = match inflate {
-                    Some(inflate) => tap.feed(&inflate.feed(&data)),
-                    None => tap.feed(&data),
-                };
-                self.ledger.events(seen, now);
+                let inflated = inflate.as_mut().map(|inflate| inflate.feed(&data));
+                let seen = inflated.as_deref().unwrap_or(&data);
+                if let Some(shadow) = &mut self.shadow {
+                    shadow.watch(seen);
+                }
+                self.ledger.events(tap.feed(seen), now);
                 data
             }
             Watch::Events(relay) => {
+                if let Some(shadow) = &mut self.shadow {
+                    shadow.watch(&data);
+                }
                 let mut out = Bytes::new();
                 let mut joined: Option<BytesMut> = None;
                 let seen = relay.feed(&data, |piece| {
@@ -381,6 +396,9 @@ impl Relay {
             self.ledger.usage(usage);
         }
         self.ledger.complete();
+        if let Some((shadow, first)) = self.shadow.take().zip(self.ledger.first_answer()) {
+            shadow.begin(first);
+        }
         match &mut self.watch {
             Watch::Events(relay) => relay.take_held(),
             _ => Vec::new(),

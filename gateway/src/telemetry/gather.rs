@@ -14,6 +14,7 @@ use super::models::ModelLabels;
 use super::recorder::{Counted, Eligible};
 use super::series::{Labels, Numbers};
 use super::windows::Marked;
+use crate::shadow::Book;
 
 /// How long a runtime may take to hand over its counters.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -50,6 +51,7 @@ pub struct Gatherer {
     levels: Mutex<Vec<Arc<Level>>>,
     models: Arc<ModelLabels>,
     split_since: Arc<AtomicU64>,
+    shadow: Arc<Book>,
     /// Random for each gatherer, and so for each start of the process.
     instance: String,
 }
@@ -76,6 +78,7 @@ impl Gatherer {
             levels: Mutex::default(),
             models: Arc::default(),
             split_since: Arc::default(),
+            shadow: Arc::default(),
             instance: format!("{:016x}", fastrand::u64(..)),
         }
     }
@@ -89,6 +92,11 @@ impl Gatherer {
     /// The models that have a label of their own.
     pub fn models(&self) -> &Arc<ModelLabels> {
         &self.models
+    }
+
+    /// What became of copies, and the money for them.
+    pub fn shadow(&self) -> &Arc<Book> {
+        &self.shadow
     }
 
     /// Since this epoch the split is what it is: what is counted of the split starts anew where it was another one before.

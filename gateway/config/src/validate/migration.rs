@@ -407,7 +407,8 @@ mod tests {
             skip_header: Some("X-No-Shadow".into()),
             ..ShadowDraft::default()
         };
-        let with = |shadow, canary_percent| MigrationDraft { shadow: Some(shadow), canary_percent, ..Default::default() };
+        let with =
+            |shadow, canary_percent| MigrationDraft { shadow: Some(shadow), canary_percent, ..Default::default() };
         let plan = checked(with(shadow.clone(), Some(10))).unwrap();
         let copied = plan.goal().shadow.unwrap();
         assert_eq!((copied.daily_limit, copied.max_body, copied.of), (10_000_000, 256 << 10, ShadowedArm::Baseline));

@@ -24,8 +24,7 @@ pub(super) fn read(body: &[u8]) -> Result<Peek<'_>, PeekError> {
     let mut reader = Reader { text, cursor: Cursor::new(body), seen: 0, peek: Peek::default() };
     reader.read_body()?;
     let mut peek = reader.peek;
-    peek.names_vendor_state = peek.store.as_ref().is_some_and(|store| !store.value)
-        && names_vendor_state(body);
+    peek.names_vendor_state = peek.store.as_ref().is_some_and(|store| !store.value) && names_vendor_state(body);
     Ok(peek)
 }
 
