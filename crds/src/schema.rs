@@ -61,7 +61,7 @@ pub(crate) fn hold(_: &mut SchemaGenerator) -> Schema {
 
 /// The most that a check allows. With eight digits no duration is too long to be read by the rules.
 pub(crate) fn check_max(_: &mut SchemaGenerator) -> Schema {
-    let pattern = "^[0-9]{1,8}(ms|s|m|(\\.[0-9]{1,3})?%)?$";
+    let pattern = "^[0-9]{1,8}(ms|s|m|(\\.[0-9]{1,3})?%|\\.[0-9]{1,6})?$";
     json_schema!({"type": "string", "minLength": 1, "maxLength": 16, "pattern": pattern})
 }
 

@@ -1,11 +1,13 @@
 //! The command line. Every flag has an environment variable, which is what the chart sets.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use bifrost_config::AddressRule;
 use clap::{ArgAction, Parser, ValueEnum};
 
 use crate::gateway::images::ImagePolicy;
+use crate::prices::PriceList;
 
 /// Operator of BifrostGateway and ProviderKey.
 #[derive(Debug, Clone, Parser)]
@@ -35,6 +37,9 @@ pub struct Cli {
     #[arg(long, env = "BIFROST_ALLOW_LOCAL_ADDRESSES", default_value_t = false, default_missing_value = "true",
           num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
     allow_local_addresses: bool,
+    /// The price list, a JSON file; it is read again when it changes. None: the analysis knows no cost.
+    #[arg(long, env = "BIFROST_PRICES", value_name = "FILE")]
+    prices: Option<PathBuf>,
     /// Whether replicas elect a leader by a Lease; false: this process works alone.
     #[arg(long, env = "BIFROST_LEADER_ELECTION", default_value_t = true, default_missing_value = "true",
           num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
@@ -97,6 +102,11 @@ impl Cli {
     /// Which gateway images may run.
     pub fn images(&self) -> ImagePolicy {
         ImagePolicy::new(&self.gateway_image, non_empty(&self.allowed_image_repositories))
+    }
+
+    /// What the models cost.
+    pub fn prices(&self) -> PriceList {
+        PriceList::new(self.prices.clone().filter(|path| !path.as_os_str().is_empty()))
     }
 
     /// Which addresses a provider may have.

@@ -17,6 +17,7 @@ pub mod leader;
 pub mod metrics;
 pub mod migration;
 pub mod names;
+pub mod prices;
 pub mod provider_key;
 pub mod run;
 pub mod secrets;

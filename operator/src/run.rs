@@ -22,6 +22,7 @@ use crate::gateway;
 use crate::gateway::validate::Policy;
 use crate::leader::{self, Leadership};
 use crate::metrics::Metrics;
+use crate::prices::PriceList;
 use crate::provider_key;
 
 /// Longest silence within an answer of the API server.
@@ -38,6 +39,7 @@ struct Process {
     watches: Client,
     metrics: Arc<Metrics>,
     leadership: Arc<Leadership>,
+    prices: PriceList,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -48,11 +50,14 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         client: client(&config, READ_LIMIT)?,
         watches: client(&config, WATCH_LIMIT)?,
         metrics: Arc::new(Metrics::new().context("metrics cannot be registered")?),
+        prices: cli.prices(),
         leadership: Arc::new(if cli.leader_election { Leadership::candidate() } else { Leadership::alone() }),
         cli,
     };
     let Process { cli, client, leadership, .. } = &process;
     let stop = stop_on_signal()?;
+    // Read before the first analysis asks, so that the log says early what is wrong with it.
+    process.prices.current();
     info!(version = env!("CARGO_PKG_VERSION"), scopes = ?cli.scopes(), "the operator starts");
 
     let admin = tokio::spawn(admin::serve(cli.admin_address, process.health(), stop.clone()));
@@ -140,7 +145,7 @@ impl Process {
         // Without a receiver the controller is gone, and these tasks with it soon.
         let wake = move |name: &GatewayName| drop(wake.send(name.clone()));
         let confirmations = Confirmations::new(pods.clone(), wake.clone());
-        let analyses = Analyses::new(pods, wake);
+        let analyses = Analyses::new(pods, self.prices.clone(), wake);
         let context = gateway::context::Context::new(
             self.client.clone(),
             Writer::new(self.client.clone(), self.leadership.clone()),

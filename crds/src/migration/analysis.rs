@@ -51,6 +51,9 @@ pub struct AnalysisSpec {
     validation = Rule::new("!has(self.max) || self.type != 'OutputTokens' || self.max.matches('^[1-9][0-9]*$')")
         .message("must be a whole number of tokens from 1 on, such as 500")
         .field_path(".max"),
+    validation = Rule::new("!has(self.max) || self.type != 'CostPerRequest' || (self.max.matches('^[0-9]{1,6}([.][0-9]{1,6})?$') && self.max.matches('[1-9]'))")
+        .message("must be an amount of money above 0 in the currency of the price list, such as 0.002")
+        .field_path(".max"),
     validation = Rule::new("!has(self.maxIncrease) || !(self.type in ['ErrorRate', 'EmptyResponseRate', 'InvalidToolCallRate']) || self.maxIncrease.matches('^(100([.]0{1,3})?|[0-9]{1,2}([.][0-9]{1,3})?)%$')")
         .message("of a share it is percentage points: must lie between 0% and 100%, such as 0.5%")
         .field_path(".maxIncrease")
@@ -60,8 +63,9 @@ pub struct AnalysisCheck {
     #[schemars(schema_with = "schema::phase_name")]
     pub name: String,
     /// What is measured. ErrorRate: the share of requests that failed. Latency, TimeToFirstToken (of streams), GatewayOverhead:
-    /// the typical (geometric mean) time of successful requests. OutputTokens: the mean of an answer. EmptyResponseRate,
-    /// InvalidToolCallRate: the share of answers without content, or with a tool call that is no valid JSON.
+    /// the typical (geometric mean) time of successful requests. OutputTokens: the mean of an answer. CostPerRequest: the
+    /// mean, by the price list that the operator was given (value prices of its chart). EmptyResponseRate, InvalidToolCallRate: the
+    /// share of answers without content, or with a tool call that is no valid JSON.
     #[serde(rename = "type")]
     #[schemars(schema_with = "schema::words::<CheckType>")]
     pub type_: CheckType,
@@ -69,8 +73,8 @@ pub struct AnalysisCheck {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 7), extend("x-kubernetes-list-type" = "set"))]
     pub failures: Vec<FailureClass>,
-    /// The most there may be on the bifrost arm: a percentage such as 2%, a duration in ms, s or m such as 800ms, or a number of
-    /// tokens.
+    /// The most there may be on the bifrost arm: a percentage such as 2%, a duration in ms, s or m such as 800ms, a number of
+    /// tokens, or money such as 0.002.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::check_max")]
     pub max: Option<String>,
@@ -99,6 +103,8 @@ pub enum CheckType {
     GatewayOverhead,
     /// Tokens of an answer.
     OutputTokens,
+    /// What the tokens of a request and its answer cost.
+    CostPerRequest,
     /// The share of answers without content.
     EmptyResponseRate,
     /// The share of answers with a tool call that is no valid JSON.

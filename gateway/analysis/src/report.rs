@@ -139,7 +139,9 @@ fn digits(number: f64) -> String {
         size if size >= 100.0 => 0,
         size if size >= 10.0 => 1,
         size if size >= 0.1 || size == 0.0 => 2,
-        _ => 5,
+        size if size >= 0.0001 => 5,
+        // Of money, down to parts of a micro-unit.
+        _ => 8,
     };
     let text = format!("{number:.places$}");
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
@@ -194,5 +196,6 @@ mod tests {
         assert_eq!(limit(&CheckKind::EmptyResponseRate, Limit::AgainstBaseline(0.005)), "+0.5 points");
         assert_eq!(limit(&CheckKind::Latency, Limit::AgainstBaseline(0.2)), "+20 %");
         assert_eq!(value(&CheckKind::CostPerRequest, 0.00042), "0.00042");
+        assert_eq!(value(&CheckKind::CostPerRequest, 0.000_012_3), "0.0000123");
     }
 }

@@ -6,6 +6,8 @@
 //! the upper bound lies below the limit: that would take days at ordinary rates, and a difference that is really there is found
 //! later. Everything else is *Inconclusive*.
 
+use std::collections::BTreeSet;
+
 use crate::bound;
 use crate::budget::{self, Budget, Position};
 use crate::check::{Action, Check, CheckKind, Limit, Prices, Scale};
@@ -15,6 +17,7 @@ use crate::ledger::Merged;
 use crate::measure::Measured;
 use crate::report::{self, Cause, CheckReport, GROSS_FAILURE, Report, Shown, Verdict};
 use crate::stratum::{Arm, Stratum};
+use crate::window::StratumStats;
 
 /// From which variance on the bound of a share is tight, in failures.
 const TUNED_FOR_FAILURES: f64 = 8.0;
@@ -26,6 +29,8 @@ const LEAST_FAILURES: f64 = 20.0;
 const LEAST_GROUPS: f64 = 8.0;
 /// The share of the traffic that must be known for a Fail.
 const LEAST_KNOWN: f64 = 0.8;
+/// So many models without a price are named.
+const MODELS_NAMED: usize = 3;
 
 /// What the verdict is asked with.
 #[derive(Debug, Clone, Copy)]
@@ -128,7 +133,8 @@ struct Comparison {
 
 fn look(inputs: &Inputs<'_>, check: &Check) -> CheckReport {
     let alpha = inputs.budget.of_check(inputs.position, inputs.checks.len());
-    let (comparisons, lacks_price) = compare(inputs, check);
+    let comparisons = compare(inputs, check);
+    let unpriced = unpriced(inputs, check);
     let evidence: f64 = comparisons.iter().filter_map(|comparison| comparison.log_evidence).map(f64::exp).sum();
     let strongest = comparisons.iter().max_by(|a, b| {
         let evidence = |c: &Comparison| c.log_evidence.unwrap_or(f64::NEG_INFINITY);
@@ -136,32 +142,28 @@ fn look(inputs: &Inputs<'_>, check: &Check) -> CheckReport {
     });
     match strongest {
         Some(strongest) if strongest.log_evidence.is_some() && evidence >= 1.0 / alpha => {
-            describe(check, strongest, alpha, Verdict::Fail, None)
+            describe(check, strongest, alpha, Verdict::Fail, None, None)
         }
         // The first is the one over all strata.
         _ => match comparisons.first() {
             Some(first) => {
-                let cause = hinders(inputs, check, &first.contrast, lacks_price);
+                let cause = hinders(inputs, check, &first.contrast, unpriced.is_some());
                 let verdict = if cause.is_none() { Verdict::Pass } else { Verdict::Inconclusive };
-                describe(check, first, alpha, verdict, cause)
+                describe(check, first, alpha, verdict, cause, unpriced.as_deref())
             }
-            None => nothing_measured(inputs, check, lacks_price),
+            None => nothing_measured(inputs, check, unpriced),
         },
     }
 }
 
 /// All comparisons of a check that have data on the arms they need; the one over all strata comes first.
-fn compare(inputs: &Inputs<'_>, check: &Check) -> (Vec<Comparison>, bool) {
+fn compare(inputs: &Inputs<'_>, check: &Check) -> Vec<Comparison> {
     let scale = check.kind.scale();
     let count = inputs.merged.total.strata().len();
-    let mut lacks_price = false;
     let mut measured = Vec::with_capacity(count);
     for (order, stats) in inputs.merged.total.strata().iter().enumerate() {
         let price = inputs.prices.get(&stats.stratum).copied();
         if check.kind.applies_to(&stats.stratum) {
-            lacks_price |= check.kind == CheckKind::CostPerRequest
-                && price.is_none()
-                && stats.arm(Arm::Bifrost).is_some_and(|arm| arm.requests() > 0);
             measured.push((order, &stats.stratum, Measured::new(&check.kind, stats, price)));
         }
     }
@@ -178,7 +180,34 @@ fn compare(inputs: &Inputs<'_>, check: &Check) -> (Vec<Comparison>, bool) {
     comparisons.extend(measured.iter().filter_map(|(order, stratum, measured)| {
         comparison(std::slice::from_ref(measured), Some(stratum), budget::stratum_weight(*order, count))
     }));
-    (comparisons, lacks_price)
+    comparisons
+}
+
+/// Which models cannot be priced, of a check on cost: those whose tokens were counted on the new arm. What has no tokens, such as a
+/// list of models, needs no price.
+fn unpriced(inputs: &Inputs<'_>, check: &Check) -> Option<String> {
+    if check.kind != CheckKind::CostPerRequest {
+        return None;
+    }
+    let has_tokens = |stats: &StratumStats| {
+        stats.arm(Arm::Bifrost).is_some_and(|arm| arm.groups.iter().any(|group| group.usage.n > 0))
+    };
+    let lacking = inputs.merged.total.strata().iter();
+    let lacking = lacking.filter(|stats| has_tokens(stats) && !inputs.prices.contains_key(&stats.stratum));
+    let models: BTreeSet<_> =
+        lacking.map(|stats| (stats.stratum.provider.as_str(), stats.stratum.model.as_str())).collect();
+    let named = models.iter().take(MODELS_NAMED).map(|(provider, model)| format!("{provider}/{model}"));
+    let named: Vec<_> = named.collect();
+    let more = match models.len().saturating_sub(MODELS_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!models.is_empty()).then(|| {
+        format!(
+            "no price for {}{more}: add it to the operator's price list (value prices of its chart)",
+            named.join(", ")
+        )
+    })
 }
 
 /// The evidence against "not worse than allowed"; none when there is too little data to fail on.
@@ -216,7 +245,14 @@ fn hinders(inputs: &Inputs<'_>, check: &Check, contrast: &Contrast, lacks_price:
     }
 }
 
-fn describe(check: &Check, found: &Comparison, alpha: f64, verdict: Verdict, cause: Option<Cause>) -> CheckReport {
+fn describe(
+    check: &Check,
+    found: &Comparison,
+    alpha: f64,
+    verdict: Verdict,
+    cause: Option<Cause>,
+    unpriced: Option<&str>,
+) -> CheckReport {
     let Comparison { stratum, weight, contrast, .. } = found;
     let score = bound::critical_score(alpha * weight, contrast.seen, tuned_for(check));
     let half_width = bound::normal_to_student(score, contrast.freedom) * contrast.std_error;
@@ -228,7 +264,7 @@ fn describe(check: &Check, found: &Comparison, alpha: f64, verdict: Verdict, cau
         (Verdict::Pass, _) => format!("within {limit}"),
         (_, Some(Cause::Unproven)) => format!("above {limit}, which may still be chance"),
         (_, Some(Cause::TooFewUsers)) => "too few users to tell the arm from a user".into(),
-        (_, Some(Cause::NoPrice)) => "some requests have no price".into(),
+        (_, Some(Cause::NoPrice)) => unpriced.unwrap_or("some requests have no price").into(),
         _ => "too few requests yet".into(),
     };
     let observed = report::observed(&check.kind, &shown, requests);
@@ -247,11 +283,11 @@ fn describe(check: &Check, found: &Comparison, alpha: f64, verdict: Verdict, cau
     }
 }
 
-fn nothing_measured(inputs: &Inputs<'_>, check: &Check, lacks_price: bool) -> CheckReport {
+fn nothing_measured(inputs: &Inputs<'_>, check: &Check, unpriced: Option<String>) -> CheckReport {
     let requests = [Arm::Baseline, Arm::Bifrost].map(|arm| inputs.merged.total.requests(arm));
     let is_compared = matches!(check.limit, Limit::AgainstBaseline(_));
-    let (cause, why) = if lacks_price {
-        (Cause::NoPrice, "no request has a price")
+    let (cause, why) = if let Some(unpriced) = &unpriced {
+        (Cause::NoPrice, unpriced.as_str())
     } else if is_compared && requests[0] == 0 && requests[1] > 0 {
         (Cause::NoBaseline, "the baseline arm has no traffic to compare with")
     } else {

@@ -3,17 +3,18 @@
 
 mod puller;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bifrost_analysis::{Action, Position, Report, Verdict};
-use bifrost_config::SecretValue;
+use bifrost_config::{ProviderType, SecretValue};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::confirm::{GatewayName, Pod, PodClient};
 use crate::migration::Judged;
 use crate::migration::guard::Analysis;
+use crate::prices::PriceList;
 
 /// What is watched.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +27,8 @@ pub struct Watched {
     pub mark: u64,
     /// The checks.
     pub analysis: Analysis,
+    /// The type of each provider, by its name: prices are by type.
+    pub providers: BTreeMap<String, ProviderType>,
     /// The stage, and how many there are.
     pub position: Position,
 }
@@ -52,14 +55,15 @@ impl Drop for Entry {
 /// The tasks of all gateways.
 pub struct Analyses<C> {
     client: C,
+    prices: PriceList,
     wake: Arc<dyn Fn(&GatewayName) + Send + Sync>,
     entries: Mutex<HashMap<GatewayName, Entry>>,
 }
 
 impl<C: PodClient> Analyses<C> {
     /// `wake` is called when the verdict of a gateway changed.
-    pub fn new(client: C, wake: impl Fn(&GatewayName) + Send + Sync + 'static) -> Self {
-        Self { client, wake: Arc::new(wake), entries: Mutex::default() }
+    pub fn new(client: C, prices: PriceList, wake: impl Fn(&GatewayName) + Send + Sync + 'static) -> Self {
+        Self { client, prices, wake: Arc::new(wake), entries: Mutex::default() }
     }
 
     /// The newest report of the stage that began with this epoch.
@@ -87,7 +91,8 @@ impl<C: PodClient> Analyses<C> {
         let (watched, asked) = watch::channel(Arc::new(watched));
         let (answered, rounds) = watch::channel(None);
         let (wake, name) = (self.wake.clone(), gateway.clone());
-        let task = tokio::spawn(puller::run(self.client.clone(), asked, answered, move || wake(&name))).abort_handle();
+        let (client, prices) = (self.client.clone(), self.prices.clone());
+        let task = tokio::spawn(puller::run(client, prices, asked, answered, move || wake(&name))).abort_handle();
         entries.insert(gateway.clone(), Entry { watched, rounds, task });
     }
 

@@ -1,9 +1,13 @@
 //! The task that pulls the counts of one gateway's pods.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bifrost_analysis::{Inputs, Ledger, Prices, Report, Verdict, Watch, WindowReport};
+use bifrost_analysis::{
+    Inputs, Ledger, Price, Prices as StratumPrices, Report, Stratum, Verdict, Watch, Window, WindowReport,
+};
+use bifrost_config::{Prices, ProviderType};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::watch;
@@ -12,6 +16,7 @@ use tracing::debug;
 
 use super::{Round, Watched};
 use crate::confirm::PodClient;
+use crate::prices::PriceList;
 
 /// How often the pods are asked.
 const PULL: Duration = Duration::from_secs(5);
@@ -20,17 +25,20 @@ const PULL: Duration = Duration::from_secs(5);
 struct Stage {
     ledger: Ledger,
     watch: Watch,
+    /// With which the watch looked.
+    list: Arc<Prices>,
 }
 
 impl Stage {
     fn new(now: Duration, mark: u64) -> Self {
-        Self { ledger: Ledger::new(now, mark), watch: Watch::default() }
+        Self { ledger: Ledger::new(now, mark), watch: Watch::default(), list: Arc::default() }
     }
 }
 
 /// Runs until the sender of what is watched is gone.
 pub(super) async fn run<C: PodClient>(
     client: C,
+    prices: PriceList,
     mut watched: watch::Receiver<Arc<Watched>>,
     rounds: watch::Sender<Option<Round>>,
     wake: impl Fn(),
@@ -57,7 +65,7 @@ pub(super) async fn run<C: PodClient>(
         if stage.ledger.mark() != asked.mark {
             stage = Stage::new(origin.elapsed(), asked.mark);
         }
-        let report = look(&client, &asked, &mut stage, origin).await;
+        let report = look(&client, &asked, prices.current(), &mut stage, origin).await;
         let verdicts: Vec<_> = report.checks.iter().map(|check| (check.name.clone(), check.verdict)).collect();
         rounds.send_replace(Some(Round { mark: asked.mark, report: Arc::new(report) }));
         let news = Some((asked.mark, verdicts));
@@ -69,7 +77,13 @@ pub(super) async fn run<C: PodClient>(
 }
 
 /// Asks every pod once, and judges.
-async fn look<C: PodClient>(client: &C, asked: &Watched, stage: &mut Stage, origin: Instant) -> Report {
+async fn look<C: PodClient>(
+    client: &C,
+    asked: &Watched,
+    list: Arc<Prices>,
+    stage: &mut Stage,
+    origin: Instant,
+) -> Report {
     stage.ledger.set_pods(asked.pods.iter().map(|pod| pod.uid.as_str()));
     let answers: FuturesUnordered<_> =
         asked.pods.iter().map(|pod| async move { (pod, client.window(pod, &asked.token).await) }).collect();
@@ -85,15 +99,30 @@ async fn look<C: PodClient>(client: &C, asked: &Watched, stage: &mut Stage, orig
         }
     }
     let merged = stage.ledger.merged(now);
+    if *stage.list != *list {
+        // Other prices are another measure: what was looked at before is worth nothing.
+        (stage.watch, stage.list) = (Watch::default(), list);
+    }
+    let prices = priced(&merged.total, &asked.providers, &stage.list);
     let Watched { analysis, position, .. } = asked;
     stage.watch.look(&Inputs {
         merged: &merged,
         checks: &analysis.checks,
-        prices: &Prices::new(),
+        prices: &prices,
         budget: analysis.budget,
         position: *position,
         min_requests: analysis.min_requests,
     })
+}
+
+/// What a token costs in each stratum whose provider and model have a price.
+fn priced(total: &Window, providers: &BTreeMap<String, ProviderType>, list: &Prices) -> StratumPrices {
+    let price = |stratum: &Stratum| {
+        let price = list.find(*providers.get(&stratum.provider)?, &stratum.model)?;
+        Some(Price { input: price.cost(1.0, 0.0), output: price.cost(0.0, 1.0) })
+    };
+    let strata = total.strata().iter().map(|stats| &stats.stratum);
+    strata.filter_map(|stratum| Some((stratum.clone(), price(stratum)?))).collect()
 }
 
 #[cfg(test)]
@@ -104,7 +133,7 @@ mod tests {
     use super::*;
     use crate::confirm::{GatewayName, Pod, PodError};
     use crate::migration::guard::guard;
-    use bifrost_analysis::{Arm, Failure, Position, Sample, Window};
+    use bifrost_analysis::{Arm, Failure, Position, Sample};
     use bifrost_config::SecretValue;
     use bifrost_config::report::StateReport;
 
@@ -127,12 +156,17 @@ mod tests {
     }
 
     fn watched(mark: u64) -> Watched {
-        let spec = serde_json::json!({"canaryPercent": 50, "analysis": {}});
+        checking(mark, serde_json::json!({}))
+    }
+
+    fn checking(mark: u64, analysis: serde_json::Value) -> Watched {
+        let spec = serde_json::json!({"canaryPercent": 50, "analysis": analysis});
         Watched {
             pods: vec![Pod { uid: "a".into(), name: "ai-a".into(), ip: "::1".into(), ready: true }],
             token: SecretValue::new("t"),
             mark,
             analysis: guard(&serde_json::from_value(spec).unwrap()).unwrap().analysis.unwrap(),
+            providers: BTreeMap::from([("openai".to_owned(), ProviderType::OpenAI)]),
             position: Position { step: 0, steps: None },
         }
     }
@@ -142,7 +176,13 @@ mod tests {
         for request in 0..requests {
             for arm in [Arm::Baseline, Arm::Bifrost] {
                 let failure = (failing && arm == Arm::Bifrost).then_some(Failure::Upstream5xx);
-                let sample = Sample { group: request % 64, failure, ..Sample::default() };
+                let sample = Sample {
+                    group: request % 64,
+                    failure,
+                    input_tokens: Some(1000),
+                    output_tokens: Some(100),
+                    ..Sample::default()
+                };
                 window.record(("openai", "gpt-4o-mini", "chat_completion", false), arm, &sample);
             }
         }
@@ -157,7 +197,7 @@ mod tests {
     async fn a_stage_is_judged_by_what_was_counted_in_it() {
         let pods = Counted::default();
         let (woken, mut wakes) = tokio::sync::mpsc::unbounded_channel();
-        let analyses = Analyses::new(pods.clone(), move |_: &GatewayName| {
+        let analyses = Analyses::new(pods.clone(), PriceList::default(), move |_: &GatewayName| {
             let _ = woken.send(());
         });
         analyses.follow(&name(), watched(3));
@@ -179,5 +219,36 @@ mod tests {
         let failed = judged(analyses.report(&name(), 4).as_deref());
         assert_eq!(failed.verdict, Verdict::Fail);
         assert!(failed.reason.contains("errors: "), "{}", failed.reason);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_cost_is_judged_by_the_price_list_as_it_is_now() {
+        let path = std::env::temp_dir().join(format!("bifrost-cost-{}.json", std::process::id()));
+        let list = |input: &str| {
+            let price = format!(r#"{{"input":"{input}","output":"0"}}"#);
+            std::fs::write(&path, format!(r#"{{"currency":"USD","models":{{"OpenAI":{{"gpt-4o*":{price}}}}}}}"#))
+                .unwrap();
+        };
+        let _ = std::fs::remove_file(&path);
+        let (woken, mut wakes) = tokio::sync::mpsc::unbounded_channel();
+        let pods = Counted(Arc::new(Mutex::new(Some(counted(3, 500, false)))));
+        let analyses = Analyses::new(pods, PriceList::new(Some(path.clone())), move |_: &GatewayName| {
+            let _ = woken.send(());
+        });
+        let check = serde_json::json!({"checks": [{"name": "cost", "type": "CostPerRequest", "max": "0.002"}]});
+        analyses.follow(&name(), checking(3, check));
+        wakes.recv().await.unwrap();
+        let unpriced = judged(analyses.report(&name(), 3).as_deref());
+        assert_eq!(unpriced.verdict, Verdict::Inconclusive);
+        assert!(unpriced.reason.contains("no price for openai/gpt-4o-mini: "), "{}", unpriced.reason);
+        // A thousand tokens of the prompt cost 0.00015.
+        list("0.15");
+        wakes.recv().await.unwrap();
+        assert_eq!(judged(analyses.report(&name(), 3).as_deref()).verdict, Verdict::Pass);
+        list("15.00");
+        wakes.recv().await.unwrap();
+        let dear = judged(analyses.report(&name(), 3).as_deref());
+        assert_eq!(dear.verdict, Verdict::Fail);
+        assert!(dear.reason.contains("0.015"), "{}", dear.reason);
+        std::fs::remove_file(&path).unwrap();
     }
 }

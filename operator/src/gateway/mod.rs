@@ -126,6 +126,7 @@ fn watch(context: &Context, name: &GatewayName, decision: &Decision, in_force: O
             token: in_force.target.token.clone(),
             mark: in_force.table.since,
             analysis,
+            providers: wanted.config.providers.iter().map(|one| (one.name.clone(), one.provider_type)).collect(),
             position: position(plan, progress),
         })
     };

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bifrost_analysis::{Action, Budget, Check, CheckKind, Failure, Limit};
+use bifrost_config::prices::parse_money;
 use bifrost_config::units::parse_duration;
 use bifrost_config::{Plan, Problem};
 use bifrost_crds::{
@@ -108,6 +109,7 @@ fn kind(check: &AnalysisCheck) -> CheckKind {
         CheckType::TimeToFirstToken => CheckKind::TimeToFirstToken,
         CheckType::GatewayOverhead => CheckKind::GatewayOverhead,
         CheckType::OutputTokens => CheckKind::OutputTokens,
+        CheckType::CostPerRequest => CheckKind::CostPerRequest,
         CheckType::EmptyResponseRate => CheckKind::EmptyResponseRate,
         CheckType::InvalidToolCallRate => CheckKind::InvalidToolCallRate,
     }
@@ -149,6 +151,10 @@ fn most(kind: CheckType, text: &str) -> Result<f64, String> {
         CheckType::OutputTokens => {
             text.parse::<u32>().map(f64::from).map_err(|_| format!("{text:?} is no number of tokens, such as 500"))
         }
+        CheckType::CostPerRequest => parse_money(text)
+            .filter(|micros| *micros > 0)
+            .map(|micros| micros as f64 / 1e6)
+            .ok_or_else(|| format!("{text:?} is no amount of money, such as 0.002")),
     }
 }
 
@@ -187,12 +193,19 @@ mod tests {
             {"name": "b", "type": "TimeToFirstToken", "max": "1500ms", "action": "Pause"},
             {"name": "c", "type": "Latency", "maxIncrease": "20%", "action": "Warn"},
             {"name": "d", "type": "OutputTokens", "max": "500"},
+            {"name": "e", "type": "CostPerRequest", "max": "0.002"},
         ]}))
         .unwrap();
         let limits: Vec<_> = analysis.checks.iter().map(|check| check.limit).collect();
         assert_eq!(
             limits,
-            [Limit::Absolute(0.025), Limit::Absolute(1500.0), Limit::AgainstBaseline(0.2), Limit::Absolute(500.0)]
+            [
+                Limit::Absolute(0.025),
+                Limit::Absolute(1500.0),
+                Limit::AgainstBaseline(0.2),
+                Limit::Absolute(500.0),
+                Limit::Absolute(0.002)
+            ]
         );
         assert_eq!(analysis.checks[0].kind, CheckKind::ErrorRate { classes: vec![Failure::Timeout] });
         assert_eq!((analysis.checks[1].action, analysis.checks[2].action), (Action::Pause, Action::Warn));
@@ -205,9 +218,10 @@ mod tests {
             {"name": "b", "type": "Latency", "max": "20%"},
             {"name": "c", "type": "ErrorRate", "max": "1%", "maxIncrease": "1%"},
             {"name": "d", "type": "ErrorRate", "maxIncrease": "1e3%"},
+            {"name": "e", "type": "CostPerRequest", "max": "0"},
         ]}))
         .unwrap_err();
-        for (index, member) in [(0, "maxIncrease"), (1, "max"), (2, "max"), (3, "maxIncrease")] {
+        for (index, member) in [(0, "maxIncrease"), (1, "max"), (2, "max"), (3, "maxIncrease"), (4, "max")] {
             assert!(problems.contains(&format!("spec.migration.analysis.checks[{index}].{member}: ")), "{problems}");
         }
     }
