@@ -77,11 +77,6 @@ const fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
-const fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
 impl TrafficTable {
     /// The table of a split. When that began it does not say: see [`Self::following`].
     pub fn new(migration: &Migration, gateway_uid: &str, epoch: u64, revision: &str) -> Self {

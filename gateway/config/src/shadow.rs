@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ProviderType;
+use crate::{Prices, ProviderType};
+
+/// Most bytes that the prices may take in the table, which pods read on every change of the split. A model whose price does not fit is not
+/// copied.
+const MAX_PRICES_BYTES: usize = 128 * 1024;
 
 /// Which requests are copied, and what that may cost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +67,28 @@ impl ShadowPrice {
 }
 
 impl Shadow {
+    /// The same for so many pods, with the prices that concern providers of these types.
+    pub fn shared(self, pods: usize, prices: &Prices, types: &[ProviderType]) -> Self {
+        let mut bytes = 0;
+        let entries = prices.entries().filter(|(provider, ..)| types.contains(provider));
+        let known = entries.map(|(provider, model, price)| ShadowPrice {
+            provider,
+            model,
+            input: price.input,
+            output: price.output,
+        });
+        let fitting = known.take_while(|price| {
+            bytes += serde_json::to_string(price).map_or(0, |text| text.len() + 1);
+            bytes <= MAX_PRICES_BYTES
+        });
+        Self {
+            prices: fitting.collect(),
+            pods: u32::try_from(pods).unwrap_or(u32::MAX).max(1),
+            currency: prices.currency().to_owned(),
+            ..self
+        }
+    }
+
     /// What one pod may spend in a day, in millionths of a micro-unit.
     pub fn daily_limit_of_a_pod(&self) -> u64 {
         self.daily_limit.saturating_mul(1_000_000) / u64::from(self.pods.max(1))
@@ -117,6 +143,25 @@ mod tests {
         assert_eq!(input("gpt-4o-2024"), Some(2));
         assert_eq!(input("gpt-4o-mini-2024"), Some(4));
         assert_eq!(shadow.price(ProviderType::Anthropic, "o3"), None);
+    }
+
+    #[test]
+    fn only_prices_of_the_types_in_use_are_published_and_no_more_than_fit() {
+        let text = |count: usize| {
+            let models: Vec<_> =
+                (0..count).map(|n| format!(r#""{}{n}*":{{"input":"1","output":"2"}}"#, "m".repeat(100))).collect();
+            format!(
+                r#"{{"currency":"EUR","models":{{"OpenAI":{{{}}},"Anthropic":{{"c":{{"input":"3","output":"4"}}}}}}}}"#,
+                models.join(",")
+            )
+        };
+        let prices = |count| Prices::parse(text(count).as_bytes()).unwrap();
+        let shared = shadow(&[]).shared(4, &prices(3), &[ProviderType::OpenAI]);
+        assert_eq!((shared.prices.len(), shared.pods, shared.currency.as_str()), (3, 4, "EUR"));
+        assert_eq!(shared.prices[0].output, 2_000_000);
+        let many = shadow(&[]).shared(0, &prices(1_500), &ProviderType::ALL);
+        assert_eq!(many.pods, 1);
+        assert!(many.prices.len() > 500 && serde_json::to_string(&many.prices).unwrap().len() <= MAX_PRICES_BYTES + 1);
     }
 
     #[test]

@@ -133,7 +133,7 @@ impl Pending {
             return;
         }
         let Some(kept) = self.kept.take() else { return };
-        if !self.is_readable {
+        if !self.is_readable || self.answer.is_empty() {
             return self.shard.shared.gatherer.shadow().skip(Skip::Answer);
         }
         let (shard, answer, charge) = (self.shard.clone(), std::mem::take(&mut self.answer), self.charge.take());
