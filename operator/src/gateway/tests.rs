@@ -1,6 +1,7 @@
 //! A typical gateway for the tests of the pure steps, and golden files of everything that is built for it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bifrost_config::published::PublishedKeys;
 use bifrost_config::{AddressRule, Config, Migration, Position, SecretValue, StickyKey, Strategy};
@@ -72,6 +73,7 @@ pub(crate) fn observed() -> Observed {
         remembered: None,
         confirmed: false,
         report: None,
+        prices: Arc::default(),
         now: Timestamp::UNIX_EPOCH,
     }
 }
@@ -118,6 +120,7 @@ pub(crate) fn migration(percent: u8) -> Migration {
         sticky_key: StickyKey::Auto,
         salt: "llm/ai".into(),
         allow_arm_header: false,
+        shadow: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! A spec that is paused or not valid: nothing rises, and what takes away goes on.
 
 use bifrost_analysis::{Action, Verdict};
-use bifrost_config::{Migration, Plan};
+use bifrost_config::{Migration, Plan, Shadow};
 use k8s_openapi::jiff::Timestamp;
 
 use super::guard::Guard;
@@ -31,6 +31,7 @@ pub fn hold(
         split = Migration { sticky_key: last.sticky_key.clone(), salt: last.salt.clone(), ..goal };
     }
     split.allow_arm_header &= plan.is_none_or(|plan| plan.allow_arm_header);
+    split.shadow = shadow(plan, last);
     if let Some((reason, message)) = goes_wrong(plan, guard, &progress, &seen, now) {
         let from = progress.position.clone();
         events.push(Event::new(Reason::RolledBack, format!("{} → the baseline: {message}", describe(from.as_ref()))));
@@ -63,6 +64,21 @@ pub fn hold(
         progress.handled = Some(request::kept(text));
     }
     Transition { progress, split, events, wake: None }
+}
+
+/// What goes on being copied: no more than before, and no more than the spec wants.
+fn shadow(plan: Option<&Plan>, last: &Migration) -> Option<Shadow> {
+    let last = last.shadow.clone()?;
+    let Some(plan) = plan else { return Some(last) };
+    let wanted = plan.shadow.as_ref().filter(|wanted| wanted.of == last.of)?;
+    Some(Shadow {
+        percent: last.percent.min(wanted.percent),
+        daily_limit: last.daily_limit.min(wanted.daily_limit),
+        skip_tools: last.skip_tools || wanted.skip_tools,
+        max_body: last.max_body.min(wanted.max_body),
+        skip_header: last.skip_header.clone().or_else(|| wanted.skip_header.clone()),
+        ..last
+    })
 }
 
 /// Why the traffic must go back. A rollback goes to the floor here, as the stages of the spec may be others than those that are held.
