@@ -42,6 +42,7 @@ mod resource_updates;
 mod rolling_restart;
 pub mod runner;
 mod secret_permission;
+mod shadow;
 mod standalone;
 
 use std::{fmt, time::Duration};
@@ -111,6 +112,7 @@ pub const ALL: &[Scenario] = &[
     blue_green::SCENARIO,
     gradual::SCENARIO,
     analysis::SCENARIO,
+    shadow::SCENARIO,
     resource_updates::SCENARIO,
     cohorts::SCENARIO,
     key_rotation::SCENARIO,

@@ -43,6 +43,9 @@ impl Budget {
         // A clock that was put back gives nothing.
         let elapsed = now_ms.saturating_sub(self.at);
         self.credit += i128::from(self.daily.min(daily)) * i128::from(elapsed);
+        // A lower limit holds for what was spent under the higher one, too.
+        let left = i128::from(daily.saturating_sub(self.spent)) * i128::from(DAY);
+        self.credit = self.credit.min(left);
         self.at = self.at.max(now_ms);
         self.daily = daily;
     }
@@ -151,6 +154,18 @@ mod tests {
         assert_eq!(budget.left(), 2_000);
         budget.tick(0, NOON + 4 * 3_600_000);
         assert!(budget.reserve(1).is_none());
+    }
+
+    #[test]
+    fn a_lower_limit_counts_what_was_spent_before() {
+        let mut budget = at_noon(24_000);
+        budget.tick(24_000, NOON + 3_600_000);
+        let hold = budget.reserve(700).unwrap();
+        budget.settle(hold, 700);
+        budget.tick(900, NOON + 3_600_000);
+        assert_eq!(budget.left(), 200);
+        budget.tick(500, NOON + 3_600_000);
+        assert_eq!(budget.left(), 0);
     }
 
     #[test]

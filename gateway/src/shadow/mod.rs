@@ -2,7 +2,8 @@
 //!
 //! A copy begins when its request was answered to the end, so it delays nothing: [`pending`] holds what it needs meanwhile, [`run`]
 //! sends it on connections of its own, [`compare`] says how alike the two answers are. [`choose`] is pure and says which requests are
-//! copied, [`budget`] is pure and says what that may cost. [`book`] counts. Nothing here may change, delay or end a request, and copies
+//! copied, [`budget`] is pure and says what that may cost. [`book`] counts, [`saved`] keeps what was
+//! spent. Nothing here may change, delay or end a request, and copies
 //! count in no other metric.
 
 pub mod book;
@@ -11,6 +12,7 @@ pub mod choose;
 pub mod compare;
 pub mod pending;
 mod run;
+pub mod saved;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -115,11 +115,38 @@ fn takes_away(goal: &Migration, last: &Migration) -> bool {
 mod tests {
     use super::*;
     use crate::gateway::tests::migration;
-    use bifrost_config::MatchRule;
+    use bifrost_config::{MatchRule, ShadowedArm};
 
     fn rules(models: &[&str]) -> Migration {
         let rule = |model: &&str| MatchRule { models: vec![(*model).into()], ..MatchRule::default() };
         Migration { rules: models.iter().map(rule).collect(), ..migration(0) }
+    }
+
+    fn copied(percent: u8, daily_limit: u64, of: ShadowedArm) -> Shadow {
+        Shadow {
+            percent,
+            of,
+            daily_limit,
+            pods: 2,
+            skip_tools: false,
+            max_body: 1024,
+            skip_header: None,
+            currency: "USD".into(),
+            prices: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn copies_become_only_fewer() {
+        let last = Migration { shadow: Some(copied(10, 100, ShadowedArm::Baseline)), ..migration(5) };
+        let plan = |shadow| Plan { shadow, ..crate::migration::tests::canary(&[(5, 1, false)]) };
+        let held = |wanted| shadow(Some(&plan(wanted)), &last).map(|shadow| (shadow.percent, shadow.daily_limit));
+        assert_eq!(held(Some(copied(20, 50, ShadowedArm::Baseline))), Some((10, 50)));
+        assert_eq!(held(Some(copied(5, 500, ShadowedArm::Baseline))), Some((5, 100)));
+        assert_eq!(held(Some(copied(10, 100, ShadowedArm::Bifrost))), None);
+        assert_eq!(held(None), None);
+        assert_eq!(shadow(None, &last), last.shadow);
+        assert_eq!(shadow(Some(&plan(last.shadow.clone())), &migration(5)), None);
     }
 
     #[test]
