@@ -316,3 +316,30 @@ async fn a_pod_on_its_way_out_begins_no_copies() {
     assert_eq!(pair.only_record().await.key.as_deref(), Some(CLIENT_KEY));
     drained.abort();
 }
+
+#[tokio::test]
+async fn after_a_429_copies_leave_the_account_alone() {
+    let pair = Pair::copying(0, shadow()).await;
+    pair.answer(POOL_KEY, Script { status: Some(429), ..Script::default() }).await;
+    pair.ask(&chat(json!({}))).await;
+    assert_eq!(pair.judged(1).await.failed, 1);
+    pair.ask(&chat(json!({}))).await;
+    assert_eq!(skipped(&pair.judged(2).await), BTreeMap::from([("rate_limited", 1)]));
+    let copies = pair.keys().await.iter().filter(|key| *key == POOL_KEY).count();
+    assert_eq!(copies, 1);
+}
+
+#[tokio::test]
+async fn a_compressed_answer_is_compared_too() {
+    let pair = Pair::copying(0, shadow()).await;
+    let content = format!("[[fake {}]]", json!({"text": "one two three"}));
+    let messages = json!([{"role": "user", "content": content}]);
+    for stream in [false, true] {
+        let request = pair.post(CHAT, &chat(json!({"stream": stream, "messages": messages})));
+        let response = request.header("accept-encoding", "gzip").send().await.unwrap();
+        assert_eq!(response.headers()["content-encoding"], "gzip");
+        response.bytes().await.unwrap();
+    }
+    let report = pair.judged(2).await;
+    assert_eq!((report.copied, report.agreed, report.similarity[9]), (2, 2, 2), "{report:?}");
+}

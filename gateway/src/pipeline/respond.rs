@@ -331,7 +331,7 @@ impl Relay {
                 let seen = inflated.as_deref().unwrap_or(&data);
                 tail.push(seen);
                 if let Some(shadow) = &mut self.shadow {
-                    shadow.watch(seen);
+                    shadow.watch_inflated(seen, inflate.as_ref());
                 }
                 data
             }
@@ -339,7 +339,7 @@ impl Relay {
                 let inflated = inflate.as_mut().map(|inflate| inflate.feed(&data));
                 let seen = inflated.as_deref().unwrap_or(&data);
                 if let Some(shadow) = &mut self.shadow {
-                    shadow.watch(seen);
+                    shadow.watch_inflated(seen, inflate.as_ref());
                 }
                 self.ledger.events(tap.feed(seen), now);
                 data

@@ -13,6 +13,8 @@ use super::now_ms;
 
 /// Most copies that are under way at one time.
 const MOST_RUNNING: u32 = 16;
+/// How long nothing is copied after a vendor said that there are too many requests of the account: clients share it.
+const PAUSE: u64 = 60_000;
 /// Millionths of a micro-unit in a micro-unit.
 const MICRO: u64 = 1_000_000;
 
@@ -52,12 +54,19 @@ pub struct Counts {
 pub struct Book {
     budget: Mutex<Budget>,
     running: AtomicU32,
+    /// Unix time in milliseconds until which nothing is copied.
+    paused_until: AtomicU64,
     counts: Counts,
 }
 
 impl Default for Book {
     fn default() -> Self {
-        Self { budget: Mutex::new(Budget::new(now_ms())), running: AtomicU32::new(0), counts: Counts::default() }
+        Self {
+            budget: Mutex::new(Budget::new(now_ms())),
+            running: AtomicU32::new(0),
+            paused_until: AtomicU64::new(0),
+            counts: Counts::default(),
+        }
     }
 }
 
@@ -96,11 +105,19 @@ impl Book {
         add(&self.counts.skipped[skip as usize], 1);
     }
 
-    /// A place among the copies under way, if one is free.
-    pub(super) fn place(self: &Arc<Self>) -> Option<Place> {
+    /// A vendor said that there are too many requests.
+    pub(super) fn pause(&self) {
+        self.paused_until.store(now_ms().saturating_add(PAUSE), Ordering::Relaxed);
+    }
+
+    /// A place among the copies under way, if one is free and nothing speaks against copies now.
+    pub(super) fn place(self: &Arc<Self>) -> Result<Place, Skip> {
+        if now_ms() < get(&self.paused_until) {
+            return Err(Skip::RateLimited);
+        }
         let free = |running: u32| (running < MOST_RUNNING).then_some(running + 1);
-        self.running.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free).ok()?;
-        Some(Place(self.clone()))
+        let taken = self.running.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free);
+        taken.map(|_| Place(self.clone())).map_err(|_| Skip::Busy)
     }
 
     /// Sets money aside, if so much is there.
@@ -239,10 +256,13 @@ mod tests {
     #[test]
     fn places_are_bounded_and_come_back() {
         let book = Arc::new(Book::default());
-        let places: Vec<_> = std::iter::from_fn(|| book.place()).collect();
+        let places: Vec<_> = std::iter::from_fn(|| book.place().ok()).collect();
         assert_eq!((places.len(), book.running()), (16, 16));
+        assert_eq!(book.place().err(), Some(Skip::Busy));
         drop(places);
-        assert!(book.place().is_some());
+        assert!(book.place().is_ok());
+        book.pause();
+        assert_eq!(book.place().err(), Some(Skip::RateLimited));
         assert_eq!(book.running(), 0);
     }
 

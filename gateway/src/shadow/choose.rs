@@ -34,6 +34,8 @@ pub enum Skip {
     Busy,
     /// There is no memory to spare.
     Memory,
+    /// The vendor said a moment ago that copies are too many for their account.
+    RateLimited,
     /// Its model has no price.
     Price,
     /// The money that has accrued is spent.
@@ -44,7 +46,7 @@ pub enum Skip {
 
 impl Skip {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Header,
         Self::Size,
         Self::Body,
@@ -54,6 +56,7 @@ impl Skip {
         Self::Answer,
         Self::Busy,
         Self::Memory,
+        Self::RateLimited,
         Self::Price,
         Self::Limit,
         Self::Withdrawn,
@@ -71,6 +74,7 @@ impl Skip {
             Self::Answer => "answer",
             Self::Busy => "busy",
             Self::Memory => "memory",
+            Self::RateLimited => "rate_limited",
             Self::Price => "price",
             Self::Limit => "limit",
             Self::Withdrawn => "withdrawn",

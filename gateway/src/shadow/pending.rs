@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use super::choose::{Skip, is_chosen, skip_at_once};
 use super::run::run;
 use crate::front::route::Endpoint;
+use crate::http::Inflate;
 use crate::memory::Charge;
 use crate::pipeline::choose::Choice;
 use crate::pipeline::decode::RequestBody;
@@ -112,12 +113,20 @@ impl Pending {
         }))
     }
 
-    /// Takes note of bytes of the answer, inflated.
+    /// Takes note of bytes of the answer.
     pub fn watch(&mut self, bytes: &[u8]) {
         if self.is_readable && self.answer.len() + bytes.len() <= KEPT {
             self.answer.extend_from_slice(bytes);
         } else {
             self.give_up();
+        }
+    }
+
+    /// The same of what was inflated, if it was.
+    pub fn watch_inflated(&mut self, bytes: &[u8], inflate: Option<&Inflate>) {
+        match inflate {
+            Some(inflate) if inflate.has_given_up() => self.give_up(),
+            _ => self.watch(bytes),
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bifrost_config::{OwnProvider, ShadowPrice};
 use bifrost_wire::{Ask, Peek, StreamTap, Tail, Usage, peek, usage_from_tail};
+use http::StatusCode;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::{Request, Response};
@@ -30,7 +31,10 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// Runs the copy of a request that was answered like this.
 pub(super) async fn run(shard: Rc<Shard>, kept: Kept, first: First, answer: Vec<u8>) {
     let book = shard.shared.gatherer.shadow().clone();
-    let Some(_place) = book.place() else { return book.skip(Skip::Busy) };
+    let _place = match book.place() {
+        Ok(place) => place,
+        Err(skip) => return book.skip(skip),
+    };
     let ready = match prepare(&shard, &kept, &first) {
         Ok(ready) => ready,
         Err(skip) => return book.skip(skip),
@@ -41,6 +45,9 @@ pub(super) async fn run(shard: Rc<Shard>, kept: Kept, first: First, answer: Vec<
         None => Got::NotSent,
     };
     let took = began.elapsed();
+    if let Got::Refused(StatusCode::TOO_MANY_REQUESTS) = got {
+        book.pause();
+    }
     ready.money.settle_by(&got, &ready.price, ready.most_input);
     let compared = tokio::task::spawn_blocking(move || outcome(kept.endpoint, &first, &answer, &got, took)).await;
     if let Ok(outcome) = compared {
@@ -112,7 +119,7 @@ enum Got {
     /// It was sent, and perhaps answered in part.
     Lost,
     /// It was answered with no 2xx.
-    Refused,
+    Refused(StatusCode),
     /// A 2xx, to its end.
     Answer(Answer),
 }
@@ -142,14 +149,15 @@ async fn send(
             Err(Failure::Lost(_)) => return Got::Lost,
             Err(Failure::Connect(_) | Failure::NeverSent) => return Got::NotSent,
         };
-        let is_success = response.status().is_success();
+        let status = response.status();
+        let is_success = status.is_success();
         match read(response, endpoint).await {
             Some(answer) => {
                 shard.copies.give_back(lease);
-                if is_success { Got::Answer(answer) } else { Got::Refused }
+                if is_success { Got::Answer(answer) } else { Got::Refused(status) }
             }
             None if is_success => Got::Lost,
-            None => Got::Refused,
+            None => Got::Refused(status),
         }
     };
     match race(shard, &deadline, pin!(calling)).await {
@@ -186,7 +194,7 @@ impl Money {
     /// A vendor bills what it answered with a 2xx, and perhaps what was cut off.
     fn settle_by(self, got: &Got, price: &ShadowPrice, most_input: u64) {
         match got {
-            Got::NotSent | Got::Refused => self.settle(0),
+            Got::NotSent | Got::Refused(_) => self.settle(0),
             Got::Lost => drop(self),
             Got::Answer(Answer { usage: Some(usage), .. }) => {
                 self.settle(price.cost(usage.input_tokens, usage.output_tokens));
@@ -223,8 +231,6 @@ fn outcome(endpoint: Endpoint, first: &First, first_body: &[u8], got: &Got, took
 
 #[cfg(test)]
 mod tests {
-    use http::StatusCode;
-
     use super::*;
 
     const CHAT: &str = r#"{"choices":[{"message":{"content":"one two"},"finish_reason":"stop"}]}"#;
@@ -268,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_copy_without_an_answer_has_failed_and_does_not_agree() {
-        for got in [Got::NotSent, Got::Lost, Got::Refused] {
+        for got in [Got::NotSent, Got::Lost, Got::Refused(StatusCode::BAD_GATEWAY)] {
             let outcome = compared(&got);
             assert_eq!((outcome.failed, outcome.differences), (true, vec![Aspect::Status]));
         }
