@@ -46,13 +46,17 @@ test-unit: ## Run the tests that need no cluster
 	$(CARGO) run --locked --quiet --package bifrost-wire --example wire_bench
 
 .PHONY: test-e2e
-test-e2e: ## Run the scenarios on a cluster of their own; ONLY=word picks some
-	$(CARGO) build --locked --package bifrost-e2e
+test-e2e: ## Run the scenarios on a cluster of their own; ONLY=word,word picks some
+	$(CARGO) build --locked --package bifrost-e2e --package kubectl-bifrost
 	$(LOCAL) test $(ARGS) $(ONLY)
 
 .PHONY: bench
 bench: ## Measure what the wire formats cost: peek, splice, streams, usage
 	$(CARGO) run --quiet --release --package bifrost-wire --example wire_bench
+
+.PHONY: simulate
+simulate: ## Simulate migrations: how often the analysis is wrong, and how fast it is (ten minutes)
+	$(CARGO) run --quiet --release --locked --package bifrost-analysis --example simulate
 
 .PHONY: lint
 lint: ## Check formatting and lints

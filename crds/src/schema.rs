@@ -71,6 +71,11 @@ pub(crate) fn check_increase(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "minLength": 2, "maxLength": 16, "pattern": "^[0-9]{1,4}(\\.[0-9]{1,3})?%$"})
 }
 
+/// How long after a rollback it is tried again.
+pub(crate) fn cooldown(_: &mut SchemaGenerator) -> Schema {
+    duration("10s", "672h")
+}
+
 /// Name of a phase.
 pub(crate) fn phase_name(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "minLength": 1, "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"})

@@ -167,6 +167,10 @@ pub struct RollbackStatus {
     /// Why, in words.
     #[schemars(length(max = 1024))]
     pub message: String,
+    /// When the step is tried again by itself. Absent: when somebody asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::time")]
+    pub retry_at: Option<Time>,
 }
 
 /// How the arms compare at the present step.

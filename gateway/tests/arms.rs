@@ -261,6 +261,47 @@ async fn both_arms_are_measured_alike() {
     }
 }
 
+/// A plain chat answer, or a stream, that calls a tool with these arguments.
+fn calls_a_tool(arguments: &str, stream: bool) -> Value {
+    let call = |text: &str| json!([{"index": 0, "id": "c", "function": {"name": "f", "arguments": text}}]);
+    let usage = json!({"prompt_tokens": 1, "completion_tokens": 2});
+    if !stream {
+        let message = json!({"choices": [{"message": {"tool_calls": call(arguments)}}], "usage": usage});
+        return json!({"status": 200, "body": message});
+    }
+    let (first, second) = arguments.split_at(arguments.len() / 2);
+    let event =
+        |text: &str| format!("data: {}\n\n", json!({"choices": [{"index": 0, "delta": {"tool_calls": call(text)}}]}));
+    let body = format!("{}{}data: [DONE]\n\n", event(first), event(second));
+    json!({"status": 200, "body": body, "headers": {"content-type": "text/event-stream"}})
+}
+
+#[tokio::test]
+async fn tool_calls_are_looked_at_where_the_request_named_tools() {
+    for (percent, arm) in [(0, Arm::Baseline), (100, Arm::Bifrost)] {
+        let pair = Pair::start(START, "{}").await;
+        pair.change(|table| table.percent = percent);
+        for stream in [false, true] {
+            for (arguments, tools) in [(r#"{"a":1}"#, true), (r#"{"a":"#, true), (r#"{"a":"#, false)] {
+                let mut body: Value = serde_json::from_str(&scripted(calls_a_tool(arguments, stream), stream)).unwrap();
+                if tools {
+                    body["tools"] = json!([{"type": "function", "function": {"name": "f"}}]);
+                }
+                let response = pair.post(CHAT, &body.to_string()).send().await.unwrap();
+                assert!(response.text().await.unwrap().contains("tool_calls"));
+            }
+        }
+        let report = pair.shared.gatherer.window().await;
+        for stats in report.window.strata() {
+            let groups = &stats.arm(arm).unwrap().groups;
+            let calls: u32 = groups.iter().map(|group| group.invalid_tool_call.n).sum();
+            let invalid: u32 = groups.iter().map(|group| group.invalid_tool_call.bad).sum();
+            assert_eq!((calls, invalid), (2, 1), "{arm:?} {}", stats.stratum);
+        }
+        assert_eq!(report.window.strata().len(), 2);
+    }
+}
+
 #[tokio::test]
 async fn only_what_was_left_to_the_split_or_the_preview_is_measured() {
     let pair = Pair::start(START, "{}").await;

@@ -64,8 +64,8 @@ pub struct AnalysisCheck {
     pub name: String,
     /// What is measured. ErrorRate: the share of requests that failed. Latency, TimeToFirstToken (of streams), GatewayOverhead:
     /// the typical (geometric mean) time of successful requests. OutputTokens: the mean of an answer. CostPerRequest: the
-    /// mean, by the price list that the operator was given (value prices of its chart). EmptyResponseRate, InvalidToolCallRate: the
-    /// share of answers without content, or with a tool call that is no valid JSON.
+    /// mean, by the price list that the operator was given (value prices of its chart). EmptyResponseRate: the share of
+    /// answers without content. InvalidToolCallRate: of the answers that call tools, the share with arguments that are no valid JSON.
     #[serde(rename = "type")]
     #[schemars(schema_with = "schema::words::<CheckType>")]
     pub type_: CheckType,
@@ -107,7 +107,7 @@ pub enum CheckType {
     CostPerRequest,
     /// The share of answers without content.
     EmptyResponseRate,
-    /// The share of answers with a tool call that is no valid JSON.
+    /// Of the answers that call tools, the share with arguments that are no valid JSON.
     InvalidToolCallRate,
 }
 
@@ -156,7 +156,7 @@ pub struct RollbackSpec {
     pub retries: i32,
     /// How long after a rollback it is tried again.
     #[serde(default = "cooldown")]
-    #[schemars(schema_with = "schema::hold")]
+    #[schemars(schema_with = "schema::cooldown")]
     pub cooldown: String,
 }
 

@@ -27,13 +27,7 @@ const HOLD: Duration = Duration::from_secs(8);
 const STEP: Duration = Duration::from_secs(40);
 
 async fn run(context: &Context) -> Result<()> {
-    let steps = json!([
-        {"percent": 1, "hold": "8s"},
-        {"percent": 25, "hold": "8s", "pause": true},
-        {"percent": 50, "pause": true},
-        {"percent": 100},
-    ]);
-    gateway::create(context, 2, json!({"canary": {"steps": steps}})).await?;
+    gateway::create(context, 2, json!({"canaryPercent": 0})).await?;
     let pods = gateway::pods(context).await?;
     load::during(context, &[], story(context)).await?;
     ensure!(gateway::pods(context).await? == pods, "pods were replaced or restarted");
@@ -41,6 +35,15 @@ async fn run(context: &Context) -> Result<()> {
 }
 
 async fn story(context: &Context) -> Result<()> {
+    let steps = json!([
+        {"percent": 1, "hold": "8s"},
+        {"percent": 25, "hold": "8s", "pause": true},
+        {"percent": 50, "pause": true},
+        {"percent": 100},
+    ]);
+    let migration = json!({"canaryPercent": null, "canary": {"steps": steps}});
+    objects::merge(context, OBJECT, &json!({"spec": {"migration": migration}})).await?;
+
     // The hold goes on where it was: a restart of the operator neither begins it anew nor ends it.
     let first = migration::reach(context, 1, REPLICAS, STEP).await?;
     let began = Instant::now();

@@ -8,6 +8,7 @@ mod blue_green;
 mod canary_percent;
 mod canary_split;
 mod canary_steps;
+mod canary_story;
 mod chart;
 mod cluster_api_outage;
 mod cluster_services;
@@ -25,6 +26,7 @@ mod gradual;
 mod keep_alive;
 mod key_pool;
 mod key_rotation;
+mod kubectl_plugin;
 mod leaks;
 mod load;
 mod managed_fields;
@@ -43,6 +45,7 @@ mod rolling_restart;
 pub mod runner;
 mod secret_permission;
 mod shadow;
+mod shell;
 mod standalone;
 
 use std::{fmt, time::Duration};
@@ -113,6 +116,8 @@ pub const ALL: &[Scenario] = &[
     gradual::SCENARIO,
     analysis::SCENARIO,
     shadow::SCENARIO,
+    canary_story::SCENARIO,
+    kubectl_plugin::SCENARIO,
     resource_updates::SCENARIO,
     cohorts::SCENARIO,
     key_rotation::SCENARIO,
@@ -129,9 +134,11 @@ pub const ALL: &[Scenario] = &[
     api_outage::SCENARIO,
 ];
 
-/// Those whose name contains `filter`.
+/// Those whose name contains `filter`, or one of its parts between commas.
 pub fn all_matching(filter: Option<&str>) -> Vec<Scenario> {
-    ALL.iter().filter(|scenario| filter.is_none_or(|filter| scenario.name.contains(filter))).copied().collect()
+    let fits =
+        |scenario: &&Scenario| filter.is_none_or(|filter| filter.split(',').any(|one| scenario.name.contains(one)));
+    ALL.iter().filter(fits).copied().collect()
 }
 
 /// How the scenarios ended.

@@ -83,7 +83,7 @@ fn show(times: &[f64]) -> String {
 fn span(seconds: f64) -> String {
     match seconds {
         s if s.is_infinite() => "> 24 h".into(),
-        s if s < 120.0 => format!("{s} s"),
+        s if s < 600.0 => format!("{s} s"),
         s if s < 7_200.0 => format!("{:.0} min", s / 60.0),
         s => format!("{:.1} h", s / 3_600.0),
     }

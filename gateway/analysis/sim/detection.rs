@@ -1,6 +1,6 @@
 //! How long it takes until a new arm that is worse fails.
 
-use bifrost_analysis::{GROSS_FAILURE, Limit, Position, Verdict};
+use bifrost_analysis::{Limit, Position};
 use fastrand::Rng;
 
 use super::parallel;
@@ -46,14 +46,6 @@ impl Cell {
     /// The times in seconds since the pull that brought the 20th failure; 0 if it failed before.
     pub(crate) fn times_since_twentieth(&self, runs: usize) -> Vec<f64> {
         self.sorted(runs, |found| found.twentieth.map_or(0.0, |twentieth| found.second as f64 - twentieth as f64))
-    }
-
-    /// How many of so many runs failed grossly.
-    pub(crate) fn gross(&self, runs: usize) -> usize {
-        let is_gross = |found: Found| {
-            found.report.checks.iter().any(|check| check.name == GROSS_FAILURE && check.verdict == Verdict::Fail)
-        };
-        parallel(runs, |run| self.run(run as u64).is_some_and(is_gross)).into_iter().filter(|&gross| gross).count()
     }
 
     fn sorted(&self, runs: usize, time: impl Fn(Found) -> f64 + Sync) -> Vec<f64> {

@@ -112,7 +112,8 @@ pub(crate) fn run(plan: &Plan, rng: &mut Rng) -> Option<Found> {
         let could_be_gross = past.any(could_be_gross);
         merged.gross_looks = gross_looks;
         gross_looks += u64::from(could_be_gross);
-        if !is_due && !(could_be_gross && past.any(may_be_gross)) {
+        let is_gross = could_be_gross && past.any(may_be_gross);
+        if !(is_due || is_gross) {
             continue;
         }
         if is_due {
@@ -169,41 +170,53 @@ fn settle(merged: &mut Merged, pending: Counts, clump: u32, rng: &mut Rng) {
     }
 }
 
-/// The recent past: the last pulls, and their sums over each span.
+/// The recent past: the last pulls, and their sums over each span. Requests of both arms, then failures.
 struct Past {
-    ring: Vec<Counts>,
+    ring: Vec<[u32; 4]>,
     next: usize,
     pulls: [usize; SPANS],
-    spans: [Counts; SPANS],
+    spans: [[u32; 4]; SPANS],
 }
 
 impl Past {
+    /// More pulls than the longest span has; a power of two.
+    const SIZE: usize = 2_048;
+
     fn new() -> Self {
         let pulls = std::array::from_fn(|place| (span(place as i32).as_secs_f64() / PULL as f64).ceil() as usize);
-        Self { ring: vec![Counts::default(); 2_048], next: 0, pulls, spans: [Counts::default(); SPANS] }
+        Self { ring: vec![[0; 4]; Self::SIZE], next: 0, pulls, spans: [[0; 4]; SPANS] }
     }
 
     fn add(&mut self, counts: Counts) {
-        let size = self.ring.len();
+        let Counts { requests, failures } = counts;
+        let new = [requests[0], requests[1], failures[0], failures[1]].map(|count| count as u32);
         for (pulls, sums) in self.pulls.iter().zip(&mut self.spans) {
-            let leaving = self.ring[(self.next + size - pulls) % size];
-            for arm in [0, 1] {
-                sums.requests[arm] = sums.requests[arm] + counts.requests[arm] - leaving.requests[arm];
-                sums.failures[arm] = sums.failures[arm] + counts.failures[arm] - leaving.failures[arm];
+            let leaving = self.ring[(self.next + Self::SIZE - pulls) % Self::SIZE];
+            for place in 0..4 {
+                sums[place] = sums[place] + new[place] - leaving[place];
             }
         }
-        self.ring[self.next] = counts;
-        self.next = (self.next + 1) % size;
+        self.ring[self.next] = new;
+        self.next = (self.next + 1) % Self::SIZE;
     }
 
     fn any(&self, condition: fn([u64; 2], [u64; 2]) -> bool) -> bool {
-        self.spans.iter().any(|sums| condition(sums.requests, sums.failures))
+        self.counts().any(|Counts { requests, failures }| condition(requests, failures))
     }
 
-    /// The spans in which there can be gross failure.
+    fn counts(&self) -> impl Iterator<Item = Counts> + '_ {
+        self.spans.iter().map(|sums| {
+            let [old, new, old_failed, new_failed] = sums.map(u64::from);
+            Counts { requests: [old, new], failures: [old_failed, new_failed] }
+        })
+    }
+
+    /// All spans, if there can be gross failure in one.
     fn tallies(&self, clump: u32, rng: &mut Rng) -> Vec<Tally> {
-        let spans = self.spans.iter().filter(|sums| may_be_gross(sums.requests, sums.failures));
-        spans
+        if !self.any(may_be_gross) {
+            return Vec::new();
+        }
+        self.counts()
             .map(|sums| {
                 let pair = [0, 1].map(|arm| by_group(rng, sums.requests[arm], sums.failures[arm], clump));
                 Tally { strata: vec![(stratum(), pair)] }

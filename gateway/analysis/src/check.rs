@@ -55,8 +55,8 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// The limit of an error rate that is recommended when nothing is said: a quarter of a point more than the old arm.
-    pub const ERROR_RATE: Self = Self::AgainstBaseline(0.0025);
+    /// The limit of an error rate that is recommended when nothing is said: half a point more than the old arm.
+    pub const ERROR_RATE: Self = Self::AgainstBaseline(0.005);
 }
 
 /// What follows when a check fails, the mildest first.

@@ -2,9 +2,13 @@
 //! within seconds and not only when the whole step's sums show it.
 //!
 //! Each group of users has one vote, the share of its requests that failed; votes are independent between users, whatever one
-//! user does, and bounded by 0 and 1. For the mean of such votes H. Chernoff, "A measure of asymptotic efficiency", 1952, and
+//! user does, and bounded by 0 and 1. (The old arm counts for more votes where the whole step shows how independent its failures
+//! are: it may have a hundred times the traffic.) For the mean of such votes H. Chernoff, "A measure of asymptotic efficiency", 1952, and
 //! W. Hoeffding, "Probability inequalities for sums of bounded random variables", 1963, bound how improbable it is. The two arms'
 //! terms are added at the rate that suits both best; two such terms exceed s together with a probability of at most (1+s)·exp(−s).
+//!
+//! A baseline with hardly any recent traffic is a weak witness and no absent one: in a vendor's outage it may well have had no
+//! request that failed. Only when it had none at all for as long as is looked at is there a limit that stands alone.
 //!
 //! Looks share the budget. A look costs something only if the failures of both arms together are so many that they could make
 //! gross failure of the new one: which arm they fell on is chance, if the arms are the same, and that is not looked at.
@@ -14,9 +18,11 @@ use crate::recent::{ArmTally, PairTally, SPANS, Tally};
 use crate::stratum::{GROUPS, Stratum};
 
 /// The fewest failed requests.
-pub(crate) const LEAST_FAILURES: u32 = 20;
+const LEAST_FAILURES: u64 = 20;
 /// The fewest groups of users with a request: with fewer there is no saying whether it is the arm or some user.
 const LEAST_GROUPS: f64 = 10.0;
+/// From how many failures of the old arm in the step on its design effect is known well enough.
+const KNOWN_DESIGN_EFFECT: f64 = 20.0;
 /// How much more of the new arm's requests must fail than of the old one's.
 const LEAST_EXCESS: f64 = 0.2;
 /// Without traffic on the old arm: how much must fail, and which rate must be out of the question.
@@ -31,7 +37,7 @@ pub(crate) struct GrossFailure {
     /// Requests and failures, old arm and new.
     pub(crate) requests: [u64; 2],
     pub(crate) failures: [u64; 2],
-    /// Whether the old arm had enough traffic to be compared with.
+    /// Whether the old arm had traffic to be compared with.
     pub(crate) is_compared: bool,
 }
 
@@ -44,12 +50,13 @@ pub fn could_be_gross(requests: [u64; 2], failures: [u64; 2]) -> bool {
 
 /// The first thing that must hold, on plain counts. It is cheap, and false for nearly every look.
 pub fn may_be_gross(requests: [u64; 2], failures: [u64; 2]) -> bool {
-    failures[1] >= u64::from(LEAST_FAILURES)
-        && share(failures[1], requests[1]) >= share(failures[0], requests[0]) + LEAST_EXCESS
-}
-
-fn share(part: u64, all: u64) -> f64 {
-    if all == 0 { 0.0 } else { part as f64 / all as f64 }
+    if failures[1] < LEAST_FAILURES {
+        return false;
+    }
+    // Multiplied out: this runs at every look of a simulation of many weeks.
+    let [old, new] = requests.map(|count| count.max(1) as f64);
+    let [old_failed, new_failed] = failures.map(|count| count as f64);
+    new_failed * old >= old_failed * new + LEAST_EXCESS * old * new
 }
 
 /// Whether [`could_be_gross`] holds for any span and stratum, or for all strata together.
@@ -82,39 +89,56 @@ fn together(tally: &Tally) -> PairTally {
     all
 }
 
-/// Looks for gross failure in the spans. `alpha` is what all looks of the step together may spend, `looks` how many of them cost something before this one.
-pub(crate) fn find(spans: &[Tally], alpha: f64, looks: u64) -> Option<GrossFailure> {
+/// Looks for gross failure in the spans. `step` is the step's whole tally, `alpha` is what all looks of the step together may
+/// spend, `looks` how many of them cost something before this one.
+pub(crate) fn find(spans: &[Tally], step: &Tally, alpha: f64, looks: u64) -> Option<GrossFailure> {
     let alpha = alpha * budget::look_weight(looks) / f64::from(SPANS);
+    let is_compared = spans.last().is_some_and(|longest| requests(&together(longest))[0] > 0);
     spans.iter().find_map(|tally| {
         let count = tally.strata.len();
         let single = tally.strata.iter().enumerate().find_map(|(order, (stratum, pair))| {
-            found(pair, alpha * budget::stratum_weight(order, count), Some(stratum.clone()))
+            let alpha = alpha * budget::stratum_weight(order, count);
+            let whole = || step.strata.iter().find(|(other, _)| other == stratum).map(|(_, pair)| *pair);
+            let is_gross = may_be_gross(requests(pair), failures(pair)) && is_gross(pair, is_compared, whole(), alpha);
+            is_gross.then_some((Some(stratum), *pair))
         });
-        single.or_else(|| found(&together(tally), alpha * budget::pooled_weight(count), None))
+        let all = || {
+            let (pair, alpha) = (together(tally), alpha * budget::pooled_weight(count));
+            let is_gross = may_be_gross(requests(&pair), failures(&pair))
+                && is_gross(&pair, is_compared, Some(together(step)), alpha);
+            is_gross.then_some((None, pair))
+        };
+        let (stratum, pair) = single.or_else(all)?;
+        let stratum = stratum.cloned();
+        Some(GrossFailure { stratum, requests: requests(&pair), failures: failures(&pair), is_compared })
     })
 }
 
-fn found(pair: &PairTally, alpha: f64, stratum: Option<Stratum>) -> Option<GrossFailure> {
-    let (requests, failures) = (requests(pair), failures(pair));
-    if !may_be_gross(requests, failures) {
+fn is_gross(pair: &PairTally, is_compared: bool, step: Option<PairTally>, alpha: f64) -> bool {
+    let [(old_votes, old), (new_votes, new)] = [votes(&pair[0]), votes(&pair[1])];
+    if new_votes < LEAST_GROUPS {
+        return false;
+    }
+    if !is_compared {
+        return new >= LEAST_ALONE && new_votes * divergence(new, TOLERATED_ALONE) > -alpha.ln();
+    }
+    let design_effect = step.and_then(|step| design_effect(&step[0]));
+    let old_votes = design_effect.map_or(old_votes, |effect| old_votes.max(total(&pair[0].requests) as f64 / effect));
+    let both = (old_votes * old + new_votes * new) / (old_votes + new_votes);
+    let sum = old_votes * divergence(old, both) + new_votes * divergence(new, both);
+    new >= old + LEAST_EXCESS && sum - sum.ln_1p() > -alpha.ln()
+}
+
+/// How many times the variance over groups of users is that of independent failures; none when there are too few.
+fn design_effect(tally: &ArmTally) -> Option<f64> {
+    let (requests, failures) = (total(&tally.requests) as f64, total(&tally.failures) as f64);
+    if failures < KNOWN_DESIGN_EFFECT || failures >= requests {
         return None;
     }
-    let [(old_votes, old), (new_votes, new)] = [votes(&pair[0]), votes(&pair[1])];
-    let is_compared = old_votes >= LEAST_GROUPS;
-    let evidence = if is_compared {
-        let both = (old_votes * old + new_votes * new) / (old_votes + new_votes);
-        let sum = old_votes * divergence(old, both) + new_votes * divergence(new, both);
-        sum - sum.ln_1p()
-    } else {
-        new_votes * divergence(new, TOLERATED_ALONE)
-    };
-    let is_worse = if is_compared { new >= old + LEAST_EXCESS } else { new >= LEAST_ALONE && old <= new / 2.0 };
-    (new_votes >= LEAST_GROUPS && is_worse && evidence > -alpha.ln()).then_some(GrossFailure {
-        stratum,
-        requests,
-        failures,
-        is_compared,
-    })
+    let rate = failures / requests;
+    let groups = tally.requests.iter().zip(&tally.failures);
+    let squares: f64 = groups.map(|(&n, &bad)| (f64::from(bad) - rate * f64::from(n)).powi(2)).sum();
+    Some((squares / (requests * rate * (1.0 - rate))).max(1.0))
 }
 
 /// How many groups had a request, and the mean of the shares of their requests that failed.
@@ -153,7 +177,7 @@ mod tests {
 
     fn is_found(old: ArmTally, new: ArmTally, looks: u64) -> bool {
         let stratum = Stratum { provider: "p".into(), model: "m".into(), endpoint: "e".into(), stream: false };
-        find(&[Tally { strata: vec![(stratum, [old, new])] }], ALPHA, looks).is_some()
+        find(&[Tally { strata: vec![(stratum, [old, new])] }], &Tally::default(), ALPHA, looks).is_some()
     }
 
     #[test]
@@ -168,6 +192,7 @@ mod tests {
         assert!(!is_found(arm(0..64, 10, 10), arm(0..64, 10, 10), 0));
         assert!(!is_found(arm(0..64, 10, 5), arm(0..64, 10, 6), 0));
         assert!(!is_found(arm(0..3, 1, 1), arm(0..64, 10, 10), 0));
+        assert!(!is_found(arm(0..3, 1, 0), arm(0..64, 10, 10), 0));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::contrast::{Contrast, contrast};
 use crate::gross;
 use crate::ledger::Merged;
 use crate::measure::Measured;
+use crate::recent::Tally;
 use crate::report::{self, Cause, CheckReport, GROSS_FAILURE, Report, Shown, Verdict};
 use crate::stratum::{Arm, Stratum};
 use crate::window::StratumStats;
@@ -321,7 +322,8 @@ impl CheckReport {
 
 fn gross_failure(inputs: &Inputs<'_>) -> CheckReport {
     let alpha = inputs.budget.of_gross_failure(inputs.position);
-    if let Some(found) = gross::find(&inputs.merged.recent, alpha, inputs.merged.gross_looks) {
+    let step = Tally::of(&inputs.merged.total);
+    if let Some(found) = gross::find(&inputs.merged.recent, &step, alpha, inputs.merged.gross_looks) {
         let share = |arm: usize| found.failures[arm] as f64 / found.requests[arm].max(1) as f64;
         let percent = |arm: usize| report::value(&CheckKind::EmptyResponseRate, share(arm));
         let place = report::place(found.stratum.as_ref());
@@ -334,7 +336,7 @@ fn gross_failure(inputs: &Inputs<'_>) -> CheckReport {
             )
         } else {
             format!(
-                "{GROSS_FAILURE} {place}: {counts} recent requests failed on the bifrost arm, and baseline has too little traffic to compare with"
+                "{GROSS_FAILURE} {place}: {counts} recent requests failed on the bifrost arm, and baseline has no traffic to compare with"
             )
         };
         return CheckReport {

@@ -72,6 +72,7 @@ pub fn validate(draft: &Draft, addresses: AddressRule) -> Result<(Config, Plan),
         }
     }
     let plan = migration::plan(&draft.migration, &mut problems);
+    migration::known_providers(&draft.migration, &draft.providers, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }

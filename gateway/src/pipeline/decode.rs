@@ -40,6 +40,8 @@ pub struct Plan {
     pub drop_usage_chunk: bool,
     /// Whether the client asked for a stream.
     pub stream: bool,
+    /// Whether the request names tools, so that the answer may call one.
+    pub names_tools: bool,
     /// The form of the stream's events.
     pub format: Option<StreamFormat>,
 }
@@ -120,6 +122,7 @@ pub fn plan(
         rewritten: None,
         drop_usage_chunk: false,
         stream: peek.is_some_and(Peek::is_stream),
+        names_tools: peek.is_some_and(|peek| peek.names_tools),
         format: endpoint.and_then(stream_format),
     };
     if choice.arm == Arm::Baseline {

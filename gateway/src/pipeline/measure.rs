@@ -37,6 +37,8 @@ pub struct Ended {
     pub overhead: Option<Duration>,
     /// Tokens, as far as the provider named them.
     pub usage: Option<Usage>,
+    /// Whether a tool call's arguments are no JSON; none without a call, or where nobody could tell.
+    pub invalid_tool_call: Option<bool>,
 }
 
 /// The sample; none of a request that ended by its client's doing, which says nothing of either arm.
@@ -55,8 +57,7 @@ pub fn sample(ended: &Ended) -> Option<Sample> {
         input_tokens: ended.usage.map(|usage| usage.input_tokens),
         output_tokens: ended.usage.map(|usage| usage.output_tokens),
         empty_response: is_empty(ended),
-        // The arguments of a tool call are JSON within JSON, in a stream in pieces: to look at them would cost every request.
-        invalid_tool_call: None,
+        invalid_tool_call: ended.invalid_tool_call,
     })
 }
 
@@ -123,6 +124,7 @@ mod tests {
             first_output: None,
             overhead: None,
             usage: Some(Usage { input_tokens: 3, output_tokens: 4 }),
+            invalid_tool_call: None,
         }
     }
 

@@ -56,6 +56,7 @@ pub struct Ledger {
     request_bytes: u64,
     response_bytes: u64,
     usage: Option<Usage>,
+    invalid_tool_call: Option<bool>,
     complete: bool,
 }
 
@@ -94,6 +95,7 @@ impl Ledger {
             request_bytes: 0,
             response_bytes: 0,
             usage: None,
+            invalid_tool_call: None,
             complete: false,
         }
     }
@@ -237,6 +239,11 @@ impl Ledger {
         })
     }
 
+    /// The answer called tools: whether with arguments that are no JSON.
+    pub fn tool_calls(&mut self, invalid: Option<bool>) {
+        self.invalid_tool_call = invalid;
+    }
+
     /// The answer went out to its end.
     pub fn complete(&mut self) {
         self.complete = true;
@@ -273,6 +280,7 @@ impl Ledger {
             first_output: self.first_output,
             overhead: self.sent.map(|sent| sent - self.received),
             usage: self.usage,
+            invalid_tool_call: self.invalid_tool_call,
         })?;
         Some(Compared { kind: self.endpoint(false), stream: self.stream_asked, sample })
     }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bifrost_config::catalog::Front;
-use bifrost_wire::{Piece, StreamRelay, StreamTap, Tail, usage_from_tail};
+use bifrost_wire::{Piece, StreamFormat, StreamRelay, StreamTap, Tail, invalid_tool_call, usage_from_tail};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use hyper::Response;
@@ -187,8 +187,8 @@ impl AnswerBody {
 enum Watch {
     /// Nothing: encoded, or not understood.
     Blind,
-    /// A plain answer's end, for its usage.
-    Plain(Tail, Option<Inflate>),
+    /// A plain answer's end, for its usage; where it may call tools, in this form, all of it if it is not too long.
+    Plain(Tail, Option<StreamFormat>, Option<Inflate>),
     /// The bifrost arm's stream: whole events pass.
     Events(StreamRelay),
     /// The baseline arm's stream: bytes pass as they come.
@@ -202,7 +202,7 @@ impl Watch {
         let watch = Self::wanted(plan, stream, head);
         let most = match &watch {
             Self::Blind | Self::Events(_) => return (watch, None),
-            Self::Plain(..) => head.content_length().unwrap_or(u64::MAX).min(Tail::MOST as u64),
+            Self::Plain(tail, ..) => head.content_length().unwrap_or(u64::MAX).min(tail.most() as u64),
             Self::Tap(..) => StreamTap::KEPT as u64,
         };
         match shard.shared.budget.try_charge_spare(most) {
@@ -220,14 +220,23 @@ impl Watch {
             true => return Self::Blind,
             false => None,
         };
-        match (plan.format, stream) {
+        let mut watch = match (plan.format, stream) {
             (Some(format), true) if plan.arm == Arm::Baseline => Self::Tap(StreamTap::new(format), inflate),
             (Some(format), true) if plan.drop_usage_chunk => Self::Events(StreamRelay::without_usage_chunk(format)),
             (Some(format), true) => Self::Events(StreamRelay::new(format)),
             (None, true) => Self::Blind,
-            (_, false) if head.is_json() => Self::Plain(Tail::new(), inflate),
+            (Some(format), false) if head.is_json() && plan.names_tools => {
+                Self::Plain(Tail::for_tools(), Some(format), inflate)
+            }
+            (_, false) if head.is_json() => Self::Plain(Tail::new(), None, inflate),
             (_, false) => Self::Blind,
+        };
+        match &mut watch {
+            Self::Tap(tap, _) if plan.names_tools => tap.look_at_tool_calls(),
+            Self::Events(relay) if plan.names_tools => relay.look_at_tool_calls(),
+            _ => {}
         }
+        watch
     }
 
     fn changes_length(&self) -> bool {
@@ -326,7 +335,7 @@ impl Relay {
                 }
                 data
             }
-            Watch::Plain(tail, inflate) => {
+            Watch::Plain(tail, _, inflate) => {
                 let inflated = inflate.as_mut().map(|inflate| inflate.feed(&data));
                 let seen = inflated.as_deref().unwrap_or(&data);
                 tail.push(seen);
@@ -386,15 +395,19 @@ impl Relay {
         if let Some(lease) = self.lease.take() {
             self.shard.pool.give_back(lease);
         }
-        let usage = match &self.watch {
-            Watch::Plain(tail, _) => usage_from_tail(tail.bytes()),
-            Watch::Events(relay) => relay.usage(),
-            Watch::Tap(tap, _) => tap.usage(),
-            Watch::Blind => None,
+        let (usage, invalid_tool_call) = match &self.watch {
+            Watch::Plain(tail, format, _) => {
+                let whole = format.zip(tail.whole());
+                (usage_from_tail(tail.bytes()), whole.and_then(|(format, answer)| invalid_tool_call(answer, format)))
+            }
+            Watch::Events(relay) => (relay.usage(), relay.observer().invalid_tool_call()),
+            Watch::Tap(tap, _) => (tap.usage(), tap.observer().invalid_tool_call()),
+            Watch::Blind => (None, None),
         };
         if let Some(usage) = usage {
             self.ledger.usage(usage);
         }
+        self.ledger.tool_calls(invalid_tool_call);
         self.ledger.complete();
         if let Some((shadow, first)) = self.shadow.take().zip(self.ledger.first_answer()) {
             shadow.begin(first);

@@ -5,12 +5,14 @@
 //! scanned to its end without a fault is one that every parser accepts. UTF-8 is the caller's to check: the scanner
 //! itself never needs it. The magnitude of a number is not judged, as parsers have no common limit.
 
+mod checker;
 mod string;
 mod value;
 
 use std::borrow::Cow;
 use std::ops::Range;
 
+pub(crate) use checker::Checker;
 use string::{decode, string_end};
 use value::skip_value;
 

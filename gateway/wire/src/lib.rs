@@ -1,7 +1,8 @@
 //! Wire formats, pure: bytes in, decisions and bytes out.
 //!
 //! * [`peek()`] finds the few members of a request body that the gateway decides by, [`splice`] changes them in place;
-//! * [`sse`] finds the events of a stream while its bytes are relayed, [`usage`] reads tokens from answers and streams;
+//! * [`sse`] finds the events of a stream while its bytes are relayed, [`usage`] reads tokens from answers and streams,
+//!   [`tools`] whether their tool calls are JSON;
 //! * [`hash`] decides which users take the bifrost arm; [`error_body()`] writes errors in each front's shape.
 //!
 //! It is on the path of every request, so it never builds a tree and allocates only for what is escaped, cut by a
@@ -16,6 +17,7 @@ pub mod splice;
 pub mod sse;
 pub mod stream;
 mod tail;
+pub mod tools;
 pub mod usage;
 
 pub use ask::Ask;
@@ -27,4 +29,5 @@ pub use splice::{Part, Splice};
 pub use sse::{Piece, StreamRelay, StreamTap};
 pub use stream::{Seen, StreamFormat, StreamObserver};
 pub use tail::Tail;
+pub use tools::invalid_tool_call;
 pub use usage::{Usage, usage_from_json, usage_from_tail};

@@ -83,6 +83,8 @@ pub struct Peek<'a> {
     pub fallbacks: Option<Member<bool>>,
     /// Options of the stream (OpenAI chat and completions).
     pub stream_options: Option<StreamOptions>,
+    /// Whether it names tools. Nothing is decided by it, so it is not held to be said once and in one case.
+    pub names_tools: bool,
 }
 
 impl Peek<'_> {
@@ -104,6 +106,7 @@ impl Peek<'_> {
             previous_response_id: own(self.previous_response_id),
             fallbacks: self.fallbacks,
             stream_options: self.stream_options,
+            names_tools: self.names_tools,
         }
     }
 

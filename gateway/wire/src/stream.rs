@@ -5,6 +5,7 @@ use std::ops::BitOrAssign;
 
 use crate::json::{Cursor, Fault};
 use crate::sse::Event;
+use crate::tools::ToolCalls;
 use crate::usage::{PartialUsage, Usage, find_member};
 
 /// The wire format of a stream.
@@ -47,12 +48,25 @@ pub struct StreamObserver {
     format: StreamFormat,
     usage: PartialUsage,
     seen: Seen,
+    /// Only where somebody wants to know.
+    tools: Option<Box<ToolCalls>>,
 }
 
 impl StreamObserver {
     /// Nothing seen yet.
     pub fn new(format: StreamFormat) -> Self {
-        StreamObserver { format, usage: PartialUsage::default(), seen: Seen::default() }
+        StreamObserver { format, usage: PartialUsage::default(), seen: Seen::default(), tools: None }
+    }
+
+    /// Looks at tool calls from now on.
+    pub fn look_at_tool_calls(&mut self) {
+        self.tools = Some(Box::default());
+    }
+
+    /// Whether a tool call's arguments are no JSON. `None` if there was no call, nobody can tell, nobody wanted to know, or the stream's
+    /// regular end was not seen.
+    pub fn invalid_tool_call(&self) -> Option<bool> {
+        self.tools.as_ref().filter(|_| self.seen.end)?.invalid()
     }
 
     /// Takes in the next event and says what was in it. What cannot be read means nothing.
@@ -81,12 +95,17 @@ impl StreamObserver {
             return Seen { end: true, ..Seen::default() };
         }
         if !event.whole {
+            self.lose_tool_calls();
             return Seen { output: true, ..Seen::default() };
         }
         let mut chunk = ChatChunk { look_for_output: !self.seen.output, ..ChatChunk::default() };
         // What is no JSON object means nothing, and least of all that it may be taken out.
         if chunk.read(&event.data).is_err() {
+            self.lose_tool_calls();
             return Seen::default();
+        }
+        if let Some(tools) = &mut self.tools {
+            tools.openai_chat(&event.data);
         }
         self.usage.update(chunk.usage);
         let usage_chunk = chunk.choices_empty && chunk.usage.is_known() && !chunk.error;
@@ -104,7 +123,13 @@ impl StreamObserver {
                 seen.error = *kind == *b"response.failed";
                 self.read_usage(event, "response");
             }
-            b"response.output_item.done" | b"response.image_generation_call.partial_image" => seen.output = true,
+            b"response.output_item.done" => {
+                seen.output = true;
+                if let Some(tools) = &mut self.tools {
+                    tools.openai_responses_item(event);
+                }
+            }
+            b"response.image_generation_call.partial_image" => seen.output = true,
             other => seen.output = other.ends_with(b".delta"),
         }
         seen
@@ -112,7 +137,13 @@ impl StreamObserver {
 
     fn anthropic_messages(&mut self, event: &Event<'_>) -> Seen {
         let mut seen = Seen::default();
-        match &*kind(event) {
+        let kind = kind(event);
+        match (&*kind, &mut self.tools) {
+            (b"content_block_start", Some(tools)) => tools.anthropic_start(event),
+            (b"content_block_delta", Some(tools)) => tools.anthropic_delta(event),
+            _ => {}
+        }
+        match &*kind {
             b"error" => seen.error = true,
             b"message_stop" => seen.end = true,
             b"message_start" => self.read_usage(event, "message"),
@@ -127,6 +158,13 @@ impl StreamObserver {
             _ => {}
         }
         seen
+    }
+
+    #[cold]
+    fn lose_tool_calls(&mut self) {
+        if let Some(tools) = &mut self.tools {
+            tools.lose();
+        }
     }
 
     /// Reads the usage in the object that is the event's member `parent`.

@@ -3,34 +3,62 @@
 /// How many bytes are kept: the usage of an answer stands before members that a caller may fill with some KiB.
 const KEPT: usize = 16 * 1024;
 
-/// Keeps the last 16 KiB of what is pushed, in at most twice that much memory.
-#[derive(Debug, Clone, Default)]
+/// How many bytes are kept of an answer whose tool calls are looked at: most are kept whole.
+const KEPT_FOR_TOOLS: usize = 64 * 1024;
+
+/// Keeps the last bytes of what is pushed, in at most twice that much memory.
+#[derive(Debug, Clone)]
 pub struct Tail {
+    kept: usize,
+    pushed: usize,
     buffer: Vec<u8>,
 }
 
-impl Tail {
-    /// Bytes of memory it takes at the most.
-    pub const MOST: usize = 2 * KEPT;
+impl Default for Tail {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
-    /// Nothing pushed yet; no memory is taken before something is.
+impl Tail {
+    /// Keeps 16 KiB. Nothing is pushed yet; no memory is taken before something is.
     pub fn new() -> Self {
-        Tail::default()
+        Self::keeping(KEPT)
+    }
+
+    /// Keeps 64 KiB, for an answer whose tool calls are looked at.
+    pub fn for_tools() -> Self {
+        Self::keeping(KEPT_FOR_TOOLS)
+    }
+
+    fn keeping(kept: usize) -> Self {
+        Tail { kept, pushed: 0, buffer: Vec::new() }
+    }
+
+    /// Bytes of memory it takes at the most.
+    pub fn most(&self) -> usize {
+        2 * self.kept
     }
 
     /// Adds what follows.
     pub fn push(&mut self, bytes: &[u8]) {
-        let bytes = bytes.get(bytes.len().saturating_sub(KEPT)..).unwrap_or_default();
-        let keep = KEPT - bytes.len();
-        if keep == 0 || self.buffer.len() + bytes.len() > Self::MOST {
+        self.pushed = self.pushed.saturating_add(bytes.len());
+        let bytes = bytes.get(bytes.len().saturating_sub(self.kept)..).unwrap_or_default();
+        let keep = self.kept - bytes.len();
+        if keep == 0 || self.buffer.len() + bytes.len() > self.most() {
             self.buffer.drain(..self.buffer.len().saturating_sub(keep));
         }
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The last bytes, at least 16 KiB of them if so many were pushed.
+    /// The last bytes, at least as many as are kept if so many were pushed.
     pub fn bytes(&self) -> &[u8] {
         &self.buffer
+    }
+
+    /// All bytes, if none were dropped.
+    pub fn whole(&self) -> Option<&[u8]> {
+        (self.buffer.len() == self.pushed).then_some(&self.buffer)
     }
 }
 
@@ -49,6 +77,7 @@ mod tests {
             }
             assert!(tail.bytes().len() >= KEPT);
             assert!(all.ends_with(tail.bytes()));
+            assert_eq!(tail.whole(), None);
         }
     }
 
@@ -59,5 +88,6 @@ mod tests {
         tail.push(b"");
         tail.push(b"c");
         assert_eq!(tail.bytes(), b"abc");
+        assert_eq!(tail.whole(), Some(&b"abc"[..]));
     }
 }

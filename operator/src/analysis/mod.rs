@@ -111,6 +111,9 @@ impl<C: PodClient> Analyses<C> {
     }
 }
 
+/// Checks that are named as the reason of a verdict; all are in the status.
+const REASONS: usize = 3;
+
 /// What a report comes to for a migration. Without one, nothing is known yet.
 pub fn judged(report: Option<&Report>) -> Judged {
     let Some(report) = report else {
@@ -118,6 +121,7 @@ pub fn judged(report: Option<&Report>) -> Judged {
     };
     let counting = report.checks.iter().filter(|check| check.action > Action::Warn);
     let deciding = counting.filter(|check| check.verdict == report.verdict && report.verdict != Verdict::Pass);
-    let reasons: Vec<_> = deciding.map(|check| format!("{}: {}", check.name, check.reason)).collect();
+    // A reason names its check.
+    let reasons: Vec<_> = deciding.take(REASONS).map(|check| check.reason.clone()).collect();
     Judged { verdict: report.verdict, action: report.action, reason: reasons.join("; ") }
 }

@@ -218,7 +218,7 @@ mod tests {
         wakes.recv().await.unwrap();
         let failed = judged(analyses.report(&name(), 4).as_deref());
         assert_eq!(failed.verdict, Verdict::Fail);
-        assert!(failed.reason.contains("errors: "), "{}", failed.reason);
+        assert!(failed.reason.contains("errors "), "{}", failed.reason);
     }
     #[tokio::test(start_paused = true)]
     async fn a_cost_is_judged_by_the_price_list_as_it_is_now() {

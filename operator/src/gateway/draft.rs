@@ -79,6 +79,11 @@ pub fn migration(gateway: &BifrostGateway) -> MigrationDraft {
     }
 }
 
+/// Short name of a gateway's configuration.
+pub fn config_revision(gateway: &BifrostGateway) -> String {
+    revision(&serde_json::to_string(&gateway.spec.config).unwrap_or_default())
+}
+
 /// Short name of what a migration moves to. Only members that are set count, so that a later operator with more of them calls it
 /// the same; the number of replicas for instance is no part of it.
 pub fn migration_revision(gateway: &BifrostGateway) -> String {

@@ -42,6 +42,8 @@ pub struct Remembered {
 struct Entry {
     uid: String,
     remembered: Option<Remembered>,
+    /// A table whose writing began, and what is to be remembered if it is found later: the answer may be lost.
+    pending: Option<(TrafficTable, Remembered)>,
     /// A fingerprint of each key's value, by name.
     values: HashMap<String, u64>,
     /// The table that was published last, and the configuration beside it.
@@ -77,7 +79,13 @@ pub(super) struct Memory {
 impl Memory {
     /// What was published last.
     pub(super) fn recall(&self, observed: &Observed) -> Option<Remembered> {
-        self.with(observed, |entry| entry.remembered.clone())
+        let table = observed.live.published.as_ref().map(|published| &published.traffic);
+        self.with(observed, |entry| {
+            if let Some((_, written)) = entry.pending.take_if(|(pending, _)| table == Some(&*pending)) {
+                entry.remembered = Some(written);
+            }
+            entry.remembered.clone()
+        })
     }
 
     /// Of the keys whose published value is replaced: those with a new value, not with the one that was published before.
@@ -104,23 +112,21 @@ impl Memory {
         })
     }
 
+    /// Notes what is about to be published.
+    pub(super) fn publishing(&self, observed: &Observed, plan: &Plan, wanted: &Wanted, followed: bool) {
+        self.with(observed, |entry| {
+            let table = plan.publication.traffic.clone();
+            entry.pending = Some((table, remembered(entry, observed, plan, wanted, followed)));
+        });
+    }
+
     /// Notes what is published now. `followed`: the whole spec was, not only what is held of it.
     pub(super) fn published(&self, observed: &Observed, plan: &Plan, wanted: &Wanted, followed: bool) {
         let publication = &plan.publication;
         let marks = self.marks(&plan.secret);
         self.with(observed, |entry| {
-            let before = entry.remembered.as_ref().and_then(|before| before.network_policy);
-            let held = before.unwrap_or_else(|| observed.own(Part::NetworkPolicy).is_some());
-            let asked = observed.gateway.spec.network_policy.enabled;
-            entry.remembered = Some(Remembered {
-                config: wanted.config.clone(),
-                migration: wanted.migration.clone(),
-                progress: wanted.progress.clone(),
-                image: wanted.image.clone(),
-                epoch: publication.traffic.epoch,
-                token: plan.token.clone(),
-                network_policy: Some(if followed { asked } else { held }),
-            });
+            entry.remembered = Some(remembered(entry, observed, plan, wanted, followed));
+            entry.pending = None;
             entry.values = marks;
             entry.note_table(publication);
         });
@@ -194,6 +200,21 @@ impl Memory {
     }
 }
 
+fn remembered(entry: &Entry, observed: &Observed, plan: &Plan, wanted: &Wanted, followed: bool) -> Remembered {
+    let before = entry.remembered.as_ref().and_then(|before| before.network_policy);
+    let held = before.unwrap_or_else(|| observed.own(Part::NetworkPolicy).is_some());
+    let asked = observed.gateway.spec.network_policy.enabled;
+    Remembered {
+        config: wanted.config.clone(),
+        migration: wanted.migration.clone(),
+        progress: wanted.progress.clone(),
+        image: wanted.image.clone(),
+        epoch: plan.publication.traffic.epoch,
+        token: plan.token.clone(),
+        network_policy: Some(if followed { asked } else { held }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,6 +270,19 @@ mod tests {
         assert_eq!((known.epoch, known.migration.percent), (2, 0));
         assert_eq!((known.config.keys.len(), known.token.expose()), (1, "token"));
         assert!(memory.repeats(&seen, &plan.publication));
+    }
+
+    #[test]
+    fn a_table_whose_answer_was_lost_is_known_again_when_it_is_found() {
+        let (memory, mut seen) = (Memory::default(), observed());
+        publish(&memory, &seen, true);
+        seen = publish_all(seen);
+        seen.gateway.spec.migration.canary_percent = Some(0);
+        let plan = plan(&seen, true);
+        memory.publishing(&seen, &plan, &validate(&seen, &policy()).wanted.unwrap(), true);
+        assert_eq!(memory.recall(&seen).unwrap().migration.percent, 10, "it is not there");
+        let found = publish_all(seen);
+        assert_eq!(memory.recall(&found).unwrap().migration.percent, 0);
     }
 
     #[test]

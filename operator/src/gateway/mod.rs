@@ -43,14 +43,14 @@ use self::part::Part;
 use self::refusal::Failure;
 use self::status::{Facts, status};
 use self::target::InForce;
-use self::validate::{Decision, retreat, validate};
+use self::validate::{Decision, Wanted, retreat, validate};
 use crate::analysis::Watched;
 use crate::cluster::writer::WriteError;
 use crate::cluster::{STATUS_MANAGER, is_not_found};
 use crate::confirm::{GatewayName, Summary};
 use crate::events::{Event, Reason};
 use crate::migration::progress::Progress;
-use crate::migration::step::is_watched;
+use crate::migration::step::{has_preview, is_watched};
 
 /// How long a reconciliation waits for the pods to confirm before it reports that they did not: most confirm in less, and then the
 /// conditions do not flap.
@@ -75,11 +75,9 @@ pub async fn reconcile(name: GatewayName, context: Arc<Context>) -> Result<Actio
         observed.live.published.as_ref().and_then(|published| context.analyses.report(&name, published.traffic.since));
     observed.prices = context.analyses.prices();
     let decision = validate(&observed, &context.policy);
-    let Done { plan, mut applied } = write(&context, &name, &observed, &decision).await?;
+    let Done { plan, published, mut applied } = write(&context, &name, &observed, &decision).await?;
     publish_events(&context, &observed, &applied.events);
-    if applied.published {
-        publish_events(&context, &observed, &decision.events);
-    }
+    publish_events(&context, &observed, published.as_ref().map_or(&[], |wanted| &wanted.events));
     if let Some((_, conflict)) = applied.error.take_if(|(_, error)| error.is_conflict()) {
         return Err(conflict.into());
     }
@@ -95,11 +93,12 @@ pub async fn reconcile(name: GatewayName, context: Arc<Context>) -> Result<Actio
         Some(in_force) => context.confirmations.settle(&name, in_force.target.clone(), PATIENCE).await,
         None => Summary::default(),
     };
-    watch(&context, &name, &decision, in_force.as_ref());
-    report(&context, &observed, &decision, in_force.as_ref(), &summary, &applied).await?;
+    let progress = published.as_ref().map(|wanted| &wanted.progress).or(observed.live.state.migration.as_ref());
+    watch(&context, &name, &decision, progress, in_force.as_ref());
+    report(&context, &observed, &decision, progress, in_force.as_ref(), &summary, &applied).await?;
     match applied.error {
         Some((_, error)) => Err(error.into()),
-        None => Ok(Action::requeue(next_look(&decision, observed.now))),
+        None => Ok(Action::requeue(next_look(&decision, Timestamp::now()))),
     }
 }
 
@@ -116,11 +115,16 @@ fn next_look(decision: &Decision, now: Timestamp) -> Duration {
 }
 
 /// Lets the pods' counts be pulled for as long as the stage is watched.
-fn watch(context: &Context, name: &GatewayName, decision: &Decision, in_force: Option<&InForce>) {
+fn watch(
+    context: &Context,
+    name: &GatewayName,
+    decision: &Decision,
+    progress: Option<&Progress>,
+    in_force: Option<&InForce>,
+) {
     let watched = || {
-        let (plan, wanted, in_force) = (decision.plan.as_ref()?, decision.wanted.as_ref()?, in_force?);
+        let (plan, progress, in_force) = (decision.plan.as_ref()?, progress?, in_force?);
         let analysis = decision.guard.analysis.clone()?;
-        let progress = &wanted.progress;
         let level = plan.level_of(progress.position.as_ref())?;
         is_watched(plan, level, progress, Timestamp::now()).then(|| Watched {
             pods: in_force.target.pods.clone(),
@@ -133,16 +137,16 @@ fn watch(context: &Context, name: &GatewayName, decision: &Decision, in_force: O
     };
     match watched() {
         Some(watched) => context.analyses.follow(name, watched),
-        // While the spec is held, what is watched goes on being watched.
-        None if decision.plan.is_none() && decision.wanted.is_some() => {}
         None => context.analyses.forget(name),
     }
 }
 
 /// Which share of the budget for false alarms a stage has.
 fn position(plan: &MigrationPlan, progress: &Progress) -> Position {
-    let stages = u32::try_from(plan.stages.len()).ok().filter(|_| plan.walks);
-    Position { step: progress.entered.saturating_sub(1), steps: stages }
+    // A preview is a stage before the first.
+    let before = u32::from(has_preview(plan));
+    let stages = u32::try_from(plan.stages.len()).ok().filter(|_| plan.walks).map(|stages| stages + before);
+    Position { step: (progress.entered + before).saturating_sub(1), steps: stages }
 }
 
 fn read_since(observed: &Observed) -> u64 {
@@ -152,29 +156,37 @@ fn read_since(observed: &Observed) -> u64 {
 /// What was written of which plan.
 struct Done {
     plan: Option<Plan>,
+    /// What of it the pods can know.
+    published: Option<Wanted>,
     applied: Applied,
 }
 
 /// Writes what was decided. If the Secret cannot be written, what only takes away is published all the same.
 async fn write(context: &Context, name: &GatewayName, observed: &Observed, decision: &Decision) -> Result<Done, Error> {
-    let Some(wanted) = &decision.wanted else { return Ok(Done { plan: None, applied: Applied::default() }) };
+    let Some(wanted) = &decision.wanted else {
+        return Ok(Done { plan: None, published: None, applied: Applied::default() });
+    };
     let circumstances = circumstances(context, name, observed).await?;
     let plan = build(observed, decision, wanted, &circumstances)?;
+    context.memory.publishing(observed, &plan, wanted, decision.whole);
     let applied = apply(context, observed, &plan, decision.whole).await;
     if applied.published {
         context.memory.published(observed, &plan, wanted, decision.whole);
     }
     let retreat = if applied.refuses_keys() { retreat(observed, &context.policy) } else { None };
-    let Some(wanted) = retreat else { return Ok(Done { plan: Some(plan), applied }) };
-    let back = build_retreat(observed, &wanted, &circumstances)?;
-    let retreated = apply(context, observed, &back, false).await;
-    let plan = if retreated.published {
-        context.memory.retreated(observed, &back, &wanted);
-        back
-    } else {
-        plan
+    let Some(back_to) = retreat else {
+        let published = applied.published.then(|| wanted.clone());
+        return Ok(Done { plan: Some(plan), published, applied });
     };
-    Ok(Done { plan: Some(plan), applied: applied.and(retreated) })
+    let back = build_retreat(observed, &back_to, &circumstances)?;
+    let retreated = apply(context, observed, &back, false).await;
+    let (plan, published) = if retreated.published {
+        context.memory.retreated(observed, &back, &back_to);
+        (back, Some(back_to))
+    } else {
+        (plan, None)
+    };
+    Ok(Done { plan: Some(plan), published, applied: applied.and(retreated) })
 }
 
 /// What the pods are known to be at, and what goes on from before.
@@ -202,6 +214,7 @@ async fn report(
     context: &Context,
     observed: &Observed,
     decision: &Decision,
+    progress: Option<&Progress>,
     in_force: Option<&InForce>,
     summary: &Summary,
     applied: &Applied,
@@ -210,6 +223,7 @@ async fn report(
     let facts = Facts {
         observed,
         decision,
+        progress,
         table: in_force.map(|in_force| &in_force.table),
         report: in_force
             .filter(|in_force| in_force.table.since == read_since(observed))
@@ -220,7 +234,7 @@ async fn report(
     };
     let after = status(&facts, Timestamp::now());
     let before = observed.gateway.status.clone().unwrap_or_default();
-    measure(context, observed, decision, in_force, summary, &after);
+    measure(context, observed, decision, progress, in_force, summary, &after);
     if after == before {
         return Ok(());
     }
@@ -250,6 +264,7 @@ fn measure(
     context: &Context,
     observed: &Observed,
     decision: &Decision,
+    progress: Option<&Progress>,
     in_force: Option<&InForce>,
     summary: &Summary,
     status: &bifrost_crds::BifrostGatewayStatus,
@@ -258,7 +273,7 @@ fn measure(
     let ready = crate::conditions::find(&status.conditions, bifrost_crds::conditions::READY);
     let ready = ready.is_some_and(|condition| condition.status == "True");
     context.metrics.ready.with_label_values(labels).set(i64::from(ready));
-    measure_migration(context, decision, labels);
+    measure_migration(context, decision, progress, labels);
     let Some(InForce { table, .. }) = in_force else { return };
     // Under rules nobody knows the percent beforehand.
     match table.wanted_percent() {
@@ -276,8 +291,8 @@ fn measure(
     }
 }
 
-fn measure_migration(context: &Context, decision: &Decision, labels: &[&str; 2]) {
-    let Some(progress) = decision.wanted.as_ref().map(|wanted| &wanted.progress) else { return };
+fn measure_migration(context: &Context, decision: &Decision, progress: Option<&Progress>, labels: &[&str; 2]) {
+    let Some(progress) = progress else { return };
     context.metrics.rolled_back.with_label_values(labels).set(i64::from(progress.rollback.is_some()));
     let level = decision.plan.as_ref().and_then(|plan| plan.level_of(progress.position.as_ref()));
     if let Some(level) = level.and_then(|level| i64::try_from(level).ok()) {

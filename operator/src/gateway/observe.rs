@@ -240,15 +240,20 @@ fn read<K: DeserializeOwned>(object: &DynamicObject) -> Result<K, String> {
 }
 
 async fn ca_bundle(client: &Client, reference: Option<&CaBundleRef>, namespace: &str) -> Result<CaBundle, kube::Error> {
-    let Some(CaBundleRef { name, key }) = reference else { return Ok(CaBundle::NotAsked) };
+    let Some(reference) = reference else { return Ok(CaBundle::NotAsked) };
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    Ok(match api.get_opt(name).await? {
+    Ok(ca_bundle_in(reference, api.get_opt(&reference.name).await?))
+}
+
+/// What a reference leads to in the ConfigMap that it names.
+pub(super) fn ca_bundle_in(CaBundleRef { name, key }: &CaBundleRef, map: Option<ConfigMap>) -> CaBundle {
+    match map {
         None => CaBundle::Missing(format!("ConfigMap {name} does not exist")),
         Some(map) => match map.data.unwrap_or_default().remove(key) {
             None => CaBundle::Missing(format!("ConfigMap {name} has no member {key}")),
             Some(pem) => CaBundle::Found(pem),
         },
-    })
+    }
 }
 
 async fn pods(client: &Client, namespace: &str, name: &str) -> Result<Vec<Pod>, kube::Error> {

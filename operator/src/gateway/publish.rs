@@ -8,7 +8,7 @@ use bifrost_config::published::{
     CONFIG_VERSION, MAX_STABLE_BYTES, Published, STABLE, STATE, Stable, TRAFFIC, TrafficTable, digest, revision,
 };
 use bifrost_config::{Config, Migration};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::migration::progress::Progress;
@@ -28,12 +28,17 @@ pub struct State {
     pub epoch: u64,
     /// Image that the Deployment was last given.
     pub image: String,
-    /// Where the migration is.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Where the migration is. One that this version cannot read is as good as lost; the rest is not.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient")]
     pub migration: Option<Progress>,
     /// Members of a later operator: kept.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
+}
+
+fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Progress>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(value).ok())
 }
 
 /// The ConfigMap as it was read, as far as it is usable and this gateway's.
@@ -129,7 +134,10 @@ pub fn publish(live: &Live, request: &Request<'_>) -> Result<Publication, TooLar
     let same_config = intact.is_some_and(|published| published.config == *request.config);
     let stable = if same_config { live.text(STABLE) } else { stable_text(request.config)? };
     let revision = revision(&stable);
-    let before = live.published.as_ref().map(|published| &published.traffic);
+    // What pods count begins anew with another split, and where something else begins to be watched.
+    let watched = live.state.migration.as_ref().and_then(|progress| progress.watched);
+    let begins = request.progress.watched.is_some() && request.progress.watched != watched;
+    let before = live.published.as_ref().map(|published| &published.traffic).filter(|_| !begins);
     let table = |epoch| TrafficTable::new(request.migration, request.gateway_uid, epoch, &revision).following(before);
     let same_table = intact.is_some_and(|published| published.traffic == table(published.traffic.epoch));
     let same_state = live.state.state_version == STATE_VERSION

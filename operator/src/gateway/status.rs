@@ -24,7 +24,8 @@ use crate::conditions::{Finding, conditions, find};
 use crate::confirm::Summary;
 use crate::events::{Event, Reason};
 use crate::migration::describe;
-use crate::migration::outlook::outlook;
+use crate::migration::outlook::{cut, outlook};
+use crate::migration::progress::Progress;
 use crate::names;
 
 /// Reason of a spec that the API server does not take.
@@ -38,6 +39,8 @@ pub struct Facts<'a> {
     pub observed: &'a Observed,
     /// What was decided.
     pub decision: &'a Decision,
+    /// Where the migration is with what is published.
+    pub progress: Option<&'a Progress>,
     /// The table that is published.
     pub table: Option<&'a TrafficTable>,
     /// How far the pods are with it.
@@ -87,7 +90,7 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> BifrostGatewayStatus {
         // What was published last is told even while it is lost: with everything else lost too, the next epoch follows from it.
         traffic: facts.table.map_or_else(|| lost(before.traffic), |table| Some(traffic(table, facts.summary))),
         migration: facts.table.map(|table| migration(facts, table, now)).or(before.migration),
-        analysis: facts.decision.guard.analysis.as_ref().and(facts.report).map(analysis),
+        analysis: analysis(facts, before.analysis),
         shadow: facts.table.and_then(|table| table.shadow.as_ref()).map(|one| shadow(one, facts.summary)),
         keys: Some(KeyCounts {
             selected: count(facts.decision.selected),
@@ -102,11 +105,10 @@ fn lost(before: Option<TrafficStatus>) -> Option<TrafficStatus> {
 }
 
 fn migration(facts: &Facts<'_>, table: &TrafficTable, now: Timestamp) -> MigrationStatus {
-    let told = facts.decision.wanted.as_ref().map(|wanted| &wanted.progress);
-    let progress = told.or(facts.observed.live.state.migration.as_ref());
-    let outlook = progress
-        .map(|progress| outlook(facts.decision.plan.as_ref(), progress, facts.decision.judged.as_ref(), now))
-        .unwrap_or_default();
+    let plan = facts.decision.plan.as_ref().filter(|_| !facts.decision.held);
+    let judged = facts.decision.judged.as_ref();
+    let outlook = facts.progress.map(|progress| outlook(plan, &facts.decision.guard, progress, judged, now));
+    let outlook = outlook.unwrap_or_default();
     MigrationStatus {
         strategy: Some(match table.strategy {
             bifrost_config::Strategy::DropIn => Strategy::DropIn,
@@ -150,11 +152,18 @@ fn money(micros: u64) -> String {
     text[..text.len() - zeros.min(4)].to_owned()
 }
 
-fn analysis(report: &Report) -> AnalysisStatus {
+/// What led to a rollback is told for as long as that is in force.
+fn analysis(facts: &Facts<'_>, before: Option<AnalysisStatus>) -> Option<AnalysisStatus> {
+    facts.decision.guard.analysis.as_ref()?;
+    let is_back = facts.progress.is_some_and(|progress| progress.rollback.is_some());
+    facts.report.map(compared).or_else(|| before.filter(|_| is_back))
+}
+
+fn compared(report: &Report) -> AnalysisStatus {
     let check = |check: &CheckReport| CheckStatus {
         name: check.name.clone(),
         verdict: verdict(check.verdict),
-        message: check.reason.clone(),
+        message: cut(&check.reason),
     };
     AnalysisStatus { verdict: verdict(report.verdict), checks: report.checks.iter().map(check).collect() }
 }
@@ -339,7 +348,7 @@ fn degraded(facts: &Facts<'_>) -> Option<Finding> {
     if let Some((reason, why)) = facts.deployment.and_then(gave_up) {
         return Some(Finding::new(DEGRADED, true, reason, why));
     }
-    if let Some(rollback) = facts.decision.wanted.as_ref().and_then(|wanted| wanted.progress.rollback.as_ref()) {
+    if let Some(rollback) = facts.progress.and_then(|progress| progress.rollback.as_ref()) {
         let message = format!("from {}: {}", describe(rollback.from.as_ref()), rollback.message);
         return Some(Finding::new(DEGRADED, true, "RolledBack", message));
     }
@@ -393,7 +402,7 @@ pub fn news(before: &BifrostGatewayStatus, after: &BifrostGatewayStatus) -> Vec<
     let failed_before: Vec<_> = failed_before.map(|check| check.name).collect();
     let failed = checks(after).into_iter().filter(|check| check.verdict == Verdict::Fail);
     let news = failed.filter(|check| !failed_before.contains(&check.name));
-    events.extend(news.map(|check| Event::new(Reason::AnalysisFailed, format!("{}: {}", check.name, check.message))));
+    events.extend(news.map(|check| Event::new(Reason::AnalysisFailed, check.message)));
     events
 }
 

@@ -1,5 +1,7 @@
 //! A typical gateway for the tests of the pure steps, and golden files of everything that is built for it.
 
+mod no_dead_field;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@
 //! are gone, rotated values. And what is missing is made again.
 
 use bifrost_config::{
-    AddressRule, Config, Draft, KeyValues, Migration, Plan as MigrationPlan, Problem, check_ca_bundle,
+    AddressRule, Config, Draft, KeyValues, Migration, Plan as MigrationPlan, Problem, Strategy, check_ca_bundle,
     validate as check,
 };
 use bifrost_crds::{CaBundleRef, ImageSpec};
@@ -21,12 +21,12 @@ use super::{draft, metadata, size};
 use crate::analysis::judged;
 use crate::cluster::Ownership;
 use crate::events::{Event, Reason};
-use crate::migration::crash::crash;
+use crate::migration::crash::{Crash, crash};
 use crate::migration::guard::{Guard, guard};
 use crate::migration::hold::hold as hold_on;
 use crate::migration::progress::{Cause, Progress, Rollback};
 use crate::migration::step::step;
-use crate::migration::{Judged, Seen, Transition};
+use crate::migration::{Judged, Revision, Seen, Transition};
 use crate::names;
 
 /// Rules of this operator, not of a resource.
@@ -56,6 +56,8 @@ pub struct Wanted {
     pub migration: Migration,
     /// Where the migration is with it.
     pub progress: Progress,
+    /// What of the migration is worth an event once it is published.
+    pub events: Vec<Event>,
     /// Values of the keys that the configuration names.
     pub values: KeyValues,
     /// Image of the pods.
@@ -81,14 +83,14 @@ pub struct Decision {
     pub unusable: Vec<String>,
     /// Provider keys that the selector chooses.
     pub selected: usize,
-    /// The migration as the spec wants it; none where it is held back.
+    /// The migration as the spec wants it; none where that part of it is not valid.
     pub plan: Option<MigrationPlan>,
+    /// Whether the migration is held back.
+    pub held: bool,
     /// What watches it.
     pub guard: Guard,
     /// What the analysis comes to; none where there is none.
     pub judged: Option<Judged>,
-    /// What of the migration is worth an event once it is published.
-    pub events: Vec<Event>,
     /// When to look at the migration again.
     pub wake: Option<Timestamp>,
 }
@@ -123,19 +125,18 @@ pub fn validate(observed: &Observed, policy: &Policy) -> Decision {
         unusable: Vec::new(),
         selected: observed.keys.len(),
         plan: None,
+        held,
         guard: guard(&observed.gateway.spec.migration).unwrap_or_default(),
         judged: None,
-        events: Vec::new(),
         wake: None,
     };
     decision.judged = decision.guard.analysis.as_ref().map(|_| judged(observed.report.as_deref()));
-    if let Some(Found { wanted, keys, plan, events, wake }) = found {
+    if let Some(Found { wanted, keys, plan, wake }) = found {
         decision.unresolved.extend(keys.unresolved);
         decision.unusable = keys.unusable;
         if writable && decision.waits_for.is_empty() {
             decision.wanted = Some(wanted);
             decision.plan = plan;
-            decision.events = events;
             decision.wake = wake;
         }
     }
@@ -161,7 +162,6 @@ struct Found {
     wanted: Wanted,
     keys: KeyDecision,
     plan: Option<MigrationPlan>,
-    events: Vec<Event>,
     wake: Option<Timestamp>,
 }
 
@@ -170,7 +170,7 @@ impl Found {
         let config = Config { keys: std::mem::take(&mut keys.keys), ..config };
         let Transition { progress, split, events, wake } = transition;
         let values = std::mem::take(&mut keys.values);
-        Self { wanted: Wanted { config, migration: split, progress, values, image }, keys, plan: None, events, wake }
+        Self { wanted: Wanted { config, migration: split, progress, events, values, image }, keys, plan: None, wake }
     }
 }
 
@@ -187,11 +187,11 @@ fn full(observed: &Observed, draft: &Draft, policy: &Policy) -> Result<Found, Re
     let (Ok((config, plan)), Ok(image), Ok(guard), []) = (checked, image, guard, problems.as_slice()) else {
         return Err(rejected(&problems));
     };
-    let revision = draft::migration_revision(&observed.gateway);
-    let before = last_progress(observed, &plan, &revision);
-    let (judged, crash) = (judged(observed.report.as_deref()), crash(&observed.pods, before.started));
-    let seen = seen(observed, crash.as_deref(), &judged);
-    let mut transition = step(&plan, &guard, &revision, &before, seen, observed.now);
+    let names = Names::of(observed);
+    let before = last_progress(observed, plan.strategy, &names.whole);
+    let (judged, crash) = (judged(observed.report.as_deref()), last_crash(observed, &before));
+    let seen = seen(observed, crash.as_ref(), &judged);
+    let mut transition = step(&plan, &guard, names.revision(), &before, seen, observed.now);
     share_shadow(&mut transition.split, observed, &config);
     let keys = keys::decide(selected(observed), &config.providers);
     let found = Found { plan: Some(plan), ..Found::new(config, transition, image, keys) };
@@ -206,13 +206,12 @@ fn hold(observed: &Observed, draft: &Draft, policy: &Policy) -> Option<Found> {
     let last = last_migration(observed)?;
     let alone = Draft { migration: draft.migration.clone(), ..Draft::default() };
     let plan = check(&alone, policy.addresses).ok().map(|(_, plan)| plan);
-    let revision = draft::migration_revision(&observed.gateway);
-    let before = recorded_progress(observed)
-        .unwrap_or_else(|| Progress::of_table(&last, &revision, observed.request(), observed.now));
+    let names = Names::of(observed);
+    let before = last_progress(observed, last.strategy, &names.whole);
     let guard = guard(&observed.gateway.spec.migration).unwrap_or_default();
-    let (judged, crash) = (judged(observed.report.as_deref()), crash(&observed.pods, before.started));
-    let seen = seen(observed, crash.as_deref(), &judged);
-    let mut transition = hold_on(plan.as_ref(), &guard, &revision, &before, &last, seen, observed.now);
+    let (judged, crash) = (judged(observed.report.as_deref()), last_crash(observed, &before));
+    let seen = seen(observed, crash.as_ref(), &judged);
+    let mut transition = hold_on(plan.as_ref(), &guard, names.revision(), &before, &last, seen, observed.now);
     share_shadow(&mut transition.split, observed, &config);
     let keys = keys::hold(selected(observed), &config.providers);
     let ca_bundle = config.ca_bundle.clone().filter(|pem| check_ca_bundle(pem).is_ok());
@@ -222,7 +221,7 @@ fn hold(observed: &Observed, draft: &Draft, policy: &Policy) -> Option<Found> {
     let image = running_image(observed, &policy.images);
     let image = image.filter(|image| !is_missing || policy.images.allows_image(image));
     let image = image.unwrap_or_else(|| policy.images.default_image().to_owned());
-    Some(Found::new(Config { ca_bundle, ..config }, transition, image, keys))
+    Some(Found { plan, ..Found::new(Config { ca_bundle, ..config }, transition, image, keys) })
 }
 
 /// Divides the money for copies among the pods that there are, or should be, and says what models cost.
@@ -256,16 +255,17 @@ fn recorded_progress(observed: &Observed) -> Option<Progress> {
     remembered.or_else(|| observed.live.state.migration.clone())
 }
 
-/// Where the migration is. With the record lost, what is published tells; with that lost too, it begins anew, but for a rollback of
-/// which the status still tells.
-fn last_progress(observed: &Observed, plan: &MigrationPlan, revision: &str) -> Progress {
+/// Where the migration is. With the record lost, what is published tells; with that lost too, it begins anew. A rollback of which the
+/// status still tells stays in force.
+fn last_progress(observed: &Observed, strategy: Strategy, revision: &str) -> Progress {
     let (request, now) = (observed.request(), observed.now);
     if let Some(recorded) = recorded_progress(observed) {
         return recorded;
     }
-    if let Some(table) = observed.live.migration() {
-        return Progress::of_table(&table, revision, request, now);
-    }
+    let progress = match observed.live.migration() {
+        Some(table) => Progress::of_table(&table, revision, request, now),
+        None => Progress::new(strategy, revision, request, now),
+    };
     let status = observed.gateway.status.as_ref().and_then(|status| status.migration.as_ref());
     let told = status.filter(|status| status.revision.as_deref() == Some(revision)).and_then(|s| s.rollback.as_ref());
     let rollback = told.map(|told| Rollback {
@@ -274,10 +274,31 @@ fn last_progress(observed: &Observed, plan: &MigrationPlan, revision: &str) -> P
         reason: cause(&told.reason),
         message: told.message.clone(),
     });
-    Progress { rollback, ..Progress::new(plan.strategy, revision, request, now) }
+    Progress { config: draft::config_revision(&observed.gateway), rollback, ..progress }
 }
 
-fn seen<'a>(observed: &'a Observed, crash: Option<&'a str>, judged: &'a Judged) -> Seen<'a> {
+/// What the spec that is followed is called.
+struct Names {
+    whole: String,
+    config: String,
+}
+
+impl Names {
+    fn of(observed: &Observed) -> Self {
+        let gateway = &observed.gateway;
+        Self { whole: draft::migration_revision(gateway), config: draft::config_revision(gateway) }
+    }
+
+    fn revision(&self) -> Revision<'_> {
+        Revision { whole: &self.whole, config: &self.config }
+    }
+}
+
+fn last_crash(observed: &Observed, progress: &Progress) -> Option<Crash> {
+    crash(&observed.pods, progress.watched?, progress.crash.as_deref())
+}
+
+fn seen<'a>(observed: &'a Observed, crash: Option<&'a Crash>, judged: &'a Judged) -> Seen<'a> {
     Seen { request: observed.request(), confirmed: observed.confirmed, crash, judged: Some(judged) }
 }
 

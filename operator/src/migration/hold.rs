@@ -7,15 +7,15 @@ use k8s_openapi::jiff::Timestamp;
 use super::guard::Guard;
 use super::progress::{Cause, Progress, Rollback};
 use super::request::{self, Verb};
-use super::step::is_watched;
-use super::{Seen, Transition, describe};
+use super::step::{is_watched, watched_since};
+use super::{Revision, Seen, Transition, describe};
 use crate::events::{Event, Reason};
 
 /// Holds on to what was published last, `last`. `plan` is the spec's, if that part of it is valid.
 pub fn hold(
     plan: Option<&Plan>,
     guard: &Guard,
-    revision: &str,
+    revision: Revision<'_>,
     before: &Progress,
     last: &Migration,
     seen: Seen<'_>,
@@ -24,7 +24,10 @@ pub fn hold(
     let mut progress = before.clone();
     let mut split = last.clone();
     let mut events = Vec::new();
-    if let Some((plan, goal)) = plan.map(|plan| (plan, plan.goal())).filter(|(_, goal)| takes_away(goal, last)) {
+    // The steps of another strategy begin when they may: to go to the last of them would skip the others.
+    let may_go = |plan: &&Plan| !plan.walks || plan.strategy == before.strategy || plan.ceiling == 0;
+    let goal = plan.filter(may_go).map(|plan| (plan, plan.goal()));
+    if let Some((plan, goal)) = goal.filter(|(_, goal)| takes_away(goal, last)) {
         progress = progress.at(plan.stage(plan.ceiling).map(|stage| stage.position.clone()), now);
         progress.strategy = plan.strategy;
         // Another hash would choose other users.
@@ -33,17 +36,20 @@ pub fn hold(
     split.allow_arm_header &= plan.is_none_or(|plan| plan.allow_arm_header);
     split.shadow = shadow(plan, last);
     if let Some((reason, message)) = goes_wrong(plan, guard, &progress, &seen, now) {
+        if reason == Cause::GatewayCrash {
+            progress.crash = seen.crash.map(|crash| crash.id.clone());
+        }
         let from = progress.position.clone();
         events.push(Event::new(Reason::RolledBack, format!("{} → the baseline: {message}", describe(from.as_ref()))));
         progress = progress.at(None, now);
         progress.rollback = Some(Rollback { from, at: now, reason, message });
         split = Migration { percent: 0, rules: Vec::new(), ..split };
     }
-    if let Some(text) = seen.request.filter(|text| progress.handled.as_deref() != Some(request::kept(text).as_str())) {
+    if let Some(text) = seen.request.filter(|text| progress.takes(text)) {
         let refused = |why: String| Event::new(Reason::RequestRefused, format!("{}: {why}", request::kept(text)));
-        match request::parse(text, revision) {
-            Ok(Verb::Abort) if progress.rollback.is_none() => {
-                let from = progress.position.clone();
+        match request::parse(text, revision.whole) {
+            Ok(Verb::Abort) if progress.rollback.as_ref().is_none_or(|rollback| rollback.reason != Cause::Aborted) => {
+                let from = progress.rollback.take().map_or_else(|| progress.position.clone(), |rollback| rollback.from);
                 let message = "somebody asked for abort".to_owned();
                 events.push(Event::new(Reason::RequestHandled, "abort"));
                 events.push(Event::new(
@@ -54,14 +60,17 @@ pub fn hold(
                 progress.rollback = Some(Rollback { from, at: now, reason: Cause::Aborted, message });
                 split = Migration { percent: 0, rules: Vec::new(), ..split };
             }
-            Ok(Verb::Abort) => events.push(refused("the migration was rolled back already".to_owned())),
+            Ok(Verb::Abort) => events.push(refused("the migration was aborted already".to_owned())),
             Ok(_) => events.push(refused(
                 "nothing rises while the spec is paused or not accepted: mend that, and ask again with another id"
                     .to_owned(),
             )),
             Err(why) => events.push(refused(why)),
         }
-        progress.handled = Some(request::kept(text));
+    }
+    if let Some(plan) = plan.filter(|plan| plan.strategy == progress.strategy) {
+        let level = plan.level_of(progress.position.as_ref());
+        progress.watched = level.and_then(|level| watched_since(plan, level, &progress, now));
     }
     Transition { progress, split, events, wake: None }
 }
@@ -89,13 +98,13 @@ fn goes_wrong(
     seen: &Seen<'_>,
     now: Timestamp,
 ) -> Option<(Cause, String)> {
-    let plan = plan.filter(|plan| plan.strategy == progress.strategy && progress.started != now)?;
+    let plan = plan.filter(|plan| plan.strategy == progress.strategy && progress.watched.is_some())?;
     let level = plan.level_of(progress.position.as_ref())?;
     if progress.rollback.is_some() || !is_watched(plan, level, progress, now) {
         return None;
     }
     if let Some(crash) = seen.crash.filter(|_| guard.watches_crashes(plan)) {
-        return Some((Cause::GatewayCrash, crash.to_owned()));
+        return Some((Cause::GatewayCrash, crash.message.clone()));
     }
     let judged = seen.judged.filter(|judged| judged.verdict == Verdict::Fail)?;
     (judged.action == Some(Action::Rollback)).then(|| (Cause::AnalysisFailed, judged.reason.clone()))

@@ -17,6 +17,7 @@ use bifrost_analysis::{Action, Verdict};
 use bifrost_config::{Migration, Position};
 use k8s_openapi::jiff::Timestamp;
 
+use self::crash::Crash;
 use self::progress::Progress;
 use crate::events::Event;
 
@@ -27,8 +28,8 @@ pub struct Seen<'a> {
     pub request: Option<&'a str>,
     /// Whether at least one pod is ready and every ready pod confirms what is published.
     pub confirmed: bool,
-    /// A gateway container that ended since the stage began, in words.
-    pub crash: Option<&'a str>,
+    /// A gateway container that ended since the stage is watched.
+    pub crash: Option<&'a Crash>,
     /// What the analysis says of the stage.
     pub judged: Option<&'a Judged>,
 }
@@ -55,6 +56,15 @@ pub struct Transition {
     pub events: Vec<Event>,
     /// When to look again, although nothing happened.
     pub wake: Option<Timestamp>,
+}
+
+/// What identifies the spec that is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Revision<'a> {
+    /// Short name of `spec.migration` and `spec.config`.
+    pub whole: &'a str,
+    /// Short name of `spec.config`.
+    pub config: &'a str,
 }
 
 /// A position for people.

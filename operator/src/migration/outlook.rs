@@ -6,47 +6,68 @@ use bifrost_crds::{MigrationPhase, MigrationStatus, RollbackStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{Timestamp, Unit};
 
+use super::guard::Guard;
 use super::progress::Progress;
-use super::step::hold_ends;
+use super::step::{hold_ends, retry_at};
 use super::{Judged, describe};
 
-/// The status. `plan`: the spec's, if it is followed; else the migration is held.
-pub fn outlook(plan: Option<&Plan>, progress: &Progress, judged: Option<&Judged>, now: Timestamp) -> MigrationStatus {
+/// Bytes of a text in a status, as its schema has it.
+const MAX_TEXT: usize = 1024;
+
+/// The status. `plan`: the spec's, if it is followed; else the migration is held. `judged`: where there is an analysis.
+pub fn outlook(
+    plan: Option<&Plan>,
+    guard: &Guard,
+    progress: &Progress,
+    judged: Option<&Judged>,
+    now: Timestamp,
+) -> MigrationStatus {
     let level = plan.and_then(|plan| plan.level_of(progress.position.as_ref())).unwrap_or(0);
     let end = plan.filter(|_| progress.rollback.is_none()).and_then(|plan| hold_ends(plan, level, progress));
     let end = end.filter(|end| *end > now);
-    let (phase, message) = phase(plan, progress, judged, level, end.is_some());
+    let (phase, message) = phase(plan, guard, progress, judged, level, end.is_some());
     MigrationStatus {
         strategy: None,
         phase: Some(phase),
         step: Some(step(plan, progress, level)),
-        message: Some(message),
+        message: Some(cut(&message)),
         step_started_at: whole_second(progress.started),
         hold_ends_at: end.and_then(whole_second),
         revision: Some(progress.revision.clone()),
-        handled_request: progress.handled.clone(),
+        handled_request: progress.handled.last().cloned(),
         rollback: progress.rollback.as_ref().and_then(|rollback| {
             Some(RollbackStatus {
                 at: whole_second(rollback.at)?,
                 from: describe(rollback.from.as_ref()),
                 reason: rollback.reason.as_str().to_owned(),
-                message: rollback.message.clone(),
+                message: cut(&rollback.message),
+                retry_at: retry_at(guard, progress).and_then(whole_second),
             })
         }),
     }
 }
 
-/// `judged`: where there is an analysis.
+/// The schema of the status allows no more: one text that is too long would keep all of it from being written.
+pub fn cut(text: &str) -> String {
+    match text.len() {
+        ..=MAX_TEXT => text.to_owned(),
+        _ => format!("{}…", &text[..text.floor_char_boundary(MAX_TEXT - '…'.len_utf8())]),
+    }
+}
+
 fn phase(
     plan: Option<&Plan>,
+    guard: &Guard,
     progress: &Progress,
     judged: Option<&Judged>,
     level: usize,
     is_held: bool,
 ) -> (MigrationPhase, String) {
     if let Some(rollback) = &progress.rollback {
+        let again = retry_at(guard, progress).and_then(|at| at.round(Unit::Second).ok());
+        let again = again.map_or_else(String::new, |at| format!("it is tried again at {at}. "));
         let message = format!(
-            "rolled back from {}: {}. Ask for retry or restart, or change spec.migration or spec.config",
+            "rolled back from {}: {}. {again}Ask for retry or restart, or change spec.migration or spec.config",
             describe(rollback.from.as_ref()),
             rollback.message
         );

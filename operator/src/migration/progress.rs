@@ -4,12 +4,18 @@ use bifrost_config::{Migration, Position, Strategy};
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+/// Requests that are remembered, so that an old object that is brought back asks for nothing again.
+const REQUESTS: usize = 16;
+
 /// Where a migration is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
     /// Short name of the `spec.migration` and `spec.config` that were followed last.
     pub revision: String,
+    /// Short name of that `spec.config` alone.
+    #[serde(default)]
+    pub config: String,
     /// The strategy that was followed last.
     pub strategy: Strategy,
     /// The stage; none: the floor, where nothing takes the bifrost arm.
@@ -20,9 +26,15 @@ pub struct Progress {
     /// Since when every ready pod confirms it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirmed: Option<Timestamp>,
+    /// Since when what is seen of the stage counts, under this revision; none while it is not watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched: Option<Timestamp>,
     /// The rollback that is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback: Option<Rollback>,
+    /// The end of a gateway container that led to a rollback: it counts once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crash: Option<String>,
     /// Why the analysis made it wait for somebody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
@@ -33,9 +45,9 @@ pub struct Progress {
     /// analysis may spend on false alarms.
     #[serde(default)]
     pub entered: u32,
-    /// The newest request that was handled or refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub handled: Option<String>,
+    /// Requests that were handled or refused, the newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub handled: Vec<String>,
 }
 
 /// A rollback. It stays in force until a retry, a restart or another revision.
@@ -80,15 +92,18 @@ impl Progress {
     pub fn new(strategy: Strategy, revision: &str, request: Option<&str>, now: Timestamp) -> Self {
         Self {
             revision: revision.to_owned(),
+            config: String::new(),
             strategy,
             position: None,
             started: now,
             confirmed: None,
+            watched: None,
             rollback: None,
+            crash: None,
             paused: None,
             retries: 0,
             entered: 0,
-            handled: request.map(super::request::kept),
+            handled: request.map(super::request::kept).into_iter().collect(),
         }
     }
 
@@ -109,6 +124,24 @@ impl Progress {
             return self;
         }
         let entered = self.entered.saturating_add(1);
-        Self { position, started: now, confirmed: None, paused: None, entered, ..self }
+        Self { position, entered, ..self }.begun(now)
+    }
+
+    /// The same stage, from its beginning.
+    #[must_use]
+    pub fn begun(self, now: Timestamp) -> Self {
+        Self { started: now, confirmed: None, watched: None, paused: None, ..self }
+    }
+
+    /// Whether a request is new; from now on it is not.
+    pub fn takes(&mut self, request: &str) -> bool {
+        let kept = super::request::kept(request);
+        if self.handled.contains(&kept) {
+            return false;
+        }
+        self.handled.push(kept);
+        let forgotten = self.handled.len().saturating_sub(REQUESTS);
+        self.handled.drain(..forgotten);
+        true
     }
 }

@@ -68,7 +68,8 @@ pub fn parse(text: &str, revision: &str) -> Result<Verb, String> {
     if id.is_empty() {
         return Err(form());
     }
-    match pinned.filter(|pinned| *pinned != revision) {
+    // Going back is right whatever the newest revision is.
+    match pinned.filter(|pinned| *pinned != revision && verb != Verb::Abort) {
         Some(pinned) => Err(format!(
             "it was meant for revision {pinned}, and the newest is {revision}: look again, and ask again with another id"
         )),
@@ -100,5 +101,6 @@ mod tests {
     #[test]
     fn a_request_for_another_revision_is_refused() {
         assert!(parse("promote/1@old", "new").unwrap_err().contains("revision old"));
+        assert_eq!(parse("abort/1@old", "new"), Ok(Verb::Abort), "but for one to go back");
     }
 }

@@ -7,25 +7,26 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::guard::Guard;
 use super::progress::{Cause, Progress, Rollback};
 use super::request::{self, Verb};
-use super::{Seen, Transition, describe};
+use super::{Revision, Seen, Transition, describe};
 use crate::events::{Event, Reason};
 
 /// Follows a spec that is valid and not paused.
 pub fn step(
     plan: &Plan,
     guard: &Guard,
-    revision: &str,
+    revision: Revision<'_>,
     before: &Progress,
     seen: Seen<'_>,
     now: Timestamp,
 ) -> Transition {
     let mut walk = Walk { plan, guard, now, progress: before.clone(), level: 0, events: Vec::new() };
     walk.follow(revision);
-    walk.handle(seen.request, revision);
+    walk.handle(seen.request, revision.whole);
     walk.react(&seen);
     walk.retry();
     walk.advance(&seen);
     walk.tell(before);
+    walk.progress.watched = watched_since(plan, walk.level, &walk.progress, now);
     let split = plan.split_at(walk.level);
     let wakes = [hold_ends(plan, walk.level, &walk.progress), walk.retry_at()];
     let wake = wakes.into_iter().flatten().filter(|end| *end > now).min();
@@ -38,11 +39,20 @@ pub(super) fn hold_ends(plan: &Plan, level: usize, progress: &Progress) -> Optio
     progress.confirmed?.checked_add(hold).ok()
 }
 
+/// Since when what is seen of this stage counts; none where it does not.
+pub(super) fn watched_since(plan: &Plan, level: usize, progress: &Progress, now: Timestamp) -> Option<Timestamp> {
+    is_watched(plan, level, progress, now).then(|| progress.watched.unwrap_or(now))
+}
+
+/// Whether a plan's floor is tried on a preview.
+pub fn has_preview(plan: &Plan) -> bool {
+    plan.strategy == Strategy::BlueGreen && plan.walks
+}
+
 /// Whether what is seen of this stage counts: until the migration is where the spec wants it, and by hand for as long as the baseline
 /// arm has traffic to compare with.
 pub fn is_watched(plan: &Plan, level: usize, progress: &Progress, now: Timestamp) -> bool {
-    let has_preview = plan.strategy == Strategy::BlueGreen && plan.walks && progress.rollback.is_none();
-    if level == 0 && !has_preview {
+    if level == 0 && !(has_preview(plan) && plan.ceiling > 0 && progress.rollback.is_none()) {
         return false;
     }
     let ends = level >= plan.ceiling;
@@ -52,7 +62,19 @@ pub fn is_watched(plan: &Plan, level: usize, progress: &Progress, now: Timestamp
     if plan.walks || !plan.gate(level).is_open() {
         return hold_ends(plan, level, progress).is_none_or(|end| end > now);
     }
-    plan.split_at(level).percent < 100
+    match plan.strategy {
+        Strategy::Gradual => level < plan.stages.len(),
+        _ => (1..100).contains(&plan.split_at(level).percent),
+    }
+}
+
+/// When a stage that failed is tried again; none: not by itself.
+pub(super) fn retry_at(guard: &Guard, progress: &Progress) -> Option<Timestamp> {
+    let rollback = progress.rollback.as_ref()?;
+    if rollback.reason == Cause::Aborted || progress.retries >= guard.retries {
+        return None;
+    }
+    rollback.at.checked_add(SignedDuration::try_from(guard.cooldown).ok()?).ok()
 }
 
 struct Walk<'a> {
@@ -76,13 +98,19 @@ impl Walk<'_> {
     }
 
     /// Takes over what the spec says now. It can only lower the position.
-    fn follow(&mut self, revision: &str) {
+    fn follow(&mut self, revision: Revision<'_>) {
         let other_strategy = self.progress.strategy != self.plan.strategy;
-        if self.progress.revision != revision {
-            self.progress.revision = revision.to_owned();
+        if self.progress.revision != revision.whole {
+            self.progress.revision = revision.whole.to_owned();
             self.progress.rollback = None;
             self.progress.paused = None;
             self.progress.retries = 0;
+            // What was seen so far is of another spec.
+            self.progress.watched = None;
+        }
+        if self.progress.config != revision.config {
+            self.progress.config = revision.config.to_owned();
+            self.progress.confirmed = None;
         }
         self.progress.strategy = self.plan.strategy;
         let known = self.plan.level_of(self.progress.position.as_ref()).filter(|_| !other_strategy);
@@ -91,11 +119,7 @@ impl Walk<'_> {
 
     /// Does what somebody asks for, once.
     fn handle(&mut self, request: Option<&str>, revision: &str) {
-        let Some(text) = request.filter(|text| self.progress.handled.as_deref() != Some(request::kept(text).as_str()))
-        else {
-            return;
-        };
-        self.progress.handled = Some(request::kept(text));
+        let Some(text) = request.filter(|text| self.progress.takes(text)) else { return };
         let done = request::parse(text, revision).and_then(|verb| self.act(verb).map(|done| format!("{verb}: {done}")));
         self.events.push(match done {
             Ok(done) => Event::new(Reason::RequestHandled, done),
@@ -108,8 +132,10 @@ impl Walk<'_> {
         match verb {
             Verb::Promote | Verb::PromoteFull => self.promote(verb == Verb::PromoteFull, &from)?,
             Verb::Abort => {
-                if self.progress.rollback.as_ref().is_some_and(|_| self.level == 0) {
-                    return Err("the migration was rolled back already".to_owned());
+                // One that went back by itself may be tried again by itself, until somebody aborts it.
+                let is_aborted = |rollback: &Rollback| rollback.reason == Cause::Aborted;
+                if self.level == 0 && self.progress.rollback.as_ref().is_some_and(is_aborted) {
+                    return Err("the migration was aborted already".to_owned());
                 }
                 self.roll_back(0, Cause::Aborted, "somebody asked for abort".to_owned());
             }
@@ -124,10 +150,7 @@ impl Walk<'_> {
                     return Err("the strategy has no steps to begin anew with".to_owned());
                 }
                 self.progress.rollback = None;
-                self.go(0);
-                // The hold of the floor begins anew as well.
-                self.progress.confirmed = None;
-                self.progress.started = self.now;
+                self.begin(0);
                 self.enter();
             }
         }
@@ -149,7 +172,13 @@ impl Walk<'_> {
 
     fn try_again(&mut self, rollback: &Rollback) {
         let level = self.plan.level_of(rollback.from.as_ref()).unwrap_or(0);
-        self.go(if self.plan.walks { level } else { self.plan.ceiling });
+        self.begin(if self.plan.walks { level } else { self.plan.ceiling });
+    }
+
+    /// Goes to a level from its beginning, also where it is there already.
+    fn begin(&mut self, level: usize) {
+        self.go(level);
+        self.progress = self.progress.clone().begun(self.now);
     }
 
     fn roll_back(&mut self, level: usize, reason: Cause, message: String) {
@@ -163,16 +192,14 @@ impl Walk<'_> {
 
     /// Goes back, or waits for somebody, if what is seen asks for it.
     fn react(&mut self, seen: &Seen<'_>) {
-        if !is_watched(self.plan, self.level, &self.progress, self.now) {
-            return;
-        }
-        // What was seen belongs to the stage that was published, not to one that was only chosen now.
-        if self.progress.started == self.now {
+        // What was seen belongs to the stage and the spec that were published, not to those that were only chosen now.
+        if self.progress.watched.is_none() || !is_watched(self.plan, self.level, &self.progress, self.now) {
             return;
         }
         let back = if self.guard.to_previous { self.level.saturating_sub(1) } else { 0 };
         if let Some(crash) = seen.crash.filter(|_| self.guard.watches_crashes(self.plan)) {
-            return self.roll_back(back, Cause::GatewayCrash, crash.to_owned());
+            self.progress.crash = Some(crash.id.clone());
+            return self.roll_back(back, Cause::GatewayCrash, crash.message.clone());
         }
         let Some(judged) = seen.judged.filter(|judged| judged.verdict == Verdict::Fail) else { return };
         match judged.action {
@@ -184,17 +211,13 @@ impl Walk<'_> {
         }
     }
 
-    /// When a stage that failed is tried again; none: not by itself.
     fn retry_at(&self) -> Option<Timestamp> {
-        let rollback = self.progress.rollback.as_ref()?;
-        if rollback.reason == Cause::Aborted || self.progress.retries >= self.guard.retries {
-            return None;
-        }
-        rollback.at.checked_add(SignedDuration::try_from(self.guard.cooldown).ok()?).ok()
+        retry_at(self.guard, &self.progress)
     }
 
     fn retry(&mut self) {
-        if self.retry_at().is_none_or(|at| at > self.now) {
+        let is_new = self.progress.rollback.as_ref().is_none_or(|rollback| rollback.at == self.now);
+        if is_new || self.retry_at().is_none_or(|at| at > self.now) {
             return;
         }
         if let Some(rollback) = self.progress.rollback.take() {
@@ -216,13 +239,15 @@ impl Walk<'_> {
         if self.progress.started == self.now && self.progress.confirmed.is_none() {
             return;
         }
-        let counts = self.plan.walks || !self.plan.gate(self.level).is_open();
+        // On the floor below a ceiling of zero nothing is waited for.
+        let counts = self.plan.ceiling > 0 && (self.plan.walks || !self.plan.gate(self.level).is_open());
         if counts && seen.confirmed && self.progress.confirmed.is_none() {
             self.progress.confirmed = Some(self.now);
         }
         let is_held = hold_ends(self.plan, self.level, &self.progress).is_none_or(|end| end > self.now);
         let waits = self.plan.gate(self.level).pause || self.progress.paused.is_some();
-        let passes = self.guard.analysis.is_none() || seen.judged.is_some_and(|judged| judged.verdict == Verdict::Pass);
+        let judged = seen.judged.filter(|_| self.progress.watched.is_some());
+        let passes = self.guard.analysis.is_none() || judged.is_some_and(|judged| judged.verdict == Verdict::Pass);
         if self.level < self.plan.ceiling && seen.confirmed && !is_held && !waits && passes {
             self.go(self.level + 1);
         }

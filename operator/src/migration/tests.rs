@@ -8,12 +8,13 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use proptest::prelude::{Just, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::Strategy as Generator;
 
+use super::crash::Crash;
 use super::guard::{Analysis, Guard};
 use super::hold::hold;
 use super::progress::Cause;
 use super::progress::Progress;
 use super::step::step;
-use super::{Judged, Seen, Transition};
+use super::{Judged, Revision, Seen, Transition};
 use crate::events::Reason;
 
 pub(super) fn canary(steps: &[(u8, u64, bool)]) -> Plan {
@@ -39,8 +40,17 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap()
 }
 
+/// The revisions of these tests are of one configuration.
+fn named(whole: &str) -> Revision<'_> {
+    Revision { whole, config: "c" }
+}
+
+fn ended(id: i64) -> Crash {
+    Crash { id: id.to_string(), message: "it ended".into() }
+}
+
 fn fresh(plan: &Plan) -> Progress {
-    Progress::new(plan.strategy, "r", None, at(0))
+    Progress { config: "c".into(), ..Progress::new(plan.strategy, "r", None, at(0)) }
 }
 
 /// One look a second, with every step confirmed a second after it was published.
@@ -60,7 +70,7 @@ impl Life {
     fn look(&mut self, request: Option<&str>) -> Transition {
         self.now += 1;
         let seen = Seen { request, confirmed: true, ..Seen::default() };
-        let after = step(&self.plan, &self.guard, &self.revision, &self.progress, seen, at(self.now));
+        let after = step(&self.plan, &self.guard, named(&self.revision), &self.progress, seen, at(self.now));
         self.progress = after.progress.clone();
         after
     }
@@ -90,7 +100,7 @@ fn a_step_that_no_pod_confirms_is_not_left() {
     let plan = canary(&[(1, 0, false), (100, 0, false)]);
     let mut progress = fresh(&plan);
     for now in 1..100 {
-        let after = step(&plan, &Guard::default(), "r", &progress, Seen::default(), at(now));
+        let after = step(&plan, &Guard::default(), named("r"), &progress, Seen::default(), at(now));
         assert_eq!(after.split.percent, 1);
         progress = after.progress;
     }
@@ -108,7 +118,7 @@ fn a_pause_waits_and_one_request_is_one_step() {
     assert_eq!(last.split.percent, 100);
     let refused = life.look(Some("promote/c"));
     assert_eq!(refused.events[0].reason, Reason::RequestRefused);
-    assert_eq!(refused.progress.handled.as_deref(), Some("promote/c"));
+    assert_eq!(refused.progress.handled, ["promote/a", "promote/b", "promote/c"]);
 }
 
 #[test]
@@ -116,7 +126,7 @@ fn a_request_that_was_there_at_first_sight_is_not_run() {
     let plan = canary(&[(1, 0, true), (100, 0, false)]);
     let first = Progress::new(plan.strategy, "r", Some("promote-full/old"), at(0));
     let seen = Seen { request: Some("promote-full/old"), confirmed: true, ..Seen::default() };
-    assert_eq!(step(&plan, &Guard::default(), "r", &first, seen, at(1)).split.percent, 1);
+    assert_eq!(step(&plan, &Guard::default(), named("r"), &first, seen, at(1)).split.percent, 1);
 }
 
 #[test]
@@ -183,7 +193,7 @@ fn a_held_spec_lowers_aborts_and_nothing_else() {
     let last = by_hand(30).goal();
     let held = |plan: &Plan, request| {
         let seen = Seen { request, confirmed: true, ..Seen::default() };
-        hold(Some(plan), &Guard::default(), "r", &before, &last, seen, at(9))
+        hold(Some(plan), &Guard::default(), named("r"), &before, &last, seen, at(9))
     };
     assert_eq!(held(&by_hand(60), None).split.percent, 30);
     assert_eq!(held(&by_hand(10), None).split.percent, 10);
@@ -206,7 +216,7 @@ impl Life {
     fn judge(&mut self, judged: &Judged) -> Transition {
         self.now += 1;
         let seen = Seen { confirmed: true, judged: Some(judged), ..Seen::default() };
-        let after = step(&self.plan, &self.guard, &self.revision, &self.progress, seen, at(self.now));
+        let after = step(&self.plan, &self.guard, named(&self.revision), &self.progress, seen, at(self.now));
         self.progress = after.progress.clone();
         after
     }
@@ -236,6 +246,65 @@ fn a_step_waits_for_a_pass_and_a_failure_goes_back_and_is_tried_again_once() {
 }
 
 #[test]
+fn a_preview_that_is_there_from_the_beginning_is_held_from_when_green_is_wanted() {
+    let plan = Plan {
+        strategy: Strategy::BlueGreen,
+        stages: vec![Stage { position: Position::Green, rules: vec![], gate: Gate::default() }],
+        ceiling: 0,
+        floor: Gate { hold: Duration::from_secs(10), pause: false },
+        ..canary(&[])
+    };
+    let mut life = Life::new(plan);
+    life.look_until(100);
+    life.plan.ceiling = 1;
+    life.revision = "r2".into();
+    let percents: Vec<_> = (0..13).map(|_| life.look(None).split.percent).collect();
+    assert_eq!(percents.iter().filter(|percent| **percent == 0).count(), 10, "{percents:?}");
+
+    // What fails on the preview is tried again from its beginning.
+    life.look(Some("abort/1"));
+    life.look(Some("retry/1"));
+    assert!((0..9).all(|_| life.look(None).split.percent == 100) || life.progress.position.is_none());
+}
+
+#[test]
+fn what_ended_before_a_stage_was_watched_does_not_count() {
+    let mut life = Life::new(canary(&[(5, 0, false), (50, 0, false)]));
+    life.look_until(30);
+    assert!(life.progress.watched.is_none(), "it is where the spec wants it");
+    life.plan = canary(&[(5, 0, false), (50, 0, false), (100, 500, false)]);
+    life.revision = "r2".into();
+    life.look(None);
+    assert!(life.progress.watched.is_some_and(|since| since >= at(31)));
+}
+
+#[test]
+fn an_edited_configuration_begins_the_hold_anew_and_what_was_seen_of_the_old_one_does_not_count() {
+    let mut life = Life::new(canary(&[(5, 10, false), (100, 0, false)]));
+    life.guard = watched();
+    life.look(None);
+    life.judge(&verdict(Verdict::Pass, None));
+    let revision = Revision { whole: "r2", config: "c2" };
+    let seen = verdict(Verdict::Fail, Some(Action::Rollback));
+    let seen = Seen { confirmed: true, judged: Some(&seen), ..Seen::default() };
+    let edited = step(&life.plan, &life.guard, revision, &life.progress, seen, at(9));
+    assert_eq!((edited.split.percent, edited.progress.rollback), (5, None));
+    assert_eq!(edited.progress.watched, Some(at(9)));
+    assert_eq!(edited.progress.confirmed, Some(at(9)), "the hold begins anew");
+}
+
+#[test]
+fn an_abort_ends_what_would_be_tried_again_by_itself() {
+    let mut life = Life::new(canary(&[(5, 0, false), (100, 0, false)]));
+    life.guard = watched();
+    life.look(None);
+    life.judge(&verdict(Verdict::Fail, Some(Action::Rollback)));
+    assert_eq!(life.look(Some("abort/1")).events[0].reason, Reason::RequestHandled);
+    assert!((0..100).all(|_| life.look(None).split.percent == 0));
+    assert_eq!(life.look(Some("abort/2")).events[0].reason, Reason::RequestRefused);
+}
+
+#[test]
 fn a_failure_that_asks_for_a_pause_waits_for_somebody() {
     let mut life = Life::new(canary(&[(5, 0, false), (100, 0, false)]));
     life.guard = watched();
@@ -253,8 +322,9 @@ fn a_container_that_ends_goes_back_one_step_if_that_is_asked_for_and_further_if_
     life.look_until(20);
     let mut crash = || {
         life.now += 1;
-        let seen = Seen { confirmed: true, crash: Some("it ended"), ..Seen::default() };
-        let after = step(&life.plan, &life.guard, "r", &life.progress, seen, at(life.now));
+        let ended = ended(life.now);
+        let seen = Seen { confirmed: true, crash: Some(&ended), ..Seen::default() };
+        let after = step(&life.plan, &life.guard, named("r"), &life.progress, seen, at(life.now));
         life.progress = after.progress.clone();
         after
     };
@@ -271,8 +341,9 @@ fn by_hand_without_an_analysis_nothing_goes_back_by_itself_and_a_finished_migrat
         let mut life = Life::new(plan);
         life.guard = guard;
         life.look_until(20);
-        let seen = Seen { confirmed: true, crash: Some("it ended"), ..Seen::default() };
-        step(&life.plan, &life.guard, "r", &life.progress, seen, at(life.now + 1)).split.percent
+        let ended = ended(1);
+        let seen = Seen { confirmed: true, crash: Some(&ended), ..Seen::default() };
+        step(&life.plan, &life.guard, named("r"), &life.progress, seen, at(life.now + 1)).split.percent
     };
     assert_eq!(crashed(by_hand(30), Guard::default()), 30);
     assert_eq!(crashed(by_hand(30), watched()), 0);
@@ -373,9 +444,10 @@ proptest! {
             let mut seen = Seen::default();
             let mut held = false;
             let (asked, judged);
+            let ended = ended(now.as_second());
             match one {
                 Happening::Nothing => {}
-                Happening::Crashed => seen.crash = Some("it ended"),
+                Happening::Crashed => seen.crash = Some(&ended),
                 Happening::Judged(verdict, action) => {
                     judged = Judged { verdict, action, reason: "because".to_owned() };
                     seen.judged = Some(&judged);
@@ -397,9 +469,9 @@ proptest! {
             now = now.checked_add(SignedDuration::from_secs(1)).unwrap();
             let before = progress.clone();
             let act = || if held {
-                hold(Some(&plan), &guard, &revision, &before, &last, seen, now)
+                hold(Some(&plan), &guard, named(&revision), &before, &last, seen, now)
             } else {
-                step(&plan, &guard, &revision, &before, seen, now)
+                step(&plan, &guard, named(&revision), &before, seen, now)
             };
             let after = act();
             prop_assert_eq!(&after, &act(), "the same inputs, the same output");
@@ -429,6 +501,7 @@ proptest! {
                 if !(old == 0 && plan.floor.is_open()) {
                     prop_assert_eq!(new, old + 1, "one step at a time");
                     prop_assert!(seen.confirmed && !gate.pause && before.paused.is_none());
+                    prop_assert!(before.watched.is_some() || old == 0);
                     prop_assert!(guard.analysis.is_none() || seen.judged.is_some_and(|j| j.verdict == Verdict::Pass));
                     let since = before.confirmed.unwrap_or(now);
                     let held_for = now.duration_since(since);
@@ -440,16 +513,16 @@ proptest! {
 
             // A crash before the record was written: the same again. After it: nothing more happens at that moment.
             let again = if held {
-                hold(Some(&plan), &guard, &revision, &after.progress, &after.split, Seen { confirmed: false, crash: None, judged: None, ..seen }, now)
+                hold(Some(&plan), &guard, named(&revision), &after.progress, &after.split, Seen { confirmed: false, crash: None, judged: None, ..seen }, now)
             } else {
-                step(&plan, &guard, &revision, &after.progress, Seen { confirmed: false, crash: None, judged: None, ..seen }, now)
+                step(&plan, &guard, named(&revision), &after.progress, Seen { confirmed: false, crash: None, judged: None, ..seen }, now)
             };
             prop_assert_eq!(&again.split, &after.split);
             prop_assert_eq!(&again.progress, &after.progress);
             prop_assert!(again.events.is_empty(), "{:?}", again.events);
 
             // A rollback can be reached from everywhere.
-            let back = step(&plan, &guard, &revision, &after.progress, Seen { request: Some("abort/now"), ..seen }, now);
+            let back = step(&plan, &guard, named(&revision), &after.progress, Seen { request: Some("abort/now"), ..seen }, now);
             prop_assert_eq!(weight(&back.split), 0);
             prop_assert!(back.progress.rollback.is_some());
 

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::draft::{
-    BlueGreenDraft, GateDraft, GradualDraft, MigrationDraft, PhaseDraft, ShadowDraft, StepDraft, StickinessKind,
+    BlueGreenDraft, GateDraft, GradualDraft, MigrationDraft, PhaseDraft, ProviderDraft, ShadowDraft, StepDraft,
+    StickinessKind,
 };
 use crate::prices::parse_money;
 use crate::units::{parse_duration, parse_size};
@@ -213,6 +214,24 @@ fn phases(gradual: &GradualDraft, path: &str, problems: &mut Vec<Problem>) -> St
     Stages { stages, ceiling, walks: gradual.automatic, floor: Gate::default() }
 }
 
+/// A rule that names a provider which does not exist would fit nothing, and nobody would be told. A draft without providers is of the
+/// migration alone.
+pub(super) fn known_providers(draft: &MigrationDraft, providers: &[ProviderDraft], problems: &mut Vec<Problem>) {
+    let phases = draft.gradual.iter().flat_map(|gradual| &gradual.phases).enumerate();
+    let rules =
+        phases.flat_map(|(phase, draft)| draft.rules.iter().enumerate().map(move |(index, rule)| (phase, index, rule)));
+    for (phase, index, rule) in rules.filter(|_| !providers.is_empty()) {
+        let is_known = |name: &&String| providers.iter().any(|provider| provider.name == **name);
+        if let Some(name) = rule.providers.iter().find(|name| !is_known(name)) {
+            let known: Vec<_> = providers.iter().map(|provider| provider.name.as_str()).collect();
+            problems.push(Problem::not_found(
+                format!("{}.gradual.phases[{phase}].rules[{index}].match.providers", draft.path),
+                format!("no provider is named {name:?}; configured: {}", known.join(", ")),
+            ));
+        }
+    }
+}
+
 fn rule(draft: &MatchRule, phase: &str, index: usize, problems: &mut Vec<Problem>) -> MatchRule {
     let at = |member: &str| format!("{phase}.rules[{index}].match.{member}");
     let mut rule = draft.clone();
@@ -381,6 +400,28 @@ mod tests {
         rule.user_percent = Some(101);
         rule.headers = vec![crate::HeaderMatch { name: "X Team".into(), value: None }];
         assert_eq!(checked(draft).unwrap_err().len(), 4);
+    }
+
+    #[test]
+    fn a_rule_names_a_provider_that_there_is() {
+        let mut draft = gradual(&["a"], Some("a"));
+        draft.gradual.as_mut().unwrap().phases[0].rules[0].providers = vec!["openai".into(), "opneai".into()];
+        let provider = ProviderDraft {
+            path: "p".into(),
+            name: "openai".into(),
+            provider_type: crate::ProviderType::OpenAI,
+            base_url: None,
+            network: Default::default(),
+        };
+        let mut problems = Vec::new();
+        known_providers(&draft, &[], &mut problems);
+        assert!(problems.is_empty());
+        known_providers(&draft, &[provider], &mut problems);
+        let told = problems[0].to_string();
+        assert_eq!(
+            told,
+            ".gradual.phases[0].rules[0].match.providers: no provider is named \"opneai\"; configured: openai"
+        );
     }
 
     #[test]

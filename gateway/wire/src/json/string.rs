@@ -58,7 +58,7 @@ const BLOCK: usize = 32;
 /// Names and short values end within the first words; long texts go in blocks that the compiler turns into vector
 /// instructions.
 #[inline]
-fn find_special(bytes: &[u8], from: usize) -> usize {
+pub(super) fn find_special(bytes: &[u8], from: usize) -> usize {
     let mut at = from;
     for _ in 0..2 {
         let Some(word) = word_at(bytes, at) else { return find_special_in_tail(bytes, at) };

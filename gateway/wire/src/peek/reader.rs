@@ -76,7 +76,10 @@ impl<'a> Reader<'a> {
         let name = self.name(token)?;
         match Known::top_level(&name) {
             Some(found) => self.read_known(found, token),
-            None => self.skip(),
+            None => {
+                self.peek.names_tools |= name == "tools" && self.cursor.byte() == b'[';
+                self.skip()
+            }
         }
     }
 

@@ -186,3 +186,13 @@ fn errors_have_stable_codes_and_name_their_member() {
     assert_eq!(refused(r#"{"model":1}"#).member(), Some(Known::Model));
     assert_eq!(refused("{").member(), None);
 }
+
+#[test]
+fn tools_are_named_by_a_list_at_the_top() {
+    let names = |body: &str| peek(body.as_bytes()).unwrap().names_tools;
+    assert!(names(r#"{"model":"m","tools":[{"type":"function"}]}"#));
+    for body in [r#"{"tools":null}"#, r#"{"metadata":{"tools":[1]}}"#, r#"{"Tools":[1]}"#, "{}"] {
+        assert!(!names(body), "{body}");
+    }
+    assert!(names(r#"{"tools":[1],"tools":null}"#), "nothing is decided by it");
+}

@@ -41,6 +41,11 @@ impl StreamRelay {
         StreamRelay { drop_usage: true, ..StreamRelay::new(format) }
     }
 
+    /// Looks at tool calls too, from the start.
+    pub fn look_at_tool_calls(&mut self) {
+        self.observer.look_at_tool_calls();
+    }
+
     /// Reads the next chunk, gives out what to relay, and returns what was in the events that ended in it.
     pub fn feed(&mut self, chunk: &[u8], emit: impl FnMut(Piece<'_>)) -> Seen {
         let mut visitor =
@@ -104,6 +109,11 @@ impl StreamTap {
     /// A tap at the start of a stream.
     pub fn new(format: StreamFormat) -> Self {
         StreamTap { scanner: Scanner::new(), observer: StreamObserver::new(format) }
+    }
+
+    /// Looks at tool calls too, from the start.
+    pub fn look_at_tool_calls(&mut self) {
+        self.observer.look_at_tool_calls();
     }
 
     /// Reads the next chunk and returns what was in the events that ended in it.

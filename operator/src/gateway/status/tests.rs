@@ -18,7 +18,16 @@ fn report(observed: &Observed, summary: &Summary, failure: Option<&Failure>) -> 
     let decision = validate(observed, &policy());
     let in_force = InForce::of(observed, None);
     let table = in_force.as_ref().map(|in_force| &in_force.table);
-    let facts = Facts { observed, decision: &decision, table, report: None, summary, deployment: None, failure };
+    let facts = Facts {
+        observed,
+        decision: &decision,
+        table,
+        progress: observed.live.state.migration.as_ref(),
+        report: None,
+        summary,
+        deployment: None,
+        failure,
+    };
     status(&facts, Timestamp::UNIX_EPOCH)
 }
 
@@ -225,6 +234,7 @@ fn a_rollout_that_was_given_up_makes_no_progress() {
         observed: &observed,
         decision: &decision,
         table: None,
+        progress: None,
         report: None,
         summary: &summary,
         deployment: Some(&stuck),

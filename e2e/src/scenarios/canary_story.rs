@@ -1,0 +1,104 @@
+//! The guide's canary story from the first command to the last, as the documentation shows it: every command in it is run here.
+//!
+//! With `BIFROST_RECORD=FILE` what was typed and printed is written there, for the documentation.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use futures::FutureExt;
+use serde_json::{Value, json};
+
+use super::{gateway, load, shell::Shell};
+use crate::scenarios::{Context, Scenario};
+
+/// The scenario.
+pub(super) const SCENARIO: Scenario = Scenario::new(
+    "canary-story",
+    "1 → 5 → 25 → 50 → 100 with holds; a key that is revoked at 25, the way back, the repair, the rest: docs/canary-story.md",
+    |context| run(context).boxed(),
+)
+.embedded_only()
+.limit(Duration::from_secs(900));
+
+/// What the documentation shows.
+const DOCS: &str = include_str!("../../../docs/canary-story.md");
+
+/// A line of the story.
+enum Line {
+    /// A command that succeeds.
+    Do(&'static str),
+    /// A command that is refused.
+    Refused(&'static str),
+}
+use Line::{Do, Refused};
+
+const STORY: &[Line] = &[
+    Do("kubectl bifrost lint -f gateway.yaml"),
+    Do("kubectl apply -f gateway.yaml"),
+    Do("kubectl wait bgw/ai --for=jsonpath='{.status.migration.step}'=1/5 --timeout=2m"),
+    Do("kubectl bifrost status ai"),
+    Do("kubectl wait bgw/ai --for=jsonpath='{.status.migration.step}'=3/5 --timeout=5m"),
+    Do("kubectl bifrost analysis ai"),
+    // The vendor does not take the pool's key any more. The applications' own keys are fine.
+    Do("kubectl patch secret openai-key -p '{\"stringData\":{\"value\":\"sk-pool-revoked-0123456789\"}}'"),
+    Do("kubectl wait bgw/ai --for=jsonpath='{.status.migration.phase}'=RolledBack --timeout=2m"),
+    Do("kubectl bifrost status ai"),
+    Refused("kubectl bifrost promote ai"),
+    Do("kubectl get bgw ai"),
+    Do("kubectl patch secret openai-key -p '{\"stringData\":{\"value\":\"sk-pool-openai-0123456789\"}}'"),
+    Do("kubectl bifrost retry ai"),
+    Do("kubectl wait bgw/ai --for=jsonpath='{.status.migration.step}'=4/5 --timeout=5m"),
+    Do("kubectl wait bgw/ai --for=jsonpath='{.status.migration.phase}'=Paused --timeout=5m"),
+    Do("kubectl bifrost promote ai"),
+    Do("kubectl wait bgw/ai --for=jsonpath='{.status.migration.phase}'=Completed --timeout=5m"),
+    Do("kubectl bifrost status ai"),
+    Do(
+        "kubectl get events --field-selector involvedObject.name=ai,reason!=ConfigApplied -o custom-columns=REASON:.reason,NOTE:.message",
+    ),
+];
+
+fn migration() -> Value {
+    json!({
+        "strategy": "Canary",
+        "canary": {"steps": [
+            {"percent": 1, "hold": "10s"},
+            {"percent": 5, "hold": "10s"},
+            {"percent": 25, "hold": "20s"},
+            {"percent": 50, "hold": "10s", "pause": true},
+            {"percent": 100, "hold": "10s"},
+        ]},
+        "analysis": {"minRequests": 40},
+    })
+}
+
+async fn run(context: &Context) -> Result<()> {
+    let shown: Vec<_> = DOCS.lines().filter_map(|line| line.strip_prefix("$ ")).collect();
+    let told: Vec<_> = STORY.iter().map(|(Do(command) | Refused(command))| *command).collect();
+    ensure!(shown == told || std::env::var_os("BIFROST_RECORD").is_some(), "docs/canary-story.md shows other commands");
+    // The application runs before there is anything to migrate to; here the gateway passes everything on.
+    gateway::create(context, 2, json!({"strategy": "Canary", "canaryPercent": 0})).await?;
+    let mut shell = Shell::open(context).await?;
+    let manifest = serde_yaml_ng::to_string(&gateway::manifest(2, migration(), Vec::new()))?;
+    shell.write("gateway.yaml", &manifest)?;
+    let (_, load) = load::amid(context, &["--concurrency", "12"], tell(&mut shell)).await?;
+    if let Some(file) = std::env::var_os("BIFROST_RECORD") {
+        std::fs::write(&file, format!("# gateway.yaml\n{manifest}\n{}", shell.transcript()))
+            .context("cannot record")?;
+    }
+    println!(
+        "  {} requests, {} of them failed, between the revoked key and the way back",
+        load.requests, load.failures
+    );
+    ensure!(load.failures * 20 < load.requests, "{} of {} requests failed", load.failures, load.requests);
+    Ok(())
+}
+
+async fn tell(shell: &mut Shell) -> Result<()> {
+    for line in STORY {
+        match line {
+            Do(command) => shell.run(command).await?,
+            Refused(command) => shell.refused(command).await?,
+        };
+    }
+    Ok(())
+}

@@ -1,0 +1,324 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bifrost_config::units::parse_duration;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Look at, move and check BifrostGateways.
+#[derive(Debug, Parser)]
+#[command(name = "kubectl-bifrost", bin_name = "kubectl bifrost", version, max_term_width = 120)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Which cluster and namespace, as kubectl takes them.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ClusterArgs {
+    /// Namespace of the gateway. Absent: that of the kubeconfig's context.
+    #[arg(short, long, global = true)]
+    pub(crate) namespace: Option<String>,
+    /// Context of the kubeconfig. Absent: the current one.
+    #[arg(long, global = true)]
+    pub(crate) context: Option<String>,
+    /// File to use instead of $KUBECONFIG or ~/.kube/config.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show where a gateway is: readiness, step, shares, keys, pods, and what to do about what is wrong.
+    Status(StatusArgs),
+    /// Let a migration take its next step, or with --full the last one its spec allows.
+    Promote(PromoteArgs),
+    /// Send everything straight to the vendors and stay there, until a retry or a change of the spec.
+    Abort(RequestArgs),
+    /// Take a migration that was rolled back up again.
+    Retry(RequestArgs),
+    /// Begin a migration again at its first step.
+    Restart(RequestArgs),
+    /// Hold back what adds or changes (spec.paused).
+    Pause(RequestArgs),
+    /// Let a paused gateway go on.
+    Resume(RequestArgs),
+    /// Set the share of the users that takes the bifrost arm (spec.migration.canaryPercent).
+    SetPercent(PercentArgs),
+    /// Set the active colour of a blue-green migration.
+    Switch(SwitchArgs),
+    /// Set the phase that a gradual migration may reach; none: everything straight to the vendors.
+    SetPhase(PhaseArgs),
+    /// List the provider keys of a gateway and what became of each; never a value.
+    Keys(KeysArgs),
+    /// Compare the latency of the gateway with that of the vendor called directly.
+    Bench(BenchArgs),
+    /// Go through the migration checklist: what is fine, what is not, and the command that puts it right.
+    Preflight(PreflightArgs),
+    /// Print what the analysis of the two arms says.
+    Analysis(AnalysisArgs),
+    /// Write a support bundle without credentials: resources, objects, events, logs.
+    Report(ReportArgs),
+    /// Send the calls that SDKs make through the gateway, and say which of them work.
+    Test(TestArgs),
+    /// Turn a config.json of the Go product or a LiteLLM config.yaml into manifests that say the same, starting at 0 %.
+    Import(ImportArgs),
+    /// Check manifests without a cluster, by the operator's own rules.
+    Lint(FilesArgs),
+    /// Print what would be published for manifests, and which objects would be made, without a cluster.
+    Render(FilesArgs),
+    /// Print the completion script of a shell.
+    Completion(CompletionArgs),
+}
+
+/// Which gateway.
+#[derive(Debug, Args)]
+pub(crate) struct GatewayArg {
+    /// Name of the gateway. Absent: the only one of the namespace.
+    pub(crate) name: Option<String>,
+}
+
+/// Whether and how long to wait for what was asked for.
+#[derive(Debug, Args)]
+pub(crate) struct WaitArgs {
+    /// Longest time to wait, such as 30s or 2m.
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// Return when it is written, without waiting for what follows.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArg,
+    /// Print again at every change, until Ctrl-C.
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+    /// Print the same as JSON or YAML.
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: Option<Format>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeysArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArg,
+}
+
+/// Which gateway is called, how and as whom.
+#[derive(Debug, Args)]
+pub(crate) struct TargetArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArg,
+    /// Environment variable with the vendor's key to call with, for all fronts or, as openai=NAME, for one. Without it the
+    /// call has no credential and takes the bifrost arm with a key of the pool.
+    #[arg(long, value_name = "[FRONT=]NAME")]
+    pub(crate) api_key_env: Vec<String>,
+    /// Model of the calls to /openai.
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) openai_model: Option<String>,
+    /// Model of the calls to /anthropic.
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) anthropic_model: Option<String>,
+    /// Address of the gateway, to call it there instead of through a port-forward to one of its pods.
+    #[arg(long)]
+    pub(crate) url: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TestArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// Address of the vendor, such as https://api.openai.com.
+    #[arg(long, value_name = "URL")]
+    pub(crate) direct: String,
+    /// Which front is called.
+    #[arg(long, default_value = "openai", value_parser = ["openai", "anthropic"])]
+    pub(crate) front: String,
+    /// Requests each way, 1 to 1000. Each is paid for.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) requests: u16,
+    /// Requests under way at a time, 1 to 16.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub(crate) concurrency: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PreflightArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArg,
+    /// Part of the checklist.
+    #[arg(long, default_value = "before")]
+    pub(crate) phase: Phase,
+}
+
+/// Part of the migration checklist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Phase {
+    /// Before traffic moves.
+    Before,
+    /// While it moves.
+    During,
+    /// When all of it has moved.
+    After,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AnalysisArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArg,
+    /// File to write. Absent: standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FilesArgs {
+    /// Manifests to read; - is standard input. May be given more than once.
+    #[arg(short, long = "filename", value_name = "FILE", required = true, num_args = 1..)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Take loopback and link-local addresses, as an operator with gateway.allowLocalAddresses does.
+    #[arg(long)]
+    pub(crate) allow_local_addresses: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// The file to read.
+    pub(crate) file: PathBuf,
+    /// Name of the gateway.
+    #[arg(long, default_value = "ai")]
+    pub(crate) name: String,
+    /// Print keys that stand in the file itself. Otherwise a placeholder is printed.
+    #[arg(long)]
+    pub(crate) with_secrets: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionArgs {
+    /// Which shell.
+    pub(crate) shell: Shell,
+}
+
+/// A shell that scripts are made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RequestArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArg,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PromoteArgs {
+    #[command(flatten)]
+    pub(crate) request: RequestArgs,
+    /// Go to the last step at once.
+    #[arg(long)]
+    pub(crate) full: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(allow_missing_positional = true)]
+pub(crate) struct PercentArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArg,
+    /// Whole number from 0 to 100.
+    #[arg(required = true, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub(crate) percent: u8,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(allow_missing_positional = true)]
+pub(crate) struct SwitchArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArg,
+    /// blue: straight to the vendors; green: through the gateway.
+    #[arg(required = true)]
+    pub(crate) colour: ColourArg,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(allow_missing_positional = true)]
+pub(crate) struct PhaseArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArg,
+    /// Name of a phase, or none.
+    #[arg(required = true)]
+    pub(crate) phase: String,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+/// A colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColourArg {
+    Blue,
+    Green,
+}
+
+/// A form for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Json,
+    Yaml,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "is no duration such as 30s or 2m".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_has_no_contradictions() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_name_may_be_left_out_before_a_value() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' ')).map(|cli| cli.command);
+        let Ok(Command::SetPercent(args)) = parse("x set-percent 25 -n llm") else { panic!("not read") };
+        assert_eq!((args.gateway.name, args.percent), (None, 25));
+        let Ok(Command::SetPercent(args)) = parse("x set-percent ai 25") else { panic!("not read") };
+        assert_eq!((args.gateway.name.as_deref(), args.percent), (Some("ai"), 25));
+        let Ok(Command::Switch(args)) = parse("x switch green --timeout 5s") else { panic!("not read") };
+        assert_eq!(
+            (args.gateway.name, args.colour, args.wait.timeout),
+            (None, ColourArg::Green, Duration::from_secs(5))
+        );
+        assert!(parse("x set-percent 101").is_err() && parse("x set-percent").is_err());
+    }
+}

@@ -1,0 +1,253 @@
+//! Checks of the traffic: who moves, whether it arrives, and whether it can go back.
+
+use bifrost_crds::{MigrationPhase, StickinessKey, Strategy};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::ResourceExt;
+
+use super::facts::Facts;
+use super::finding::Finding;
+use crate::change::strategy;
+use crate::human::count;
+
+/// Points by which wanted and seen share may differ.
+const GAP: i32 = 5;
+
+/// Whether a user stays on one arm.
+pub(super) fn stickiness(facts: &Facts) -> Finding {
+    let key = facts.gateway.spec.migration.stickiness.key;
+    let fix = || format!("kubectl explain bgw.spec.migration.stickiness; kubectl edit bgw {}", facts.target());
+    match key {
+        StickinessKey::None => Finding::warn("stickiness", "key None: a user's requests go now here, now there", fix()),
+        StickinessKey::Credential => {
+            Finding::warn("stickiness", "key Credential: an application with one key moves as a whole", fix())
+        }
+        StickinessKey::Auto => Finding::ok(
+            "stickiness",
+            "by x-bf-session-id, or the body's user: requests that have neither are split by chance",
+        ),
+        StickinessKey::Header | StickinessKey::Body => Finding::ok("stickiness", format!("by {key:?}")),
+    }
+}
+
+/// Whether traffic starts where it can be watched.
+pub(super) fn start(facts: &Facts) -> Finding {
+    let traffic = facts.gateway.status.as_ref().and_then(|status| status.traffic.as_ref());
+    match traffic.and_then(|traffic| traffic.wanted_percent) {
+        Some(0) => Finding::ok("start", "everything goes straight to the vendors until you raise the share"),
+        Some(percent) => {
+            Finding::warn("start", format!("{percent} % of the users take the bifrost arm already"), back(facts))
+        }
+        None => Finding::ok("start", "rules decide what takes the bifrost arm"),
+    }
+}
+
+/// The command that goes back, whatever the strategy.
+fn back(facts: &Facts) -> String {
+    format!("kubectl bifrost abort {}", facts.target())
+}
+
+/// Whether it can go back, and by whom.
+pub(super) fn rollback(facts: &Facts) -> Finding {
+    match &facts.may_patch {
+        Ok(true) => {}
+        Ok(false) => {
+            let fix = "kubectl auth can-i patch bifrostgateways.bifrost.dev; ask for the role edit of the namespace";
+            return Finding::fail(
+                "rollback",
+                "you may not change the gateway, so you could not take traffic back",
+                fix,
+            );
+        }
+        Err(why) => return Finding::unknown("rollback", why, "kubectl auth can-i patch bifrostgateways.bifrost.dev"),
+    }
+    Finding::ok("rollback", format!("in seconds, with: {}", back(facts)))
+}
+
+/// Whether the migration goes on.
+pub(super) fn position(facts: &Facts) -> Finding {
+    let migration = facts.gateway.status.as_ref().and_then(|status| status.migration.clone()).unwrap_or_default();
+    let text = crate::request::describe(&migration);
+    if let Some(rollback) = migration.rollback {
+        let sentence = format!("rolled back from {}, {}: {}", rollback.from, rollback.reason, rollback.message);
+        return Finding::fail("position", sentence, format!("kubectl bifrost retry {}", facts.target()));
+    }
+    if facts.gateway.spec.paused {
+        let fix = format!("kubectl bifrost resume {}", facts.target());
+        return Finding::warn("position", "the gateway is paused: nothing is added", fix);
+    }
+    match migration.phase {
+        Some(MigrationPhase::Paused) => Finding::warn(
+            "position",
+            format!("waits for you: {text}"),
+            format!("kubectl bifrost promote {}", facts.target()),
+        ),
+        Some(MigrationPhase::Inconclusive) => {
+            Finding::warn("position", text, format!("kubectl bifrost analysis {}", facts.target()))
+        }
+        _ if text.is_empty() => Finding::ok("position", "where the spec wants it"),
+        _ => Finding::ok("position", text),
+    }
+}
+
+/// Whether the pods do what is wanted.
+pub(super) fn share(facts: &Facts) -> Finding {
+    let see = format!("kubectl bifrost status {}", facts.target());
+    let status = facts.gateway.status.clone().unwrap_or_default();
+    let traffic = status.traffic.unwrap_or_default();
+    let (confirmed, ready) = (traffic.confirmed_replicas.unwrap_or(0), status.ready_replicas.unwrap_or(0));
+    if confirmed < ready || ready == 0 {
+        return Finding::fail("share", format!("{confirmed} of {ready} ready pods confirm the split"), see);
+    }
+    match (traffic.wanted_percent, traffic.bifrost_percent) {
+        (_, None) => Finding::warn(
+            "share",
+            "no eligible request was seen lately: do applications use the gateway's address, with their own vendor key?",
+            format!(
+                "kubectl get configmap {}-bifrost-env -n {} -o yaml",
+                facts.gateway.name_any(),
+                facts.gateway.namespace().unwrap_or_default()
+            ),
+        ),
+        (Some(wanted), Some(seen)) if (wanted - seen).abs() > GAP => Finding::warn(
+            "share",
+            format!(
+                "{wanted} % of the users are wanted and {seen} % of the requests seen: a few users make much of the load, or there are few requests"
+            ),
+            see,
+        ),
+        (wanted, Some(seen)) => {
+            let wanted = wanted.map_or("by rules".to_owned(), |percent| format!("{percent} %"));
+            Finding::ok(
+                "share",
+                format!("wanted {wanted}, seen {seen} %, confirmed by all {}", count(ready as usize, "ready pod")),
+            )
+        }
+    }
+}
+
+/// Whether pods crash.
+pub(super) fn restarts(facts: &Facts) -> Finding {
+    let namespace = facts.gateway.namespace().unwrap_or_default();
+    let pods = match &facts.pods {
+        Ok(pods) => pods,
+        Err(why) => return Finding::unknown("restarts", why, format!("kubectl get pods -n {namespace}")),
+    };
+    let restarted = pods.iter().filter_map(|pod| {
+        let containers = pod.status.as_ref()?.container_statuses.as_deref()?;
+        let number: i32 = containers.iter().map(|container| container.restart_count).sum();
+        (number > 0).then(|| (pod.name_any(), number))
+    });
+    match restarted.max_by_key(|(_, number)| *number) {
+        None => Finding::ok("restarts", "no pod has restarted"),
+        Some((pod, number)) => {
+            let times = count(usize::try_from(number).unwrap_or(0), "time");
+            Finding::warn(
+                "restarts",
+                format!("{pod} restarted {times}"),
+                format!("kubectl logs -n {namespace} {pod} --previous"),
+            )
+        }
+    }
+}
+
+/// Whether everything has moved.
+pub(super) fn complete(facts: &Facts) -> Finding {
+    let status = facts.gateway.status.clone().unwrap_or_default();
+    let migration = status.migration.unwrap_or_default();
+    let percent = status.traffic.and_then(|traffic| traffic.wanted_percent);
+    let goal = strategy(&facts.gateway.spec.migration);
+    match (percent, goal) {
+        (Some(100), Strategy::DropIn) => Finding::ok("complete", "all eligible traffic takes the bifrost arm"),
+        (Some(100), goal) => Finding::warn(
+            "complete",
+            format!("100 % take the bifrost arm under strategy {goal:?}: DropIn ends the migration"),
+            format!(
+                "kubectl patch bgw {} --type=merge -p '{{\"spec\":{{\"migration\":{{\"strategy\":\"DropIn\",\"canaryPercent\":null,\"canary\":null,\"gradual\":null,\"blueGreen\":null}}}}}}'",
+                facts.target()
+            ),
+        ),
+        (percent, _) => {
+            let share = percent
+                .map_or("what the rules name takes".to_owned(), |percent| format!("{percent} % of the users take"));
+            let text = crate::request::describe(&migration);
+            Finding::fail(
+                "complete",
+                format!("{share} the bifrost arm; {text}"),
+                format!("kubectl bifrost promote {}", facts.target()),
+            )
+        }
+    }
+}
+
+/// Deployments that take their environment from a ConfigMap.
+fn users<'a>(deployments: &'a [Deployment], config_map: &'a str) -> impl Iterator<Item = String> + 'a {
+    let uses = move |deployment: &&Deployment| {
+        let pod = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+        let containers =
+            pod.into_iter().flat_map(|pod| pod.containers.iter().chain(pod.init_containers.iter().flatten()));
+        let sources = containers.flat_map(|container| container.env_from.iter().flatten());
+        sources.filter_map(|source| source.config_map_ref.as_ref()).any(|source| source.name == config_map)
+    };
+    deployments.iter().filter(uses).map(ResourceExt::name_any)
+}
+
+/// Whether an application still goes past the gateway.
+pub(super) fn direct(facts: &Facts) -> Finding {
+    let config_map = format!("{}-bifrost-env-direct", facts.gateway.name_any());
+    let namespace = facts.gateway.namespace().unwrap_or_default();
+    let see = format!("kubectl get deploy -n {namespace} -o yaml | grep -n {config_map}");
+    match &facts.deployments {
+        Err(why) => Finding::unknown("direct", why, see),
+        Ok(deployments) => {
+            let users: Vec<_> = users(deployments, &config_map).collect();
+            match users.first() {
+                None => Finding::ok("direct", format!("no Deployment of the namespace uses {config_map}")),
+                Some(first) => Finding::fail(
+                    "direct",
+                    format!("go past the gateway by {config_map}: {}", users.join(", ")),
+                    format!(
+                        "kubectl edit deploy {first} -n {namespace}, and name {}-bifrost-env in its envFrom",
+                        facts.gateway.name_any()
+                    ),
+                ),
+            }
+        }
+    }
+}
+
+/// Whether an application uses the gateway's ConfigMap; others may have the address in their own configuration.
+pub(super) fn through(facts: &Facts) -> Finding {
+    let config_map = format!("{}-bifrost-env", facts.gateway.name_any());
+    let namespace = facts.gateway.namespace().unwrap_or_default();
+    let see = format!("kubectl get configmap {config_map} -n {namespace} -o yaml");
+    match &facts.deployments {
+        Err(why) => Finding::unknown("through", why, see),
+        Ok(deployments) => match users(deployments, &config_map).count() {
+            0 => Finding::warn(
+                "through",
+                format!("no Deployment of the namespace uses {config_map}: check the others' base URLs"),
+                see,
+            ),
+            number => Finding::ok(
+                "through",
+                format!("{config_map} is used by {} of the namespace", count(number, "Deployment")),
+            ),
+        },
+    }
+}
+
+/// Whether a key was left switched off.
+pub(super) fn enabled(facts: &Facts) -> Finding {
+    let off: Vec<_> = facts.keys.iter().filter(|key| !key.spec.enabled).map(ResourceExt::name_any).collect();
+    match off.first() {
+        None => Finding::ok("enabled", "every key is enabled"),
+        Some(first) => Finding::warn(
+            "enabled",
+            format!("switched off: {}", off.join(", ")),
+            format!(
+                "kubectl delete pk {first} -n {}, if it is not needed any more",
+                facts.gateway.namespace().unwrap_or_default()
+            ),
+        ),
+    }
+}

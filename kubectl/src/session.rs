@@ -1,0 +1,116 @@
+//! The cluster as the user reaches it: kubeconfig, context, namespace, and the gateway that is meant.
+
+use std::fmt::Debug;
+
+use bifrost_crds::BifrostGateway;
+use k8s_openapi::NamespaceResourceScope;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config, Resource, ResourceExt};
+use serde_json::Value;
+
+use crate::cli::ClusterArgs;
+use crate::failure::Failure;
+
+/// Who writes, for `managedFields`.
+const FIELD_MANAGER: &str = "kubectl-bifrost";
+
+/// A connection with its namespace.
+pub(crate) struct Session {
+    /// The client.
+    pub(crate) client: Client,
+    /// Namespace that the commands look into.
+    pub(crate) namespace: String,
+}
+
+impl Session {
+    /// Reads the kubeconfig as kubectl does.
+    pub(crate) async fn open(args: &ClusterArgs) -> Result<Self, Failure> {
+        let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
+        let config = match (&args.kubeconfig, &args.context) {
+            (Some(path), _) => Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?,
+            (None, Some(_)) => Config::from_kubeconfig(&options).await?,
+            (None, None) => Config::infer().await?,
+        };
+        let namespace = args.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        Ok(Self { client: Client::try_from(config)?, namespace })
+    }
+
+    /// The API of a kind in the namespace.
+    pub(crate) fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The gateway of this name; without a name, the only one of the namespace.
+    pub(crate) async fn gateway(&self, name: Option<&str>) -> Result<BifrostGateway, Failure> {
+        let api = self.api::<BifrostGateway>();
+        if let Some(name) = name {
+            let found = api.get_opt(name).await?;
+            return found.ok_or_else(|| {
+                let namespace = &self.namespace;
+                Failure::no(format!("no BifrostGateway {name} in namespace {namespace}: see `kubectl get bgw -A`"))
+            });
+        }
+        let all = api.list(&ListParams::default()).await?.items;
+        only_one(all, &self.namespace)
+    }
+
+    /// Changes a gateway by a merge patch.
+    pub(crate) async fn patch(&self, name: &str, patch: &Value) -> Result<BifrostGateway, Failure> {
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        Ok(self.api::<BifrostGateway>().patch(name, &params, &Patch::Merge(patch)).await?)
+    }
+
+    /// All objects of a kind with these labels.
+    pub(crate) async fn list<K>(&self, labels: &str) -> Result<Vec<K>, Failure>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + serde::de::DeserializeOwned,
+    {
+        Ok(self.api::<K>().list(&ListParams::default().labels(labels)).await?.items)
+    }
+}
+
+fn only_one(mut all: Vec<BifrostGateway>, namespace: &str) -> Result<BifrostGateway, Failure> {
+    match (all.pop(), all.len()) {
+        (Some(only), 0) => Ok(only),
+        (None, _) => Err(Failure::no(format!(
+            "no BifrostGateway in namespace {namespace}: choose one with -n, or see `kubectl get bgw -A`"
+        ))),
+        (Some(last), _) => {
+            let mut names: Vec<_> = all.iter().chain([&last]).map(ResourceExt::name_any).collect();
+            names.sort();
+            Err(Failure::Usage(format!("several gateways in namespace {namespace}, name one: {}", names.join(", "))))
+        }
+    }
+}
+
+/// The labels of a gateway's pods, as its operator selects them.
+pub(crate) fn pod_labels(gateway: &BifrostGateway) -> String {
+    let reported = gateway.status.as_ref().and_then(|status| status.selector.clone()).filter(|text| !text.is_empty());
+    reported.unwrap_or_else(|| {
+        format!("app.kubernetes.io/name=bifrost-gateway,app.kubernetes.io/instance={}", gateway.name_any())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::tests::gateway;
+
+    #[test]
+    fn without_a_name_there_must_be_exactly_one_gateway() {
+        let named = |name: &str| {
+            let mut gateway = gateway();
+            gateway.metadata.name = Some(name.to_owned());
+            gateway
+        };
+        assert!(only_one(vec![named("ai")], "llm").is_ok());
+        let none = only_one(vec![], "llm").unwrap_err();
+        assert!(none.to_string().contains("no BifrostGateway in namespace llm"), "{none}");
+        let two = only_one(vec![named("b"), named("a")], "llm").unwrap_err();
+        assert!(two.to_string().ends_with("name one: a, b"), "{two}");
+    }
+}

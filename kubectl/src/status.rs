@@ -1,0 +1,137 @@
+//! `status`: where a gateway is and what to do about what is wrong.
+
+mod tree;
+mod view;
+
+use bifrost_crds::{BifrostGateway, MigrationPhase};
+use futures::{StreamExt as _, pin_mut, stream};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::watcher::{Config, watch_object, watcher};
+use tokio::time::{Duration, sleep};
+
+use self::view::View;
+use crate::cli::{Format, StatusArgs};
+use crate::failure::Failure;
+use crate::run::say;
+use crate::session::{Session, pod_labels};
+use crate::wait::refused;
+
+/// Changes come in bursts: those within this time are shown as one.
+const BURST: Duration = Duration::from_millis(200);
+
+/// Prints the status, with `--watch` at every change.
+pub(crate) async fn run(session: &Session, args: &StatusArgs) -> Result<(), Failure> {
+    let gateway = session.gateway(args.gateway.name.as_deref()).await?;
+    if !args.watch {
+        return say(&print(&read(session, gateway).await, args.output)?);
+    }
+    tokio::select! {
+        result = follow(session, &gateway, args.output) => result,
+        // Ctrl-C is how a watch is meant to end.
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    }
+}
+
+async fn read(session: &Session, gateway: BifrostGateway) -> View {
+    // Who may read the gateway but not its pods still sees the rest.
+    let (pods, fault) = match session.list::<Pod>(&pod_labels(&gateway)).await {
+        Ok(pods) => (pods, None),
+        Err(failure) => (Vec::new(), Some(failure.to_string())),
+    };
+    View { pods_fault: fault, ..view::view(&gateway, &pods) }
+}
+
+/// Prints again at every change of the gateway or of its pods that can be seen in what is printed.
+async fn follow(session: &Session, gateway: &BifrostGateway, format: Option<Format>) -> Result<(), Failure> {
+    let name = gateway.name_any();
+    let of_gateway = watch_object(session.api::<BifrostGateway>(), &name).map(|event| event.map(|_| ()));
+    let pods = Config::default().labels(&pod_labels(gateway));
+    let of_pods = watcher(session.api::<Pod>(), pods).map(|event| event.map(|_| ()));
+    let changes = stream::select(of_gateway, of_pods);
+    pin_mut!(changes);
+    let mut printed = None;
+    while let Some(change) = changes.next().await {
+        if let Err(error) = change {
+            refused(error)?;
+            continue;
+        }
+        sleep(BURST).await;
+        let view = read(session, session.gateway(Some(&name)).await?).await;
+        if printed.as_ref() != Some(&view) {
+            if printed.is_some() && format.is_none() {
+                say("")?;
+            }
+            say(&print(&view, format)?)?;
+            printed = Some(view);
+        }
+    }
+    Ok(())
+}
+
+fn print(view: &View, format: Option<Format>) -> Result<String, Failure> {
+    Ok(match format {
+        None => tree::tree(view, Timestamp::now()),
+        Some(Format::Json) => serde_json::to_string_pretty(view).unwrap_or_default(),
+        // A document by itself, so that those of a watch can be told apart.
+        Some(Format::Yaml) => format!("---\n{}", serde_yaml_ng::to_string(view).unwrap_or_default()),
+    })
+}
+
+/// A phase as the API spells it.
+pub(crate) const fn phase_word(phase: MigrationPhase) -> &'static str {
+    match phase {
+        MigrationPhase::Progressing => "Progressing",
+        MigrationPhase::Paused => "Paused",
+        MigrationPhase::Inconclusive => "Inconclusive",
+        MigrationPhase::Completed => "Completed",
+        MigrationPhase::RolledBack => "RolledBack",
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A gateway in the middle of a canary.
+    pub(crate) fn gateway() -> BifrostGateway {
+        serde_yaml_ng::from_str(include_str!("../testdata/gateway.yaml")).unwrap()
+    }
+
+    fn pods() -> Vec<Pod> {
+        let text = include_str!("../testdata/pods.yaml");
+        serde_yaml_ng::from_str(text).unwrap()
+    }
+
+    fn shown(gateway: &BifrostGateway) -> String {
+        tree::tree(&view::view(gateway, &pods()), "2026-03-02T10:05:00Z".parse().unwrap())
+    }
+
+    #[test]
+    fn a_canary_on_its_way() {
+        insta::assert_snapshot!(shown(&gateway()));
+    }
+
+    #[test]
+    fn a_rollback_says_why_and_what_to_do() {
+        let mut gateway = gateway();
+        let status = gateway.status.as_mut().unwrap();
+        let rolled_back: BifrostGateway =
+            serde_yaml_ng::from_str(include_str!("../testdata/rolled-back.yaml")).unwrap();
+        *status = rolled_back.status.unwrap();
+        insta::assert_snapshot!(shown(&gateway));
+    }
+
+    #[test]
+    fn a_gateway_that_no_operator_has_seen() {
+        let mut gateway = gateway();
+        gateway.status = None;
+        insta::assert_snapshot!(tree::tree(&view::view(&gateway, &[]), Timestamp::UNIX_EPOCH));
+    }
+
+    #[test]
+    fn programs_get_the_same_in_their_form() {
+        insta::assert_snapshot!(print(&view::view(&gateway(), &pods()), Some(Format::Yaml)).unwrap());
+    }
+}

@@ -1,0 +1,94 @@
+//! An API server inside the test: one gateway, its events, and a hand that plays the operator.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::BodyExt as _;
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+
+use crate::cli::{GatewayArg, WaitArgs};
+use crate::session::Session;
+
+/// What it holds.
+pub(crate) struct State {
+    pub(crate) gateway: Value,
+    /// Notes of events with the reason RequestRefused.
+    pub(crate) refusals: Vec<String>,
+    /// Bodies of the patches that came.
+    pub(crate) patches: Vec<Value>,
+}
+
+/// Plays the operator, after each patch.
+pub(crate) type Operator = fn(&mut State);
+
+/// A session with such a server.
+pub(crate) fn session(operator: Operator) -> (Session, Arc<Mutex<State>>) {
+    let gateway = serde_yaml_ng::from_str::<serde_yaml_ng::Value>(include_str!("../testdata/gateway.yaml")).unwrap();
+    let mut gateway = serde_json::to_value(gateway).unwrap();
+    gateway["metadata"]["resourceVersion"] = json!("1");
+    let state = Arc::new(Mutex::new(State { gateway, refusals: Vec::new(), patches: Vec::new() }));
+    let held = Arc::clone(&state);
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let state = Arc::clone(&held);
+        async move {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            let answer = answer(&mut state.lock().unwrap(), operator, &head.method, &head.uri.to_string(), &body);
+            Ok::<_, std::convert::Infallible>(Response::new(Body::from(answer)))
+        }
+    });
+    (Session { client: Client::new(service, "llm"), namespace: "llm".to_owned() }, state)
+}
+
+/// Waits for this many milliseconds at most.
+pub(crate) fn wait(milliseconds: u64) -> WaitArgs {
+    WaitArgs { timeout: std::time::Duration::from_millis(milliseconds), no_wait: false }
+}
+
+/// The gateway that there is.
+pub(crate) fn ai() -> GatewayArg {
+    GatewayArg { name: Some("ai".to_owned()) }
+}
+
+fn answer(state: &mut State, operator: Operator, method: &Method, uri: &str, body: &Bytes) -> Vec<u8> {
+    let list = |kind: &str, version: &str, items: Value| json!({"kind": format!("{kind}List"), "apiVersion": version, "metadata": {"resourceVersion": "1"}, "items": items});
+    if method == Method::PATCH {
+        let patch: Value = serde_json::from_slice(body).unwrap();
+        if patch.get("spec").is_some() {
+            let generation = state.gateway["metadata"]["generation"].as_i64().unwrap();
+            state.gateway["metadata"]["generation"] = json!(generation + 1);
+        }
+        merge(&mut state.gateway, &patch);
+        state.patches.push(patch);
+        operator(state);
+    }
+    let value = if uri.contains("/events") {
+        let event = |(index, note): (usize, &String)| json!({"metadata": {"name": format!("e{index}")}, "involvedObject": {}, "reason": "RequestRefused", "message": note});
+        list("Event", "v1", state.refusals.iter().enumerate().map(event).collect())
+    } else if uri.contains("watch=") {
+        // The watch ends at once, and begins again.
+        json!({"type": "MODIFIED", "object": state.gateway})
+    } else if uri.split('?').next().is_some_and(|path| path.ends_with("/bifrostgateways")) {
+        list("BifrostGateway", bifrost_crds::API_VERSION, json!([state.gateway]))
+    } else {
+        state.gateway.clone()
+    };
+    value.to_string().into_bytes()
+}
+
+fn merge(into: &mut Value, patch: &Value) {
+    let Some(members) = patch.as_object() else {
+        *into = patch.clone();
+        return;
+    };
+    for (name, value) in members {
+        if into.get(name).is_some_and(Value::is_object) && value.is_object() {
+            merge(&mut into[name], value);
+        } else {
+            into[name] = value.clone();
+        }
+    }
+}
