@@ -126,12 +126,13 @@ fn watch(
         let (plan, progress, in_force) = (decision.plan.as_ref()?, progress?, in_force?);
         let analysis = decision.guard.analysis.clone()?;
         let level = plan.level_of(progress.position.as_ref())?;
+        let providers = decision.wanted.iter().flat_map(|wanted| &wanted.config.providers);
         is_watched(plan, level, progress, Timestamp::now()).then(|| Watched {
             pods: in_force.target.pods.clone(),
             token: in_force.target.token.clone(),
             mark: in_force.table.since,
             analysis,
-            providers: wanted.config.providers.iter().map(|one| (one.name.clone(), one.provider_type)).collect(),
+            providers: providers.map(|one| (one.name.clone(), one.provider_type)).collect(),
             position: position(plan, progress),
         })
     };

@@ -415,8 +415,8 @@ fn moment(seen: &mut Observed, text: &mut String) -> Result<(), String> {
         return Ok(());
     };
     let plan = build(seen, &decision, &wanted, &circumstances(true)).unwrap();
-    let Decision { plan: stages, guard, events, wake, unresolved, unusable, .. } = &decision;
-    writeln!(text, "{stages:?} {guard:?} {events:?} {wake:?} {unresolved:?} {unusable:?}").unwrap();
+    let Decision { plan: stages, guard, wake, unresolved, unusable, .. } = &decision;
+    writeln!(text, "{stages:?} {guard:?} {wake:?} {unresolved:?} {unusable:?}").unwrap();
     for (part, object) in plan.objects {
         writeln!(text, "{part:?} {}", object.body).unwrap();
         let mut live: DynamicObject = serde_json::from_value(object.body).unwrap();
@@ -433,6 +433,7 @@ fn moment(seen: &mut Observed, text: &mut String) -> Result<(), String> {
         observed: seen,
         decision: &decision,
         table: in_force.as_ref().map(|in_force| &in_force.table),
+        progress: seen.live.state.migration.as_ref(),
         report: None,
         summary: &summary,
         deployment: None,
