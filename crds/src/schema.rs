@@ -18,6 +18,7 @@ const OBJECT_NAME: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*
 const DATA_KEY: &str = "^[-._a-zA-Z0-9]+$";
 const DURATION: &str = "^([0-9]+(ms|s|m|h))+$";
 const SIZE: &str = "^[0-9]+(Ki|Mi|Gi)?$";
+const MONEY: &str = "^[0-9]{1,6}([.][0-9]{1,6})?$";
 const QUANTITY: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
 
 /// Limits that parts of the pod spec get where Kubernetes itself sets none.
@@ -143,6 +144,34 @@ pub(crate) fn body_size(_: &mut SchemaGenerator) -> Schema {
         "x-kubernetes-validations": [{
             "rule": format!("!self.matches('{SIZE}') || (quantity(self).compareTo(quantity('1Ki')) >= 0 && quantity(self).compareTo(quantity('1Gi')) <= 0)"),
             "message": "must lie between 1Ki and 1Gi",
+        }],
+    })
+}
+
+/// An amount of money.
+pub(crate) fn money(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 16,
+        "pattern": MONEY,
+        "x-kubernetes-validations": [{
+            "rule": format!("!self.matches('{MONEY}') || self.matches('[1-9]')"),
+            "message": "must be above 0",
+        }],
+    })
+}
+
+/// Size of the largest body that is copied.
+pub(crate) fn shadow_size(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 16,
+        "pattern": SIZE,
+        "x-kubernetes-validations": [{
+            "rule": format!("!self.matches('{SIZE}') || (quantity(self).compareTo(quantity('1Ki')) >= 0 && quantity(self).compareTo(quantity('1Mi')) <= 0)"),
+            "message": "must lie between 1Ki and 1Mi",
         }],
     })
 }

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Config, KeyValues, MatchRule, Migration, SecretValue, StickyKey, Strategy};
+use crate::{Config, KeyValues, MatchRule, Migration, SecretValue, Shadow, StickyKey, Strategy};
 
 /// The form of `stable.json` that this code writes.
 pub const CONFIG_VERSION: u32 = 1;
@@ -67,6 +67,9 @@ pub struct TrafficTable {
     /// Whether a request may choose its arm by the header `x-bf-arm`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_arm_header: bool,
+    /// Copies of one arm's requests to the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
@@ -88,6 +91,7 @@ impl TrafficTable {
             sticky_key: migration.sticky_key.clone(),
             salt: migration.salt.clone(),
             allow_arm_header: migration.allow_arm_header,
+            shadow: migration.shadow.clone(),
         }
     }
 
@@ -111,8 +115,8 @@ impl TrafficTable {
 
     /// The split that it carries out.
     pub fn migration(&self) -> Migration {
-        let Self { strategy, percent, rules, sticky_key, salt, allow_arm_header, .. } = self.clone();
-        Migration { strategy, percent, rules, sticky_key, salt, allow_arm_header }
+        let Self { strategy, percent, rules, sticky_key, salt, allow_arm_header, shadow, .. } = self.clone();
+        Migration { strategy, percent, rules, sticky_key, salt, allow_arm_header, shadow }
     }
 
     /// BlueGreen: whether green is active, the colour of the bifrost arm.

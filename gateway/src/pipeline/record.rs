@@ -16,6 +16,7 @@ use crate::front::route::{Endpoint, Kind, Route};
 use crate::http::LastBytes;
 use crate::server::Shard;
 use crate::server::shard::{LocalSnapshot, OpenRequest};
+use crate::shadow::pending::First;
 use crate::snapshot::Upstream;
 use crate::telemetry::{Compared, Gaps, Outcome};
 
@@ -253,6 +254,17 @@ impl Ledger {
     /// The provider named its tokens.
     pub fn usage(&mut self, usage: Usage) {
         self.usage = Some(usage);
+    }
+
+    /// What the client got, once it is over.
+    pub fn first_answer(&self) -> Option<First> {
+        Some(First {
+            status: self.status?,
+            stream: self.stream,
+            whole: self.complete && !self.error_event && (!self.stream || self.stream_end),
+            time: self.received.elapsed(),
+            usage: self.usage,
+        })
     }
 
     /// The answer called tools: whether with arguments that are no JSON.

@@ -28,6 +28,7 @@ use crate::memory::Charge;
 use crate::server::Shard;
 use crate::server::connection::{ConnectionState, Finish};
 use crate::server::drain::Stage;
+use crate::shadow::pending::Pending;
 use crate::upstream::pool::Lease;
 
 const ARM_REASON: HeaderName = HeaderName::from_static("x-bf-arm-reason");
@@ -124,6 +125,7 @@ impl Answering {
             deadline: answer.deadline,
             idle,
             watch,
+            shadow: answer.shadow,
             front,
             request_id: error_id,
             framed,
@@ -262,6 +264,8 @@ pub struct Relay {
     deadline: Deadline,
     idle: Option<Duration>,
     watch: Watch,
+    /// What is kept for a copy on the other arm.
+    shadow: Option<Box<Pending>>,
     front: Front,
     request_id: HeaderValue,
     /// Whether the head said how the end is known; else the end of the connection is the end.
@@ -337,23 +341,29 @@ impl Relay {
     /// Looks at bytes and says which of them go on.
     fn pass(&mut self, data: Bytes, now: Instant) -> Bytes {
         match &mut self.watch {
-            Watch::Blind => data,
+            Watch::Blind => {
+                if let Some(shadow) = &mut self.shadow {
+                    shadow.give_up();
+                }
+                data
+            }
             Watch::Plain(tail, _, inflate) => {
-                match inflate {
-                    Some(inflate) => tail.push(&inflate.feed(&data)),
-                    None => tail.push(&data),
+                let inflated = inflate.as_mut().map(|inflate| inflate.feed(&data));
+                let seen = inflated.as_deref().unwrap_or(&data);
+                tail.push(seen);
+                if let Some(shadow) = &mut self.shadow {
+                    shadow.watch_inflated(seen, inflate.as_ref());
                 }
                 data
             }
             Watch::Tap(tap, inflate) => {
-                let seen = match inflate {
-                    Some(inflate) => {
-                        let seen = tap.feed(&inflate.feed(&data));
-                        self.ledger.watched(!inflate.has_given_up());
-                        seen
-                    }
-                    None => tap.feed(&data),
-                };
+                let inflated = inflate.as_mut().map(|inflate| inflate.feed(&data));
+                let read = inflated.as_deref().unwrap_or(&data);
+                if let Some(shadow) = &mut self.shadow {
+                    shadow.watch_inflated(read, inflate.as_ref());
+                }
+                let seen = tap.feed(read);
+                self.ledger.watched(inflate.as_ref().is_none_or(|inflate| !inflate.has_given_up()));
                 self.ledger.events(seen, now);
                 // Now, as the client may not wait for the answer's end.
                 if let Some(usage) = tap.usage().filter(|_| seen.end) {
@@ -362,6 +372,9 @@ impl Relay {
                 data
             }
             Watch::Events(relay) => {
+                if let Some(shadow) = &mut self.shadow {
+                    shadow.watch(&data);
+                }
                 let mut out = Bytes::new();
                 let mut joined: Option<BytesMut> = None;
                 let seen = relay.feed(&data, |piece| {
@@ -425,6 +438,9 @@ impl Relay {
         }
         self.ledger.tool_calls(invalid_tool_call);
         self.ledger.complete();
+        if let Some((shadow, first)) = self.shadow.take().zip(self.ledger.first_answer()) {
+            shadow.begin(first);
+        }
         match &mut self.watch {
             Watch::Events(relay) => relay.take_held(),
             _ => Vec::new(),

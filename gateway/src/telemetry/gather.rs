@@ -14,6 +14,7 @@ use super::models::ModelLabels;
 use super::recorder::{Counted, Eligible};
 use super::series::{Labels, Numbers};
 use super::windows::Marked;
+use crate::shadow::Book;
 
 /// How long a runtime may take to hand over its counters.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -51,6 +52,7 @@ pub struct Gatherer {
     models: Arc<ModelLabels>,
     split_since: Arc<AtomicU64>,
     compares: bool,
+    shadow: Arc<Book>,
     /// Random for each gatherer, and so for each start of the process.
     instance: String,
 }
@@ -87,6 +89,7 @@ impl Gatherer {
             models: Arc::default(),
             split_since: Arc::default(),
             compares,
+            shadow: Arc::default(),
             instance: format!("{:016x}", fastrand::u64(..)),
         }
     }
@@ -100,6 +103,11 @@ impl Gatherer {
     /// The models that have a label of their own.
     pub fn models(&self) -> &Arc<ModelLabels> {
         &self.models
+    }
+
+    /// What became of copies, and the money for them.
+    pub fn shadow(&self) -> &Arc<Book> {
+        &self.shadow
     }
 
     /// Since this epoch the split is what it is: what is counted of the split starts anew where it was another one before.

@@ -1,6 +1,7 @@
 //! What the operator would publish for a gateway at its goal, and which objects it would make. Pure.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bifrost_config::published::{CONFIG_VERSION, PublishedKeys, STABLE, Stable, TRAFFIC, TrafficTable, revision};
 use bifrost_config::{AddressRule, Gate, Plan, Position, SecretValue, Strategy};
@@ -99,6 +100,7 @@ fn observed(gateway: &BifrostGateway, documents: &Documents) -> Observed {
         remembered: None,
         confirmed: false,
         report: None,
+        prices: Arc::default(),
         now: Timestamp::UNIX_EPOCH,
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bifrost_analysis::{Action, Position, Report, Verdict};
-use bifrost_config::{ProviderType, SecretValue};
+use bifrost_config::{Prices, ProviderType, SecretValue};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
@@ -64,6 +64,11 @@ impl<C: PodClient> Analyses<C> {
     /// `wake` is called when the verdict of a gateway changed.
     pub fn new(client: C, prices: PriceList, wake: impl Fn(&GatewayName) + Send + Sync + 'static) -> Self {
         Self { client, prices, wake: Arc::new(wake), entries: Mutex::default() }
+    }
+
+    /// What models cost, as of now.
+    pub fn prices(&self) -> Arc<Prices> {
+        self.prices.current()
     }
 
     /// The newest report of the stage that began with this epoch.

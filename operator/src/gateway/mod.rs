@@ -73,6 +73,7 @@ pub async fn reconcile(name: GatewayName, context: Arc<Context>) -> Result<Actio
         .is_some_and(|in_force| context.confirmations.peek(&name, &in_force.target).programmed);
     observed.report =
         observed.live.published.as_ref().and_then(|published| context.analyses.report(&name, published.traffic.since));
+    observed.prices = context.analyses.prices();
     let decision = validate(&observed, &context.policy);
     let Done { plan, published, mut applied } = write(&context, &name, &observed, &decision).await?;
     publish_events(&context, &observed, &applied.events);

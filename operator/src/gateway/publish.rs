@@ -170,7 +170,7 @@ pub fn publish(live: &Live, request: &Request<'_>) -> Result<Publication, TooLar
         traffic,
         progress: request.progress.clone(),
         config_changed: !same_config,
-        traffic_before: live.migration().filter(|before| before != request.migration),
+        traffic_before: live.migration().filter(|before| !before.splits_like(request.migration)),
         data: [(STABLE, stable), (TRAFFIC, traffic_text), (STATE, state_text)]
             .map(|(member, text)| (member.to_owned(), text))
             .into(),

@@ -3,6 +3,7 @@
 mod no_dead_field;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bifrost_config::published::PublishedKeys;
 use bifrost_config::{AddressRule, Config, Migration, Position, SecretValue, StickyKey, Strategy};
@@ -74,6 +75,7 @@ pub(crate) fn observed() -> Observed {
         remembered: None,
         confirmed: false,
         report: None,
+        prices: Arc::default(),
         now: Timestamp::UNIX_EPOCH,
     }
 }
@@ -120,6 +122,7 @@ pub(crate) fn migration(percent: u8) -> Migration {
         sticky_key: StickyKey::Auto,
         salt: "llm/ai".into(),
         allow_arm_header: false,
+        shadow: None,
     }
 }
 

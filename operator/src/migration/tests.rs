@@ -32,6 +32,7 @@ pub(super) fn canary(steps: &[(u8, u64, bool)]) -> Plan {
         sticky_key: StickyKey::Auto,
         salt: "s".into(),
         allow_arm_header: false,
+        shadow: None,
     }
 }
 

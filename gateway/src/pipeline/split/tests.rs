@@ -26,6 +26,7 @@ fn snapshot(strategy: Strategy, percent: u8, rules: &[MatchRule]) -> Arc<Snapsho
         sticky_key: StickyKey::Auto,
         salt: "llm/ai".into(),
         allow_arm_header: false,
+        shadow: None,
     };
     snapshot_with(&text, |traffic| *traffic = TrafficTable::new(&migration, "", 1, "rev"))
 }

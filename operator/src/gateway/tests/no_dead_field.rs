@@ -273,6 +273,37 @@ const GATEWAY: &[Line] = &[
         "PreviousStep",
     ),
     (
+        "migration.shadow.dailyLimit",
+        "migration: {canaryPercent: 10, shadow: {percent: 5, dailyLimit: @}}",
+        "'1'",
+        "'2'",
+    ),
+    (
+        "migration.shadow.of",
+        "migration: {canaryPercent: 10, shadow: {percent: 5, dailyLimit: '1', of: @}}",
+        "Baseline",
+        "Bifrost",
+    ),
+    ("migration.shadow.percent", "migration: {canaryPercent: 10, shadow: {percent: @, dailyLimit: '1'}}", "5", "6"),
+    (
+        "migration.shadow.skip.header",
+        "migration: {canaryPercent: 10, shadow: {percent: 5, dailyLimit: '1', skip: {header: @}}}",
+        "x-a",
+        "x-b",
+    ),
+    (
+        "migration.shadow.skip.size",
+        "migration: {canaryPercent: 10, shadow: {percent: 5, dailyLimit: '1', skip: {size: @}}}",
+        "1Ki",
+        "2Ki",
+    ),
+    (
+        "migration.shadow.skip.tools",
+        "migration: {canaryPercent: 10, shadow: {percent: 5, dailyLimit: '1', skip: {tools: @}}}",
+        "true",
+        "false",
+    ),
+    (
         "migration.stickiness.header",
         "migration: {canaryPercent: 10, stickiness: {key: Header, header: @}}",
         "x-a",
