@@ -19,9 +19,10 @@ mod workload;
 pub use config::{CaBundleRef, ClientSpec, GatewayConfig, NetworkSpec, ProviderSpec, ProviderType};
 pub use gateway::{BifrostGateway, BifrostGatewaySpec, ImageSpec};
 pub use migration::{
-    Advance, AnalysisCheck, AnalysisMetric, AnalysisSpec, BlueGreenSpec, CanarySpec, CanaryStep, CheckAction, CheckType, Colour,
-    EndpointKind, FailureClass, GradualSpec, HeaderMatch, MigrationSpec, Phase, PhaseRule, PreviewSpec, PrometheusMetric, RequestMatch,
-    RollbackSpec, RollbackTarget, Stickiness, StickinessKey, Strategy, WebhookMetric,
+    Advance, AnalysisCheck, AnalysisMetric, AnalysisSpec, BlueGreenSpec, CanarySpec, CanaryStep, CheckAction,
+    CheckType, Colour, EndpointKind, FailureClass, GradualSpec, HeaderMatch, MigrationSpec, Phase, PhaseRule,
+    PreviewSpec, PrometheusMetric, RequestMatch, RollbackSpec, RollbackTarget, Stickiness, StickinessKey, Strategy,
+    WebhookMetric,
 };
 pub use provider_key::{ProviderKey, ProviderKeySpec, ProviderKeyStatus, SecretKeyRef};
 pub use status::{
