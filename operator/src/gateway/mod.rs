@@ -45,10 +45,12 @@ use self::status::{Facts, status};
 use self::target::InForce;
 use self::validate::{Decision, Wanted, retreat, validate};
 use crate::analysis::Watched;
+use crate::analysis::ask::{Named, Subject};
 use crate::cluster::writer::WriteError;
 use crate::cluster::{STATUS_MANAGER, is_not_found};
 use crate::confirm::{GatewayName, Summary};
 use crate::events::{Event, Reason};
+use crate::migration::outlook;
 use crate::migration::progress::Progress;
 use crate::migration::step::{has_preview, is_watched};
 
@@ -136,11 +138,22 @@ fn watch(
             analysis,
             providers: config.providers.iter().map(|one| (one.name.clone(), one.provider_type)).collect(),
             position: position(plan, progress),
+            subject: subject(name, plan, progress, level, in_force),
         })
     };
     match watched() {
         Some(watched) => context.analyses.follow(name, watched),
         None => context.analyses.forget(name),
+    }
+}
+
+/// What a webhook is asked about.
+fn subject(name: &GatewayName, plan: &MigrationPlan, progress: &Progress, level: usize, in_force: &InForce) -> Subject {
+    Subject {
+        gateway: Named { namespace: name.0.clone(), name: name.1.clone() },
+        step: outlook::step(Some(plan), progress, level),
+        revision: progress.revision.clone(),
+        percent: in_force.table.wanted_percent(),
     }
 }
 
