@@ -99,6 +99,8 @@ fn observed(gateway: &BifrostGateway, documents: &Documents) -> Observed {
         remembered: None,
         confirmed: false,
         report: None,
+        // The list is the operator's, and not among the documents.
+        prices: Default::default(),
         now: Timestamp::UNIX_EPOCH,
     }
 }
