@@ -7,6 +7,7 @@ use axum::response::{IntoResponse as _, Redirect};
 use axum::routing::{get, post};
 use bifrost_analysis::Verdict;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 use crate::migration::guard::guard;
@@ -53,7 +54,10 @@ async fn serve() -> (SocketAddr, Heard) {
 }
 
 fn asker(hosts: &[String], addresses: AddressRule) -> HttpAsk {
-    let limits = Limits { total: Duration::from_millis(500), ..Limits::PRODUCT };
+    bounded(hosts, addresses, Limits::PRODUCT)
+}
+
+fn bounded(hosts: &[String], addresses: AddressRule, limits: Limits) -> HttpAsk {
     HttpAsk::new(crate::tls::config().unwrap(), HostRule::new(hosts, addresses).unwrap(), limits).unwrap()
 }
 
@@ -70,7 +74,8 @@ fn subject() -> Subject {
 }
 
 async fn judged(address: SocketAddr, path: &str) -> Answer {
-    let asker = asker(&[address.to_string()], AddressRule::Any);
+    let total = if path.starts_with("/slow") { Duration::from_millis(300) } else { Limits::PRODUCT.total };
+    let asker = bounded(&[address.to_string()], AddressRule::Any, Limits { total, ..Limits::PRODUCT });
     asker.ask(&metric(json!({"webhook": {"url": format!("http://{address}{path}")}})), &subject()).await
 }
 
@@ -141,4 +146,50 @@ async fn a_name_that_leads_to_a_local_address_is_not_asked() {
     let resolve = async |rule| Resolver(rule).resolve("localhost".parse().unwrap()).await.map(Iterator::count);
     assert!(resolve(AddressRule::NoLocal).await.unwrap_err().is::<LocalAddress>());
     assert!(resolve(AddressRule::Any).await.unwrap() > 0);
+}
+
+/// A TLS server for `localhost` that answers every connection with a Pass, and the root that vouches for it.
+async fn serve_tls() -> (u16, rustls::RootCertStore) {
+    let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(own.cert.der().clone()).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()).into();
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![own.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(tcp).await else { continue };
+            let _ = stream.read(&mut [0; 4096]).await;
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 18\r\nconnection: close\r\n\r\n{\"verdict\":\"Pass\"}";
+            let _ = stream.write_all(answer).await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    (port, roots)
+}
+
+#[tokio::test]
+async fn https_needs_a_certificate_that_is_trusted() {
+    let (port, roots) = serve_tls().await;
+    let url = format!("https://localhost:{port}");
+    let metric = metric(json!({"webhook": {"url": url}}));
+    let host = format!("localhost:{port}");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let trusting = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let rule = HostRule::new(std::slice::from_ref(&host), AddressRule::Any).unwrap();
+    let trusting = HttpAsk::new(trusting, rule, Limits::PRODUCT).unwrap();
+    assert_eq!(trusting.ask(&metric, &subject()).await.verdict, Verdict::Pass);
+    let answer = asker(&[host], AddressRule::Any).ask(&metric, &subject()).await;
+    assert_eq!(answer, Answer::unsure(Trouble::Unreachable.to_string()));
 }
