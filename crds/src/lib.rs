@@ -19,14 +19,15 @@ mod workload;
 pub use config::{CaBundleRef, ClientSpec, GatewayConfig, NetworkSpec, ProviderSpec, ProviderType};
 pub use gateway::{BifrostGateway, BifrostGatewaySpec, ImageSpec};
 pub use migration::{
-    Advance, AnalysisCheck, AnalysisSpec, BlueGreenSpec, CanarySpec, CanaryStep, CheckAction, CheckType, Colour,
-    EndpointKind, FailureClass, GradualSpec, HeaderMatch, MigrationSpec, Phase, PhaseRule, PreviewSpec, RequestMatch,
-    RollbackSpec, RollbackTarget, Stickiness, StickinessKey, Strategy,
+    Advance, AnalysisCheck, AnalysisMetric, AnalysisSpec, BlueGreenSpec, CanarySpec, CanaryStep, CheckAction,
+    CheckType, Colour, EndpointKind, FailureClass, GradualSpec, HeaderMatch, MigrationSpec, Phase, PhaseRule,
+    PreviewSpec, PrometheusMetric, RequestMatch, RollbackSpec, RollbackTarget, ShadowSkip, ShadowSpec, ShadowedArm,
+    Stickiness, StickinessKey, Strategy, WebhookMetric,
 };
 pub use provider_key::{ProviderKey, ProviderKeySpec, ProviderKeyStatus, SecretKeyRef};
 pub use status::{
     AnalysisStatus, BifrostGatewayStatus, CheckStatus, Endpoints, KeyCounts, MigrationPhase, MigrationStatus,
-    RollbackStatus, TrafficStatus, Verdict,
+    RollbackStatus, ShadowStatus, TrafficStatus, Verdict,
 };
 pub use workload::{
     AvailabilitySpec, DisruptionBudgetSpec, DrainSpec, NetworkPolicySpec, PodSettings, ServiceSpec, ServiceType,

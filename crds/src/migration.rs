@@ -4,17 +4,20 @@ mod analysis;
 mod blue_green;
 mod canary;
 mod gradual;
+mod shadow;
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::analysis::{
-    AnalysisCheck, AnalysisSpec, CheckAction, CheckType, FailureClass, RollbackSpec, RollbackTarget,
+    AnalysisCheck, AnalysisMetric, AnalysisSpec, CheckAction, CheckType, FailureClass, PrometheusMetric, RollbackSpec,
+    RollbackTarget, WebhookMetric,
 };
 pub use self::blue_green::{BlueGreenSpec, Colour, PreviewSpec};
 pub use self::canary::{CanarySpec, CanaryStep};
 pub use self::gradual::{Advance, EndpointKind, GradualSpec, HeaderMatch, Phase, PhaseRule, RequestMatch};
+pub use self::shadow::{ShadowSkip, ShadowSpec, ShadowedArm};
 use crate::schema;
 
 /// Which share of the eligible requests takes the gateway's pipeline (bifrost arm); the others are passed on to the vendor
@@ -71,7 +74,10 @@ use crate::schema;
         .reason(Reason::FieldValueForbidden),
     validation = Rule::new("!has(self.rollback) || self.rollback.to != 'PreviousStep' || !has(self.canaryPercent)")
         .message("canaryPercent by hand has no step before: set to: Baseline, or write canary.steps")
-        .field_path(".rollback.to")
+        .field_path(".rollback.to"),
+    validation = Rule::new("!has(self.shadow) || self.shadow.of == 'Bifrost' || (has(self.strategy) ? self.strategy != 'DropIn' : (has(self.canaryPercent) || has(self.canary)))")
+        .message("under DropIn no request takes the baseline arm, so there is none to copy: set of: Bifrost, or take shadow out")
+        .field_path(".shadow.of")
 )]
 pub struct MigrationSpec {
     /// How traffic moves to the gateway. DropIn: all eligible requests take the bifrost arm. Gradual: those that the rules of
@@ -102,6 +108,9 @@ pub struct MigrationSpec {
     /// What a failed analysis, or a gateway container that ends, leads to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback: Option<RollbackSpec>,
+    /// Copies of one arm's requests to the other, to compare the answers. With any strategy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowSpec>,
     /// What keeps a user on the same arm.
     #[serde(default)]
     pub stickiness: Stickiness,

@@ -18,6 +18,7 @@ const OBJECT_NAME: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*
 const DATA_KEY: &str = "^[-._a-zA-Z0-9]+$";
 const DURATION: &str = "^([0-9]+(ms|s|m|h))+$";
 const SIZE: &str = "^[0-9]+(Ki|Mi|Gi)?$";
+const MONEY: &str = "^[0-9]{1,6}([.][0-9]{1,6})?$";
 const QUANTITY: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
 
 /// Limits that parts of the pod spec get where Kubernetes itself sets none.
@@ -147,8 +148,56 @@ pub(crate) fn body_size(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// A provider's base URL. One rule a fault, so that the message says which.
+/// An amount of money.
+pub(crate) fn money(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 16,
+        "pattern": MONEY,
+        "x-kubernetes-validations": [{
+            "rule": format!("!self.matches('{MONEY}') || self.matches('[1-9]')"),
+            "message": "must be above 0",
+        }],
+    })
+}
+
+/// Size of the largest body that is copied.
+pub(crate) fn shadow_size(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 16,
+        "pattern": SIZE,
+        "x-kubernetes-validations": [{
+            "rule": format!("!self.matches('{SIZE}') || (quantity(self).compareTo(quantity('1Ki')) >= 0 && quantity(self).compareTo(quantity('1Mi')) <= 0)"),
+            "message": "must lie between 1Ki and 1Mi",
+        }],
+    })
+}
+
+/// How often a metric is asked for.
+pub(crate) fn metric_interval(_: &mut SchemaGenerator) -> Schema {
+    duration("10s", "1h")
+}
+
+/// A number that a metric is compared with: a text, as numbers of an API are whole.
+pub(crate) fn decimal(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "minLength": 1, "maxLength": 24, "pattern": "^-?[0-9]{1,12}(\\.[0-9]{1,9})?$"})
+}
+
+/// A provider's base URL.
 pub(crate) fn base_url(_: &mut SchemaGenerator) -> Schema {
+    url("must not hold a user name or password: the vendor's key belongs in a Secret that a ProviderKey names")
+}
+
+/// Where a metric is asked for.
+pub(crate) fn metric_url(_: &mut SchemaGenerator) -> Schema {
+    url("must not hold a user name or password: metrics are asked for without credentials")
+}
+
+/// One rule a fault, so that the message says which.
+fn url(no_credentials: &str) -> Schema {
     json_schema!({
         "type": "string",
         "minLength": 1,
@@ -157,7 +206,7 @@ pub(crate) fn base_url(_: &mut SchemaGenerator) -> Schema {
             {"rule": "self.matches('^https?://')", "message": "must begin with https:// or http://"},
             {
                 "rule": "!self.matches('^[a-z]+://[^/?#]*@')",
-                "message": "must not hold a user name or password: the vendor's key belongs in a Secret that a ProviderKey names",
+                "message": no_credentials,
             },
             {
                 "rule": "!self.contains('?') && !self.contains('#')",

@@ -40,6 +40,9 @@ pub struct BifrostGatewayStatus {
     /// How the arms compare. Absent while nothing is compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<AnalysisStatus>,
+    /// What became of copies. Absent while nothing is copied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowStatus>,
     /// Provider keys of the gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<KeyCounts>,
@@ -177,9 +180,9 @@ pub struct AnalysisStatus {
     /// Pass: the next step may come. Fail: the bifrost arm is worse than allowed. Inconclusive: too little is known.
     #[schemars(schema_with = "schema::words::<Verdict>")]
     pub verdict: Verdict,
-    /// The checks, and GrossFailure, which is always watched.
+    /// The checks, the metrics, and GrossFailure, which is always watched.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 17), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[schemars(length(max = 25), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub checks: Vec<CheckStatus>,
 }
 
@@ -207,6 +210,26 @@ pub enum Verdict {
     Fail,
     /// Too little is known.
     Inconclusive,
+}
+
+/// What became of copies, as the ready pods tell it: since each of them started.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct ShadowStatus {
+    /// Requests that were run on the other arm too.
+    #[schemars(range(min = 0))]
+    pub copied: i64,
+    /// Percent of the copies whose answer has the structure of the first one: a whole 2xx, ended for the same reason, with text and
+    /// tool calls where that has them. Absent while there are no copies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub agreed_percent: Option<i32>,
+    /// What copies have cost today (UTC), with its currency.
+    #[schemars(length(max = 64))]
+    pub spent: String,
+    /// What else there is to say: how similar the texts are, and why requests were not copied.
+    #[schemars(length(max = 1024))]
+    pub message: String,
 }
 
 /// Provider keys of the gateway.

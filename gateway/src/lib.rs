@@ -14,6 +14,7 @@ pub mod memory;
 pub mod pipeline;
 pub mod rules;
 pub mod server;
+pub mod shadow;
 pub mod snapshot;
 pub mod source;
 pub mod telemetry;

@@ -44,6 +44,7 @@ mod resource_updates;
 mod rolling_restart;
 pub mod runner;
 mod secret_permission;
+mod shadow;
 mod shell;
 mod standalone;
 
@@ -114,6 +115,7 @@ pub const ALL: &[Scenario] = &[
     blue_green::SCENARIO,
     gradual::SCENARIO,
     analysis::SCENARIO,
+    shadow::SCENARIO,
     canary_story::SCENARIO,
     kubectl_plugin::SCENARIO,
     resource_updates::SCENARIO,

@@ -86,6 +86,25 @@ pub struct MigrationDraft {
     pub default_salt: String,
     /// Whether a request may choose its arm by a header.
     pub allow_arm_header: bool,
+    /// Copies of one arm's requests to the other.
+    pub shadow: Option<ShadowDraft>,
+}
+
+/// Copies, unchecked.
+#[derive(Debug, Clone, Default)]
+pub struct ShadowDraft {
+    /// Share of the eligible requests of the arm, 0 to 100.
+    pub percent: i64,
+    /// Whether requests of the bifrost arm are copied, not of the baseline arm.
+    pub of_bifrost: bool,
+    /// An amount of money such as `10.00`.
+    pub daily_limit: String,
+    /// Whether requests with tools are left out.
+    pub skip_tools: bool,
+    /// A size such as `256Ki`: requests with a larger body are left out.
+    pub skip_size: String,
+    /// Requests with this header are left out.
+    pub skip_header: Option<String>,
 }
 
 /// A step of a canary, unchecked.

@@ -21,6 +21,7 @@ pub mod published;
 pub mod report;
 mod rule;
 mod secret;
+mod shadow;
 pub mod units;
 mod validate;
 
@@ -30,7 +31,7 @@ pub use ca_bundle::check_ca_bundle;
 pub use catalog::ProviderType;
 pub use draft::{
     BlueGreenDraft, Draft, GateDraft, GradualDraft, KeyDraft, MigrationDraft, NetworkDraft, PhaseDraft, ProviderDraft,
-    StepDraft, StickinessDraft, StickinessKind,
+    ShadowDraft, StepDraft, StickinessDraft, StickinessKind,
 };
 pub use model::{Client, Config, Key, Migration, Network, OwnProvider, Provider, StickyKey, Strategy};
 pub use plan::{Gate, Plan, Position, Stage};
@@ -38,4 +39,5 @@ pub use prices::{ModelPrice, Prices};
 pub use problem::{Problem, Reason};
 pub use rule::{EndpointKind, HeaderMatch, MatchRule};
 pub use secret::{KeyValues, SecretValue};
+pub use shadow::{Shadow, ShadowPrice, ShadowedArm};
 pub use validate::{AddressRule, check_key, validate};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::Front;
-use crate::{BaseUrl, MatchRule, ProviderType};
+use crate::{BaseUrl, MatchRule, ProviderType, Shadow};
 
 /// Everything a gateway needs but the keys' values and the traffic table. Made by [`crate::validate()`] only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,4 +171,14 @@ pub struct Migration {
     pub salt: String,
     /// Whether a request may choose its arm by the header `x-bf-arm`.
     pub allow_arm_header: bool,
+    /// Copies of one arm's requests to the other; none: there are none.
+    pub shadow: Option<Shadow>,
+}
+
+impl Migration {
+    /// Whether two send every request the same way; what is copied besides is no matter.
+    pub fn splits_like(&self, other: &Self) -> bool {
+        let alone = |migration: &Self| Self { shadow: None, ..migration.clone() };
+        alone(self) == alone(other)
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{MatchRule, Migration, StickyKey, Strategy};
+use crate::{MatchRule, Migration, Shadow, StickyKey, Strategy};
 
 /// A migration as it was asked for. Every strategy is a list of stages above the floor, on which nothing takes the bifrost arm.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Plan {
     pub salt: String,
     /// Whether a request may choose its arm by the header `x-bf-arm`.
     pub allow_arm_header: bool,
+    /// Copies of one arm's requests to the other, at every stage.
+    pub shadow: Option<Shadow>,
 }
 
 /// One stage of a plan.
@@ -112,6 +114,7 @@ impl Plan {
             sticky_key: self.sticky_key.clone(),
             salt: self.salt.clone(),
             allow_arm_header: self.allow_arm_header,
+            shadow: self.shadow.clone(),
         }
     }
 
@@ -137,6 +140,7 @@ mod tests {
             sticky_key: StickyKey::Auto,
             salt: "s".into(),
             allow_arm_header: false,
+            shadow: None,
         }
     }
 

@@ -97,6 +97,16 @@ impl Prices {
         self.len() == 0
     }
 
+    /// Every entry: type of provider, the model or the beginning of its name and a `*`, and the price.
+    pub fn entries(&self) -> impl Iterator<Item = (ProviderType, String, ModelPrice)> {
+        let models = |provider: ProviderType| self.models.get(provider.as_str()).map(|models| (provider, models));
+        ProviderType::ALL.into_iter().filter_map(models).flat_map(|(provider, models)| {
+            let exact = models.exact.iter().map(|(name, price)| (name.clone(), *price));
+            let prefixes = models.prefixes.iter().map(|(prefix, price)| (format!("{prefix}*"), *price));
+            exact.chain(prefixes).map(move |(model, price)| (provider, model, price))
+        })
+    }
+
     /// What this model costs at a provider of this type.
     pub fn find(&self, provider: ProviderType, model: &str) -> Option<ModelPrice> {
         self.models.get(provider.as_str())?.find(model)

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Config, KeyValues, MatchRule, Migration, SecretValue, StickyKey, Strategy};
+use crate::{Config, KeyValues, MatchRule, Migration, SecretValue, Shadow, StickyKey, Strategy};
 
 /// The form of `stable.json` that this code writes.
 pub const CONFIG_VERSION: u32 = 1;
@@ -67,6 +67,9 @@ pub struct TrafficTable {
     /// Whether a request may choose its arm by the header `x-bf-arm`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_arm_header: bool,
+    /// Copies of one arm's requests to the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
@@ -88,12 +91,15 @@ impl TrafficTable {
             sticky_key: migration.sticky_key.clone(),
             salt: migration.salt.clone(),
             allow_arm_header: migration.allow_arm_header,
+            shadow: migration.shadow.clone(),
         }
     }
 
-    /// The same table after the one before it: where both split alike, the split began when that one's did.
+    /// The same table after the one before it: where both split alike, the split began when that one's did. Where that one does not say,
+    /// it counts as beginning now: a table that never said would be counted under no mark for ever.
     pub fn following(self, before: Option<&Self>) -> Self {
-        let since = before.filter(|before| before.splits_like(&self)).map_or(self.epoch, |before| before.since);
+        let alike = before.filter(|before| before.since > 0 && before.splits_like(&self));
+        let since = alike.map_or(self.epoch, |before| before.since);
         Self { since, ..self }
     }
 
@@ -109,8 +115,8 @@ impl TrafficTable {
 
     /// The split that it carries out.
     pub fn migration(&self) -> Migration {
-        let Self { strategy, percent, rules, sticky_key, salt, allow_arm_header, .. } = self.clone();
-        Migration { strategy, percent, rules, sticky_key, salt, allow_arm_header }
+        let Self { strategy, percent, rules, sticky_key, salt, allow_arm_header, shadow, .. } = self.clone();
+        Migration { strategy, percent, rules, sticky_key, salt, allow_arm_header, shadow }
     }
 
     /// BlueGreen: whether green is active, the colour of the bifrost arm.
@@ -306,8 +312,8 @@ mod tests {
         let third = at(3, 25).following(Some(&second));
         let fourth = at(4, 10).following(Some(&third));
         assert_eq!([&first, &second, &third, &fourth].map(|table| table.since), [1, 1, 3, 4]);
-        // Where nobody knows, nobody says.
-        assert_eq!(at(5, 10).following(Some(&at(4, 10))).since, 0);
+        // Where nobody knows, it begins now.
+        assert_eq!(at(5, 10).following(Some(&at(4, 10))).since, 5);
     }
 
     #[test]

@@ -34,6 +34,62 @@ pub struct StateReport {
     pub eligible: ArmCounts,
     /// Version of the gateway.
     pub version: String,
+    /// What became of copies; none where nothing is copied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowReport>,
+}
+
+/// Copies since the pod started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ShadowReport {
+    /// Requests that were run on the other arm too.
+    pub copied: u64,
+    /// Of these, the ones that got no whole 2xx answer.
+    pub failed: u64,
+    /// Of the copies, the ones whose answer is of the same structure.
+    pub agreed: u64,
+    /// Requests that were chosen by chance and not copied, by reason.
+    pub skipped: BTreeMap<String, u64>,
+    /// Copies by the similarity of their text to the first answer's, in steps of 10 %.
+    pub similarity: [u64; 10],
+    /// The day (UTC) of what was spent, counted from the Unix epoch.
+    pub day: u64,
+    /// What the copies of that day cost, in micro-units of the currency.
+    pub spent: u64,
+}
+
+impl ShadowReport {
+    /// Adds another pod's. What was spent is that of the later day.
+    pub fn merge(&mut self, other: &Self) {
+        self.copied = self.copied.saturating_add(other.copied);
+        self.failed = self.failed.saturating_add(other.failed);
+        self.agreed = self.agreed.saturating_add(other.agreed);
+        for (reason, count) in &other.skipped {
+            let sum = self.skipped.entry(reason.clone()).or_default();
+            *sum = sum.saturating_add(*count);
+        }
+        for (sum, count) in self.similarity.iter_mut().zip(other.similarity) {
+            *sum = sum.saturating_add(count);
+        }
+        match other.day.cmp(&self.day) {
+            std::cmp::Ordering::Less => {}
+            std::cmp::Ordering::Equal => self.spent = self.spent.saturating_add(other.spent),
+            std::cmp::Ordering::Greater => (self.day, self.spent) = (other.day, other.spent),
+        }
+    }
+
+    /// The step of 10 % in which half of the copies are at most as similar; none without a copy that was compared.
+    pub fn median_similarity(&self) -> Option<u8> {
+        let total = self.similarity.iter().fold(0u64, |sum, count| sum.saturating_add(*count));
+        let half = total.div_ceil(2);
+        let mut sum = 0u64;
+        let step = self.similarity.iter().position(|count| {
+            sum = sum.saturating_add(*count);
+            sum >= half
+        })?;
+        (total > 0).then_some(u8::try_from(step).ok()? * 10)
+    }
 }
 
 /// Requests by arm.
@@ -50,5 +106,29 @@ impl StateReport {
     /// Whether this pod acts upon exactly this: the condition of `Programmed`.
     pub fn confirms(&self, gateway_uid: &str, epoch: u64, digest: &str, keys: &BTreeMap<String, u64>) -> bool {
         self.gateway_uid == gateway_uid && self.epoch == epoch && self.digest == digest && self.keys == *keys
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_pods_copied_adds_up_and_what_they_spent_is_of_one_day() {
+        let one = ShadowReport {
+            copied: 2,
+            skipped: BTreeMap::from([("tools".into(), 1)]),
+            similarity: [0, 0, 0, 0, 0, 0, 0, 0, 1, 1],
+            day: 7,
+            spent: 10,
+            ..ShadowReport::default()
+        };
+        let mut sum = one.clone();
+        sum.merge(&one);
+        assert_eq!((sum.copied, sum.skipped["tools"], sum.spent, sum.median_similarity()), (4, 2, 20, Some(80)));
+        sum.merge(&ShadowReport { day: 8, spent: 3, ..ShadowReport::default() });
+        sum.merge(&one);
+        assert_eq!((sum.day, sum.spent), (8, 3));
+        assert_eq!(ShadowReport::default().median_similarity(), None);
     }
 }

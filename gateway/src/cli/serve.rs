@@ -13,6 +13,7 @@ use super::{CliError, open_files};
 use crate::admin::{self, Admin};
 use crate::memory::{self, Budget};
 use crate::server::{self, ServeOptions, Shared};
+use crate::shadow;
 use crate::snapshot::Current;
 use crate::source::Store;
 use crate::source::file::FileSource;
@@ -36,10 +37,19 @@ async fn serve(options: Options) -> Result<(), CliError> {
     let mut stop = StopSignals::new()?;
     let admin_listener =
         TcpListener::bind(options.admin).await.map_err(|error| taken(options.admin, "--admin-port", error))?;
-    let gatherer = Arc::new(Gatherer::new());
+    let gatherer = Arc::new(match options.source {
+        SourceOptions::Cluster(_) => Gatherer::new(),
+        // Only an operator asks how the arms compare.
+        SourceOptions::File(_) => Gatherer::without_windows(),
+    });
     let current = Arc::new(Current::default());
     let store = Store::new(current.clone(), gatherer.clone(), TlsRoots::from_environment()?);
     let cluster = start_source(&options.source, &store).await?;
+    if let SourceOptions::Cluster(cluster) = &options.source
+        && let Some(dir) = &cluster.state_dir
+    {
+        tokio::spawn(shadow::saved::keep(gatherer.shadow().clone(), dir.clone()));
+    }
     let shown = store.clone();
     let metrics = Arc::new(Metrics::new(gatherer.clone(), move || shown.status()));
     let shared = Arc::new(share(&options, current, gatherer.clone(), metrics.clone()));

@@ -63,6 +63,11 @@ impl Head {
         Self { map }
     }
 
+    /// A copy of all.
+    pub fn lines_of_all(&self) -> HeaderMap {
+        self.map.clone()
+    }
+
     /// Gives them to the message that is written.
     pub fn into_map(self) -> HeaderMap {
         self.map

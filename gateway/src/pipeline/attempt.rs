@@ -17,13 +17,14 @@ use super::record::Ledger;
 use super::{Arm, Inbound};
 use crate::deadline::Deadline;
 use crate::front::error::{Fault, GatewayError};
-use crate::http::{OnwardBody, StreamFault, UploadFault, UploadWatch, without_key};
+use crate::http::{LastBytes, OnwardBody, StreamFault, UploadFault, UploadWatch, without_key};
 use crate::server::Shard;
 use crate::server::drain::Stage;
 use crate::server::shard::LocalSnapshot;
+use crate::shadow::pending::Pending;
 use crate::snapshot::{Snapshot, Upstream};
 use crate::upstream::connect::{ConnectClass, ConnectError};
-use crate::upstream::pool::{Lease, SendError};
+use crate::upstream::pool::{Lease, Pool, SendError};
 
 /// How often a request that was not sent is sent again: kept connections may all have died at once.
 const MAX_DIALS: u32 = 3;
@@ -42,6 +43,8 @@ pub struct Answer {
     pub stream_idle: Duration,
     /// How the request was carried out.
     pub plan: Plan,
+    /// What is kept for a copy on the other arm.
+    pub shadow: Option<Box<Pending>>,
 }
 
 /// Calls the provider.
@@ -55,8 +58,9 @@ pub async fn attempt(
     ledger: &mut Ledger,
 ) -> Result<Answer, GatewayError> {
     let upstream = &snapshot.upstreams[plan.upstream];
-    let (request, upload) = outbound(shard, inbound, body, &mut plan, &snapshot, ledger.method())?;
+    let (request, upload) = outbound(shard, inbound, body, &mut plan, &snapshot, ledger.method(), || ledger.uploads())?;
     ledger.key(plan.key);
+    ledger.adds_usage(plan.drop_usage_chunk);
     let network = &upstream.network;
     let whole = Duration::from_millis(network.request_timeout_ms);
     let first_byte = Duration::from_millis(network.first_byte_timeout_ms);
@@ -67,7 +71,7 @@ pub async fn attempt(
     };
     let sent = ledger.sending();
     deadline.extend(wait);
-    let exchange = exchange(shard, upstream, request);
+    let exchange = exchange(&shard.pool, upstream, request);
     let (response, lease) = match race(shard, &deadline, exchange).await {
         Raced::Done(Ok(done)) => done,
         Raced::Done(Err(failure)) => {
@@ -95,7 +99,7 @@ pub async fn attempt(
     let stream_idle = Duration::from_millis(network.stream_idle_timeout_ms);
     // A streaming request may have waited longer than a plain call may take; an answer that is no stream has its own time then.
     let due = if plan.stream { Instant::now() } else { sent } + whole;
-    Ok(Answer { response, lease, deadline, due, stream_idle, plan })
+    Ok(Answer { response, lease, deadline, due, stream_idle, plan, shadow: None })
 }
 
 /// Whether a status says something of the pool's key, which is no affair of the caller's.
@@ -117,14 +121,16 @@ fn rejected(shard: &Shard, upstream: &Upstream, key: &str, response: &Response<I
     GatewayError::new(Fault::CredentialsRejected, message)
 }
 
-/// Builds the request to the vendor. With a body that is streamed comes where its fault will be noted.
-fn outbound(
+/// Builds the request to the vendor. With a body that is streamed comes where its fault will be noted; `uploads` gives where it is
+/// noted when its last bytes came.
+pub(crate) fn outbound(
     shard: &Shard,
     inbound: Inbound<'_>,
     body: RequestBody,
     plan: &mut Plan,
     snapshot: &Snapshot,
     method: Method,
+    uploads: impl FnOnce() -> LastBytes,
 ) -> Result<(Request<OnwardBody>, Option<UploadFault>), GatewayError> {
     let Inbound { route, query, mut head, .. } = inbound;
     let upstream = &snapshot.upstreams[plan.upstream];
@@ -142,8 +148,11 @@ fn outbound(
             parts.into_iter().collect()
         })),
         RequestBody::Stream(body) => {
-            let watch =
-                UploadWatch { fault: upload.insert(UploadFault::default()).clone(), stall: shard.deadlines.idle() };
+            let watch = UploadWatch {
+                fault: upload.insert(UploadFault::default()).clone(),
+                stall: shard.deadlines.idle(),
+                last_bytes: uploads(),
+            };
             OnwardBody::stream(body, snapshot.max_request_body(), watch)
         }
     };
@@ -176,30 +185,31 @@ fn uri(upstream: &Upstream, rest: &str, query: Option<&str>, arm: Arm) -> Result
 }
 
 /// Why an exchange failed.
-enum Failure {
+pub(crate) enum Failure {
+    /// No connection.
     Connect(ConnectError),
+    /// It was sent, perhaps in part, and no answer came.
     Lost(hyper::Error),
+    /// Every connection was closed before it was sent.
     NeverSent,
 }
 
 /// Sends on a kept connection if there is one, else on a new one; a request that was not sent is sent again.
-async fn exchange(
-    shard: &Shard,
+pub(crate) async fn exchange(
+    pool: &Pool,
     upstream: &Upstream,
     mut request: Request<OnwardBody>,
 ) -> Result<(Response<Incoming>, Lease), Failure> {
-    if shard.pool.has_rested(&upstream.endpoint) {
+    if pool.has_rested(&upstream.endpoint) {
         // The runtime looks at its sockets before it comes back here: one that the provider has closed is then known as closed.
         tokio::task::yield_now().await;
     }
     for _ in 0..MAX_DIALS {
-        let mut lease = match shard.pool.checkout(&upstream.endpoint) {
+        let mut lease = match pool.checkout(&upstream.endpoint) {
             Some(lease) => lease,
-            None => shard
-                .pool
-                .connect(&upstream.endpoint, upstream.network.connect_timeout())
-                .await
-                .map_err(Failure::Connect)?,
+            None => {
+                pool.connect(&upstream.endpoint, upstream.network.connect_timeout()).await.map_err(Failure::Connect)?
+            }
         };
         match lease.send(request).await {
             Ok(response) => return Ok((response, lease)),
@@ -242,14 +252,17 @@ impl Failure {
 }
 
 /// What came first.
-enum Raced<T> {
+pub(crate) enum Raced<T> {
+    /// The future's end.
     Done(T),
+    /// Its deadline.
     Late,
+    /// The end of the drain.
     Cutoff,
 }
 
 /// Waits for a future, its deadline, or the end of the drain. No timer is armed: the runtime's sweep wakes it.
-async fn race<F: Future>(shard: &Shard, deadline: &Deadline, future: F) -> Raced<F::Output> {
+pub(crate) async fn race<F: Future>(shard: &Shard, deadline: &Deadline, future: F) -> Raced<F::Output> {
     let mut future = pin!(future);
     std::future::poll_fn(|cx| {
         if let Poll::Ready(done) = future.as_mut().poll(cx) {

@@ -199,7 +199,7 @@ fn understood(
     Ok(())
 }
 
-fn stream_format(endpoint: Endpoint) -> Option<StreamFormat> {
+pub(crate) fn stream_format(endpoint: Endpoint) -> Option<StreamFormat> {
     match endpoint {
         Endpoint::ChatCompletions | Endpoint::Completions => Some(StreamFormat::OpenAiChat),
         Endpoint::Responses => Some(StreamFormat::OpenAiResponses),

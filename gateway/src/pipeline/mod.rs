@@ -31,6 +31,7 @@ use crate::front::route::{Route, route};
 use crate::http::Head;
 use crate::server::connection::ConnectionState;
 use crate::server::{Door, Shard};
+use crate::shadow::pending::Pending;
 pub use crate::telemetry::Arm;
 pub use reason::Reason;
 use record::Ledger;
@@ -107,5 +108,7 @@ async fn serve(
     let stream = peeked.as_ref().is_some_and(|peek| peek.as_ref().is_ok_and(Peek::is_stream));
     ledger.chose(&choice, stream);
     let plan = decode::plan(&inbound, &choice, &body, peeked.as_ref(), &snapshot)?;
-    attempt::attempt(shard, inbound, body, plan, snapshot, deadline, ledger).await
+    let shadow = Pending::of(shard, &inbound, &choice, &body, &ledger.method(), &snapshot);
+    let answer = attempt::attempt(shard, inbound, body, plan, snapshot, deadline, ledger).await?;
+    Ok(attempt::Answer { shadow, ..answer })
 }

@@ -7,7 +7,9 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bifrost_config::catalog::Front;
-use bifrost_wire::{Piece, StreamFormat, StreamRelay, StreamTap, Tail, invalid_tool_call, usage_from_tail};
+use bifrost_wire::{
+    Piece, StreamFormat, StreamObserver, StreamRelay, StreamTap, Tail, invalid_tool_call, usage_from_tail,
+};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use hyper::Response;
@@ -26,6 +28,7 @@ use crate::memory::Charge;
 use crate::server::Shard;
 use crate::server::connection::{ConnectionState, Finish};
 use crate::server::drain::Stage;
+use crate::shadow::pending::Pending;
 use crate::upstream::pool::Lease;
 
 const ARM_REASON: HeaderName = HeaderName::from_static("x-bf-arm-reason");
@@ -101,6 +104,7 @@ impl Answering {
         let (watch, tee) = Watch::new(&answer.plan, stream, &head, &self.shard);
         ledger.upstream_answered();
         ledger.status(parts.status, stream);
+        ledger.watched(matches!(watch, Watch::Events(_) | Watch::Tap(..)));
         head.towards_client(answer.plan.arm);
         let mut headers = head.into_map();
         if watch.changes_length() {
@@ -121,6 +125,7 @@ impl Answering {
             deadline: answer.deadline,
             idle,
             watch,
+            shadow: answer.shadow,
             front,
             request_id: error_id,
             framed,
@@ -179,6 +184,15 @@ impl AnswerBody {
     fn whole(bytes: Bytes, finish: Finish) -> Self {
         Self::Whole(Some(bytes), finish)
     }
+}
+
+/// The end of an event, for a last one that misses it.
+const MISSING_END: &[u8] = b"\n\n";
+
+/// Whether a stream has said that it is over.
+fn has_ended(stream: &StreamObserver) -> bool {
+    let seen = stream.seen();
+    seen.end || seen.error
 }
 
 /// What is looked at while a body passes.
@@ -250,6 +264,8 @@ pub struct Relay {
     deadline: Deadline,
     idle: Option<Duration>,
     watch: Watch,
+    /// What is kept for a copy on the other arm.
+    shadow: Option<Box<Pending>>,
     front: Front,
     request_id: HeaderValue,
     /// Whether the head said how the end is known; else the end of the connection is the end.
@@ -325,23 +341,40 @@ impl Relay {
     /// Looks at bytes and says which of them go on.
     fn pass(&mut self, data: Bytes, now: Instant) -> Bytes {
         match &mut self.watch {
-            Watch::Blind => data,
+            Watch::Blind => {
+                if let Some(shadow) = &mut self.shadow {
+                    shadow.give_up();
+                }
+                data
+            }
             Watch::Plain(tail, _, inflate) => {
-                match inflate {
-                    Some(inflate) => tail.push(&inflate.feed(&data)),
-                    None => tail.push(&data),
+                let inflated = inflate.as_mut().map(|inflate| inflate.feed(&data));
+                let seen = inflated.as_deref().unwrap_or(&data);
+                tail.push(seen);
+                if let Some(shadow) = &mut self.shadow {
+                    shadow.watch_inflated(seen, inflate.as_ref());
                 }
                 data
             }
             Watch::Tap(tap, inflate) => {
-                let seen = match inflate {
-                    Some(inflate) => tap.feed(&inflate.feed(&data)),
-                    None => tap.feed(&data),
-                };
+                let inflated = inflate.as_mut().map(|inflate| inflate.feed(&data));
+                let read = inflated.as_deref().unwrap_or(&data);
+                if let Some(shadow) = &mut self.shadow {
+                    shadow.watch_inflated(read, inflate.as_ref());
+                }
+                let seen = tap.feed(read);
+                self.ledger.watched(inflate.as_ref().is_none_or(|inflate| !inflate.has_given_up()));
                 self.ledger.events(seen, now);
+                // Now, as the client may not wait for the answer's end.
+                if let Some(usage) = tap.usage().filter(|_| seen.end) {
+                    self.ledger.usage(usage);
+                }
                 data
             }
             Watch::Events(relay) => {
+                if let Some(shadow) = &mut self.shadow {
+                    shadow.watch(&data);
+                }
                 let mut out = Bytes::new();
                 let mut joined: Option<BytesMut> = None;
                 let seen = relay.feed(&data, |piece| {
@@ -361,14 +394,25 @@ impl Relay {
                     }
                 });
                 self.ledger.events(seen, now);
+                if let Some(usage) = relay.usage().filter(|_| seen.end) {
+                    self.ledger.usage(usage);
+                }
                 joined.map_or(out, BytesMut::freeze)
             }
         }
     }
 
     fn end(&mut self) -> Step {
-        if !self.framed && matches!(self.watch, Watch::Events(_)) {
-            return self.end_by_the_connections();
+        match &mut self.watch {
+            Watch::Events(_) if !self.framed => return self.end_by_the_connections(),
+            // The bytes pass as they are, but what it was is told as on the other arm.
+            Watch::Tap(tap, inflate) if !self.framed && !inflate.as_ref().is_some_and(Inflate::has_given_up) => {
+                self.ledger.events(tap.feed(MISSING_END), Instant::now());
+                if !has_ended(tap.observer()) {
+                    self.ledger.fault(Fault::StreamBroken);
+                }
+            }
+            _ => {}
         }
         let held = self.finish();
         (!held.is_empty()).then(|| Ok(Frame::data(held.into())))
@@ -394,6 +438,9 @@ impl Relay {
         }
         self.ledger.tool_calls(invalid_tool_call);
         self.ledger.complete();
+        if let Some((shadow, first)) = self.shadow.take().zip(self.ledger.first_answer()) {
+            shadow.begin(first);
+        }
         match &mut self.watch {
             Watch::Events(relay) => relay.take_held(),
             _ => Vec::new(),
@@ -403,10 +450,9 @@ impl Relay {
     /// The end of a stream that only the end of the connection tells: whole with its last event, or an error's, if it misses a blank line
     /// too.
     fn end_by_the_connections(&mut self) -> Step {
-        let last = self.pass(Bytes::from_static(b"\n\n"), Instant::now());
+        let last = self.pass(Bytes::from_static(MISSING_END), Instant::now());
         let Watch::Events(relay) = &self.watch else { return None };
-        let seen = relay.observer().seen();
-        if !seen.end && !seen.error {
+        if !has_ended(relay.observer()) {
             return self.broken();
         }
         self.finish();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use bifrost_config::Shadow;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinSet;
 
@@ -80,7 +81,13 @@ pub struct Handover {
     /// By which port it came.
     pub door: Door,
     /// Its share of the connection limit.
-    pub permit: OwnedSemaphorePermit,
+    pub permit: Permit,
+}
+
+/// A connection's share of what all doors may have together, and of what its own may.
+pub struct Permit {
+    pub(super) _shared: OwnedSemaphorePermit,
+    pub(super) _own: Option<OwnedSemaphorePermit>,
 }
 
 /// The configuration of one request, counted within the runtime: a count that all runtimes share would go from core to core with
@@ -94,6 +101,8 @@ pub struct Shard {
     pub shared: Arc<Shared>,
     /// Upstream connections.
     pub pool: Rc<Pool>,
+    /// Upstream connections of copies: they take none that a client's request could use.
+    pub copies: Rc<Pool>,
     /// Deadlines of connections and requests.
     pub deadlines: Deadlines,
     /// Counters.
@@ -174,6 +183,7 @@ pub async fn run(index: usize, shared: Arc<Shared>, mut incoming: mpsc::Unbounde
     let shard = Rc::new(Shard {
         index,
         pool: Pool::new(shared.connector.clone()),
+        copies: Pool::new(shared.connector.clone()),
         deadlines: Deadlines::spawn(),
         recorder,
         snapshot: RefCell::default(),
@@ -216,7 +226,7 @@ pub async fn run(index: usize, shared: Arc<Shared>, mut incoming: mpsc::Unbounde
 struct OpenConnection {
     shard: Rc<Shard>,
     _tracked: Tracked,
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 impl Drop for OpenConnection {
@@ -234,7 +244,9 @@ fn watch(shard: &Rc<Shard>) {
         let Some(shard) = weak.upgrade() else { return };
         shard.shared.heartbeats.beat(shard.index);
         // An idle runtime lets go of a configuration that was replaced, and of its keys.
-        shard.snapshot();
+        let snapshot = shard.snapshot();
+        let shadow = snapshot.as_ref().and_then(|snapshot| snapshot.traffic().shadow.as_ref());
+        shard.shared.gatherer.shadow().tick(shadow.map_or(0, Shadow::daily_limit_of_a_pod));
         let now = shard.shared.drain.stage();
         if now != stage {
             stage = now;
@@ -243,6 +255,7 @@ fn watch(shard: &Rc<Shard>) {
         sweeps = sweeps.wrapping_add(1);
         if sweeps.is_multiple_of(CLEAN_UP) {
             shard.pool.sweep();
+            shard.copies.sweep();
             allocator::give_back_unused();
         }
     });

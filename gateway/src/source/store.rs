@@ -175,6 +175,7 @@ impl Store {
         let mut report = StateReport {
             problem: state.problem.clone(),
             eligible,
+            shadow: self.gatherer.shadow().report(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..StateReport::default()
         };

@@ -11,7 +11,7 @@ use super::histogram::{self, BYTES, DURATION, FIRST_OUTPUT, NANOS, OVERHEAD};
 use super::series::Labels;
 
 /// Values of a metric's labels, in the order of their names.
-type Values<'a> = Vec<Cow<'a, str>>;
+pub(super) type Values<'a> = Vec<Cow<'a, str>>;
 
 /// Labels of the metrics of upstream calls.
 const CALL: &[&str] = &["provider", "model", "method", "selected_key_name", "arm"];
@@ -179,7 +179,7 @@ fn call_and<'a>(labels: &'a Labels, last: Cow<'a, str>) -> Values<'a> {
     values
 }
 
-fn counter<'a>(
+pub(super) fn counter<'a>(
     name: &str,
     help: &str,
     names: &[&str],

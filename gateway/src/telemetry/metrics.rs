@@ -6,9 +6,11 @@ use std::sync::Arc;
 use prometheus::TextEncoder;
 use prometheus::proto::MetricFamily;
 
+use super::copies::of_copies;
 use super::families::{gauge, of_requests, single_counter};
 use super::gather::{Gathered, Gatherer, Level};
 use super::process;
+use crate::shadow::Book;
 
 /// Content type of the text form.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -45,13 +47,15 @@ impl Metrics {
     pub async fn render(&self) -> String {
         let gathered = self.gatherer.gather().await;
         let (levels, status) = (self.gatherer.levels(), (self.config)());
+        let shadow = self.gatherer.shadow().clone();
         // Elsewhere: with many series this takes longer than a thread that serves requests may be held up.
-        tokio::task::spawn_blocking(move || render(&gathered, &levels, status)).await.unwrap_or_default()
+        tokio::task::spawn_blocking(move || render(&gathered, &shadow, &levels, status)).await.unwrap_or_default()
     }
 }
 
-fn render(gathered: &Gathered, levels: &[Arc<Level>], status: ConfigStatus) -> String {
+fn render(gathered: &Gathered, shadow: &Book, levels: &[Arc<Level>], status: ConfigStatus) -> String {
     let mut families = of_requests(&gathered.totals());
+    families.extend(of_copies(shadow));
     families.extend(config(status));
     families.extend(process::read().into_iter().map(|number| {
         if number.is_counter {

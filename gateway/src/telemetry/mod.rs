@@ -4,6 +4,7 @@
 //! a scrape the [`Gatherer`] asks every runtime for a copy and adds the copies up. Counters live outside the snapshot, so they
 //! survive every change of the configuration. No label holds a user, a credential or a raw path.
 
+mod copies;
 mod families;
 mod gather;
 mod heartbeat;

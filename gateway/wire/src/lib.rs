@@ -8,6 +8,7 @@
 //! It is on the path of every request, so it never builds a tree and allocates only for what is escaped, cut by a
 //! chunk's border or changed. It does no I/O, knows no clock and must not depend on tokio or hyper.
 
+mod ask;
 pub mod error_body;
 pub mod hash;
 mod json;
@@ -19,6 +20,7 @@ mod tail;
 pub mod tools;
 pub mod usage;
 
+pub use ask::Ask;
 pub use error_body::{Front, error_body, error_event, json_string};
 pub use hash::{bucket, bucket_of, cohort_hash, takes_bifrost};
 pub use json::SyntaxReason;

@@ -16,6 +16,7 @@ use std::ops::Range;
 
 pub use error::{JsonType, PeekError};
 pub use known::Known;
+pub(crate) use reader::names_vendor_state;
 
 /// Where a member lies in the body, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,6 +16,8 @@ use super::{Answer, PodClient, Round, Summary, Target};
 const LAG: Duration = Duration::from_secs(1);
 /// How often it is told again.
 const REFRESH: Duration = Duration::from_secs(2);
+/// How often the numbers of copies are told at the most.
+const COPIES: Duration = Duration::from_secs(30);
 /// How often pods are asked that all confirm.
 const CONFIRMED: Duration = Duration::from_secs(10);
 
@@ -28,7 +30,7 @@ pub(super) async fn run<C: PodClient>(
 ) {
     let mut since = Instant::now();
     let mut refreshed: HashMap<String, Instant> = HashMap::new();
-    let mut last: Option<Summary> = None;
+    let mut last = None;
     let mut target = targets.borrow_and_update().clone();
     loop {
         // A pod that hangs must not delay the question about what was published since.
@@ -47,9 +49,9 @@ pub(super) async fn run<C: PodClient>(
         let settled = summary.released && (summary.programmed || summary.ready == 0);
         refresh_lagging(&client, &target, &answers, since, &mut refreshed).await;
         rounds.send_replace(Some(Round { target: target.clone(), answers }));
-        if last.as_ref() != Some(&summary) {
+        if is_news(last.as_ref(), &summary) {
             wake();
-            last = Some(summary);
+            last = Some((Instant::now(), summary));
         }
         let pause = tokio::time::sleep(pause(settled, since.elapsed()));
         let changed = tokio::select! {
@@ -76,6 +78,15 @@ fn follow(
         refreshed.clear();
     }
     *target = new;
+}
+
+/// Whether somebody should look: since the last look, at this time, something else changed than how many copies there were. Those change
+/// with every round, and are worth a look now and then.
+fn is_news(last: Option<&(Instant, Summary)>, now: &Summary) -> bool {
+    let Some((at, last)) = last else { return true };
+    let copies = last.shadow != now.shadow;
+    let others = Summary { shadow: now.shadow.clone(), ..last.clone() } != *now;
+    others || (copies && (last.shadow.is_none() || at.elapsed() >= COPIES))
 }
 
 /// How long to wait before the next round, `elapsed` after something was published.
@@ -157,6 +168,19 @@ mod tests {
             }
             Ok(())
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn numbers_of_copies_are_told_now_and_then_and_everything_else_at_once() {
+        use bifrost_config::report::ShadowReport;
+        let of = |copied| Summary { shadow: Some(ShadowReport { copied, ..Default::default() }), ..Summary::default() };
+        assert!(is_news(None, &of(1)));
+        assert!(is_news(Some(&(Instant::now(), Summary::default())), &of(1)));
+        let last = (Instant::now(), of(1));
+        assert!(!is_news(Some(&last), &of(1)) && !is_news(Some(&last), &of(2)));
+        assert!(is_news(Some(&last), &Summary { ready: 1, ..of(2) }));
+        tokio::time::advance(COPIES).await;
+        assert!(is_news(Some(&last), &of(2)) && !is_news(Some(&last), &of(1)));
     }
 
     fn target(epoch: u64) -> Target {

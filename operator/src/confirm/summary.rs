@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bifrost_config::report::ArmCounts;
+use bifrost_config::report::{ArmCounts, ShadowReport};
 
 use super::{Answer, Target};
 
@@ -29,6 +29,8 @@ pub struct Summary {
     pub percents: Option<(u8, u8)>,
     /// The seen percent is far from the wanted one, on many requests.
     pub skewed: bool,
+    /// What became of copies, over all ready pods; none where nothing is copied.
+    pub shadow: Option<ShadowReport>,
     /// Ready pods that do not confirm, and why not.
     pub waiting: Vec<String>,
     /// Pods that report that they cannot use what is published.
@@ -59,6 +61,9 @@ impl Summary {
                     if pod.ready {
                         eligible.baseline = eligible.baseline.saturating_add(report.eligible.baseline);
                         eligible.bifrost = eligible.bifrost.saturating_add(report.eligible.bifrost);
+                        if let Some(of_pod) = &report.shadow {
+                            summary.shadow.get_or_insert_default().merge(of_pod);
+                        }
                     }
                     summary.released &= report.gateway_uid == target.gateway_uid
                         && report.epoch == target.epoch
@@ -172,6 +177,15 @@ mod tests {
         let other = StateReport { gateway_uid: "x".into(), epoch: 99, ..report() };
         let seen = summary(&[("a", true)], vec![("a", Ok(other))]);
         assert_eq!((seen.programmed, seen.greatest_epoch), (false, 0));
+    }
+
+    #[test]
+    fn copies_of_all_ready_pods_are_added_up() {
+        let of = |copied| StateReport { shadow: Some(ShadowReport { copied, ..ShadowReport::default() }), ..report() };
+        let pods = [("a", true), ("b", true), ("z", false)];
+        let seen = summary(&pods, vec![("a", Ok(of(2))), ("b", Ok(of(3))), ("z", Ok(of(9)))]);
+        assert_eq!(seen.shadow.map(|shadow| shadow.copied), Some(5));
+        assert_eq!(summary(&pods, vec![("a", Ok(report()))]).shadow, None);
     }
 
     #[test]

@@ -3,11 +3,12 @@
 use bifrost_config::published::revision;
 use bifrost_config::{
     self as config, BlueGreenDraft, Draft, GateDraft, GradualDraft, KeyDraft, MatchRule, MigrationDraft, NetworkDraft,
-    PhaseDraft, ProviderDraft, StepDraft, StickinessDraft, StickinessKind, catalog,
+    PhaseDraft, ProviderDraft, ShadowDraft, StepDraft, StickinessDraft, StickinessKind, catalog,
 };
 use bifrost_crds::{
-    Advance, BifrostGateway, CanaryStep, Colour, EndpointKind, GradualSpec, HeaderMatch, NetworkSpec, Phase,
-    PreviewSpec, ProviderKey, ProviderSpec, ProviderType, RequestMatch, StickinessKey, Strategy,
+    Advance, BifrostGateway, CanaryStep, Colour, EndpointKind, GradualSpec, HeaderMatch, MigrationSpec, NetworkSpec,
+    Phase, PreviewSpec, ProviderKey, ProviderSpec, ProviderType, RequestMatch, ShadowSpec, ShadowedArm, StickinessKey,
+    Strategy,
 };
 use kube::ResourceExt;
 
@@ -74,6 +75,7 @@ pub fn migration(gateway: &BifrostGateway) -> MigrationDraft {
         },
         default_salt: format!("{}/{}", gateway.namespace().unwrap_or_default(), gateway.name_any()),
         allow_arm_header: spec.allow_arm_header,
+        shadow: spec.shadow.as_ref().map(shadow),
     }
 }
 
@@ -85,9 +87,22 @@ pub fn config_revision(gateway: &BifrostGateway) -> String {
 /// Short name of what a migration moves to. Only members that are set count, so that a later operator with more of them calls it
 /// the same; the number of replicas for instance is no part of it.
 pub fn migration_revision(gateway: &BifrostGateway) -> String {
-    let parts = (&gateway.spec.migration, &gateway.spec.config);
+    // What is copied moves nothing.
+    let migration = MigrationSpec { shadow: None, ..gateway.spec.migration.clone() };
+    let parts = (&migration, &gateway.spec.config);
     // Both have string keys only and always serialise.
     revision(&serde_json::to_string(&parts).unwrap_or_default())
+}
+
+fn shadow(ShadowSpec { percent, of, daily_limit, skip }: &ShadowSpec) -> ShadowDraft {
+    ShadowDraft {
+        percent: i64::from(*percent),
+        of_bifrost: *of == ShadowedArm::Bifrost,
+        daily_limit: daily_limit.clone(),
+        skip_tools: skip.tools,
+        skip_size: skip.size.clone(),
+        skip_header: skip.header.clone(),
+    }
 }
 
 const fn strategy(strategy: Strategy) -> config::Strategy {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bifrost_analysis::Report;
-use bifrost_config::SecretValue;
 use bifrost_config::published::PublishedKeys;
+use bifrost_config::{Prices, SecretValue};
 use bifrost_crds::{BifrostGateway, CaBundleRef, ProviderKey};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::ByteString;
@@ -77,6 +77,8 @@ pub struct Observed {
     pub confirmed: bool,
     /// What the analysis says of the table that was read.
     pub report: Option<Arc<Report>>,
+    /// What models cost.
+    pub prices: Arc<Prices>,
     /// When it was read.
     pub now: Timestamp,
 }
@@ -141,6 +143,7 @@ pub async fn observe(client: &Client, namespace: &str, name: &str) -> Result<Opt
         remembered: None,
         confirmed: false,
         report: None,
+        prices: Arc::default(),
         now: Timestamp::now(),
     };
     observed.live = observed.own(Part::Published).map(|object| live(object, observed.uid())).unwrap_or_default();

@@ -1,13 +1,14 @@
 //! What is reported of a gateway: a pure function of what was read, decided, written and confirmed.
 
 use bifrost_analysis::{CheckReport, Report};
+use bifrost_config::Shadow;
 use bifrost_config::published::TrafficTable;
 use bifrost_crds::conditions::{
     ACCEPTED, AVAILABLE, DEGRADED, PAUSED, PROGRAMMED, PROGRESSING, READY, RECONCILING, RESOLVED_REFS, STALLED,
 };
 use bifrost_crds::{
-    AnalysisStatus, BifrostGatewayStatus, CheckStatus, Endpoints, KeyCounts, MigrationPhase, MigrationStatus, Strategy,
-    TrafficStatus, Verdict,
+    AnalysisStatus, BifrostGatewayStatus, CheckStatus, Endpoints, KeyCounts, MigrationPhase, MigrationStatus,
+    ShadowStatus, Strategy, TrafficStatus, Verdict,
 };
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use k8s_openapi::api::core::v1::Pod;
@@ -90,6 +91,7 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> BifrostGatewayStatus {
         traffic: facts.table.map_or_else(|| lost(before.traffic), |table| Some(traffic(table, facts.summary))),
         migration: facts.table.map(|table| migration(facts, table, now)).or(before.migration),
         analysis: analysis(facts, before.analysis),
+        shadow: facts.table.and_then(|table| table.shadow.as_ref()).map(|one| shadow(one, facts.summary)),
         keys: Some(KeyCounts {
             selected: count(facts.decision.selected),
             ready: count(facts.decision.wanted.as_ref().map_or(0, |wanted| wanted.values.len())),
@@ -116,6 +118,38 @@ fn migration(facts: &Facts<'_>, table: &TrafficTable, now: Timestamp) -> Migrati
         }),
         ..outlook
     }
+}
+
+fn shadow(shadow: &Shadow, summary: &Summary) -> ShadowStatus {
+    let told = summary.shadow.clone().unwrap_or_default();
+    let mut parts = Vec::new();
+    if shadow.prices.is_empty() {
+        parts.push("nothing is copied: the operator has no prices of these providers' models".to_owned());
+    }
+    if let Some(least) = told.median_similarity() {
+        parts.push(format!("half of the copies' texts are at most {} % similar to the first", least + 10));
+    }
+    if told.failed > 0 {
+        parts.push(format!("{} copies got no whole answer", told.failed));
+    }
+    let skipped: Vec<_> = told.skipped.iter().map(|(why, count)| format!("{count} {why}")).collect();
+    if !skipped.is_empty() {
+        parts.push(format!("not copied: {}", skipped.join(", ")));
+    }
+    let agreed = told.agreed.saturating_mul(100).checked_div(told.copied);
+    ShadowStatus {
+        copied: i64::try_from(told.copied).unwrap_or(i64::MAX),
+        agreed_percent: agreed.and_then(|percent| i32::try_from(percent).ok()),
+        spent: format!("{} {}", money(told.spent), shadow.currency).trim_end().to_owned(),
+        message: parts.join("; "),
+    }
+}
+
+/// An amount of micro-units as people write it, with two decimals at least.
+fn money(micros: u64) -> String {
+    let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+    let zeros = text.len() - text.trim_end_matches('0').len();
+    text[..text.len() - zeros.min(4)].to_owned()
 }
 
 /// What led to a rollback is told for as long as that is in force.
@@ -341,7 +375,7 @@ fn some_of(list: &[String]) -> String {
 }
 
 /// Whether a pod is one of the replicas: it has not ended and is not about to.
-fn counts(pod: &Pod) -> bool {
+pub(super) fn counts(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     pod.metadata.deletion_timestamp.is_none() && !matches!(phase, Some("Succeeded" | "Failed"))
 }

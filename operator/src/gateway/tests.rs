@@ -3,6 +3,7 @@
 mod no_dead_field;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bifrost_config::published::PublishedKeys;
 use bifrost_config::{AddressRule, Config, Migration, Position, SecretValue, StickyKey, Strategy};
@@ -22,6 +23,7 @@ use super::observe::{CaBundle, Observed, ObservedKey};
 use super::part::Part;
 use super::publish::Live;
 use super::validate::{Policy, validate};
+use crate::analysis::hosts::HostRule;
 use crate::migration::progress::Progress;
 use crate::secrets::NoValue;
 
@@ -29,6 +31,7 @@ pub(crate) fn policy() -> Policy {
     Policy {
         images: ImagePolicy::new("ghcr.io/example/bifrost-gateway:0.1.0", Vec::new()),
         addresses: AddressRule::NoLocal,
+        hosts: HostRule::new(&["prometheus.monitoring.svc:9090".to_owned()], AddressRule::NoLocal).unwrap(),
     }
 }
 
@@ -74,6 +77,7 @@ pub(crate) fn observed() -> Observed {
         remembered: None,
         confirmed: false,
         report: None,
+        prices: Arc::default(),
         now: Timestamp::UNIX_EPOCH,
     }
 }
@@ -120,6 +124,7 @@ pub(crate) fn migration(percent: u8) -> Migration {
         sticky_key: StickyKey::Auto,
         salt: "llm/ai".into(),
         allow_arm_header: false,
+        shadow: None,
     }
 }
 

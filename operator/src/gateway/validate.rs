@@ -16,7 +16,9 @@ use super::keys::{self, KeyDecision, Selected, Unresolved};
 use super::observe::{CaBundle, Observed};
 use super::part::Part;
 use super::selector::selector;
+use super::status::counts;
 use super::{draft, metadata, size};
+use crate::analysis::hosts::HostRule;
 use crate::analysis::judged;
 use crate::cluster::Ownership;
 use crate::events::{Event, Reason};
@@ -35,6 +37,8 @@ pub struct Policy {
     pub images: ImagePolicy,
     /// Which addresses a provider may have.
     pub addresses: AddressRule,
+    /// Which hosts an analysis may ask for metrics.
+    pub hosts: HostRule,
 }
 
 /// Why a spec is not accepted.
@@ -182,7 +186,10 @@ fn full(observed: &Observed, draft: &Draft, policy: &Policy) -> Result<Found, Re
     problems.extend(selector(&observed.gateway).err());
     problems.extend(image.as_ref().err().cloned());
     let guard = guard(&spec.migration);
-    problems.extend(guard.as_ref().err().cloned().unwrap_or_default());
+    problems.extend(match &guard {
+        Ok(guard) => policy.hosts.problems(guard.analysis.as_ref().map_or(&[], |analysis| &analysis.metrics)),
+        Err(problems) => problems.clone(),
+    });
     let (Ok((config, plan)), Ok(image), Ok(guard), []) = (checked, image, guard, problems.as_slice()) else {
         return Err(rejected(&problems));
     };
@@ -190,7 +197,8 @@ fn full(observed: &Observed, draft: &Draft, policy: &Policy) -> Result<Found, Re
     let before = last_progress(observed, plan.strategy, &names.whole);
     let (judged, crash) = (judged(observed.report.as_deref()), last_crash(observed, &before));
     let seen = seen(observed, crash.as_ref(), &judged);
-    let transition = step(&plan, &guard, names.revision(), &before, seen, observed.now);
+    let mut transition = step(&plan, &guard, names.revision(), &before, seen, observed.now);
+    share_shadow(&mut transition.split, observed, &config);
     let keys = keys::decide(selected(observed), &config.providers);
     let found = Found { plan: Some(plan), ..Found::new(config, transition, image, keys) };
     size::check(&found.wanted)
@@ -209,7 +217,8 @@ fn hold(observed: &Observed, draft: &Draft, policy: &Policy) -> Option<Found> {
     let guard = guard(&observed.gateway.spec.migration).unwrap_or_default();
     let (judged, crash) = (judged(observed.report.as_deref()), last_crash(observed, &before));
     let seen = seen(observed, crash.as_ref(), &judged);
-    let transition = hold_on(plan.as_ref(), &guard, names.revision(), &before, &last, seen, observed.now);
+    let mut transition = hold_on(plan.as_ref(), &guard, names.revision(), &before, &last, seen, observed.now);
+    share_shadow(&mut transition.split, observed, &config);
     let keys = keys::hold(selected(observed), &config.providers);
     let ca_bundle = config.ca_bundle.clone().filter(|pem| check_ca_bundle(pem).is_ok());
     // A Deployment that is there is not touched, so what it runs is what there is to remember, allowed or not. Only one that has to
@@ -219,6 +228,14 @@ fn hold(observed: &Observed, draft: &Draft, policy: &Policy) -> Option<Found> {
     let image = image.filter(|image| !is_missing || policy.images.allows_image(image));
     let image = image.unwrap_or_else(|| policy.images.default_image().to_owned());
     Some(Found { plan, ..Found::new(Config { ca_bundle, ..config }, transition, image, keys) })
+}
+
+/// Divides the money for copies among the pods that there are, or should be, and says what models cost.
+fn share_shadow(split: &mut Migration, observed: &Observed, config: &Config) {
+    let wanted = usize::try_from(observed.gateway.spec.replicas).unwrap_or(0);
+    let pods = observed.pods.iter().filter(|pod| counts(pod)).count().max(wanted);
+    let types: Vec<_> = config.providers.iter().map(|provider| provider.provider_type).collect();
+    split.shadow = split.shadow.take().map(|shadow| shadow.shared(pods, &observed.prices, &types));
 }
 
 /// The configuration that was published last: what this process published counts more than what it finds.

@@ -1,7 +1,7 @@
 //! A spec that is paused or not valid: nothing rises, and what takes away goes on.
 
 use bifrost_analysis::{Action, Verdict};
-use bifrost_config::{Migration, Plan};
+use bifrost_config::{Migration, Plan, Shadow};
 use k8s_openapi::jiff::Timestamp;
 
 use super::guard::Guard;
@@ -34,6 +34,7 @@ pub fn hold(
         split = Migration { sticky_key: last.sticky_key.clone(), salt: last.salt.clone(), ..goal };
     }
     split.allow_arm_header &= plan.is_none_or(|plan| plan.allow_arm_header);
+    split.shadow = shadow(plan, last);
     if let Some((reason, message)) = goes_wrong(plan, guard, &progress, &seen, now) {
         if reason == Cause::GatewayCrash {
             progress.crash = seen.crash.map(|crash| crash.id.clone());
@@ -74,6 +75,21 @@ pub fn hold(
     Transition { progress, split, events, wake: None }
 }
 
+/// What goes on being copied: no more than before, and no more than the spec wants.
+fn shadow(plan: Option<&Plan>, last: &Migration) -> Option<Shadow> {
+    let last = last.shadow.clone()?;
+    let Some(plan) = plan else { return Some(last) };
+    let wanted = plan.shadow.as_ref().filter(|wanted| wanted.of == last.of)?;
+    Some(Shadow {
+        percent: last.percent.min(wanted.percent),
+        daily_limit: last.daily_limit.min(wanted.daily_limit),
+        skip_tools: last.skip_tools || wanted.skip_tools,
+        max_body: last.max_body.min(wanted.max_body),
+        skip_header: last.skip_header.clone().or_else(|| wanted.skip_header.clone()),
+        ..last
+    })
+}
+
 /// Why the traffic must go back. A rollback goes to the floor here, as the stages of the spec may be others than those that are held.
 fn goes_wrong(
     plan: Option<&Plan>,
@@ -108,11 +124,38 @@ fn takes_away(goal: &Migration, last: &Migration) -> bool {
 mod tests {
     use super::*;
     use crate::gateway::tests::migration;
-    use bifrost_config::MatchRule;
+    use bifrost_config::{MatchRule, ShadowedArm};
 
     fn rules(models: &[&str]) -> Migration {
         let rule = |model: &&str| MatchRule { models: vec![(*model).into()], ..MatchRule::default() };
         Migration { rules: models.iter().map(rule).collect(), ..migration(0) }
+    }
+
+    fn copied(percent: u8, daily_limit: u64, of: ShadowedArm) -> Shadow {
+        Shadow {
+            percent,
+            of,
+            daily_limit,
+            pods: 2,
+            skip_tools: false,
+            max_body: 1024,
+            skip_header: None,
+            currency: "USD".into(),
+            prices: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn copies_become_only_fewer() {
+        let last = Migration { shadow: Some(copied(10, 100, ShadowedArm::Baseline)), ..migration(5) };
+        let plan = |shadow| Plan { shadow, ..crate::migration::tests::canary(&[(5, 1, false)]) };
+        let held = |wanted| shadow(Some(&plan(wanted)), &last).map(|shadow| (shadow.percent, shadow.daily_limit));
+        assert_eq!(held(Some(copied(20, 50, ShadowedArm::Baseline))), Some((10, 50)));
+        assert_eq!(held(Some(copied(5, 500, ShadowedArm::Baseline))), Some((5, 100)));
+        assert_eq!(held(Some(copied(10, 100, ShadowedArm::Bifrost))), None);
+        assert_eq!(held(None), None);
+        assert_eq!(shadow(None, &last), last.shadow);
+        assert_eq!(shadow(Some(&plan(last.shadow.clone())), &migration(5)), None);
     }
 
     #[test]

@@ -4,15 +4,19 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::draft::{
-    BlueGreenDraft, GateDraft, GradualDraft, MigrationDraft, PhaseDraft, ProviderDraft, StepDraft, StickinessKind,
+    BlueGreenDraft, GateDraft, GradualDraft, MigrationDraft, PhaseDraft, ProviderDraft, ShadowDraft, StepDraft,
+    StickinessKind,
 };
-use crate::units::parse_duration;
-use crate::{Gate, MatchRule, Plan, Position, Problem, Stage, StickyKey, Strategy};
+use crate::prices::parse_money;
+use crate::units::{parse_duration, parse_size};
+use crate::{Gate, MatchRule, Plan, Position, Problem, Shadow, ShadowedArm, Stage, StickyKey, Strategy};
 
 /// Longest hold.
 const MAX_HOLD: Duration = Duration::from_secs(28 * 24 * 3600);
 /// Most bytes that all rules of a migration may have: they lie in `traffic.json`, which pods read on every change of the split.
 const MAX_RULES_BYTES: usize = 128 * 1024;
+/// Bounds of the largest body that is copied: it is looked at on a thread that serves requests.
+const SHADOW_BODY: std::ops::RangeInclusive<u64> = 1 << 10..=1 << 20;
 
 /// The stages and the goal.
 struct Stages {
@@ -81,7 +85,47 @@ pub(super) fn plan(draft: &MigrationDraft, problems: &mut Vec<Problem>) -> Plan 
         sticky_key: sticky_key(draft, problems),
         salt: draft.stickiness.salt.clone().unwrap_or_else(|| draft.default_salt.clone()),
         allow_arm_header: draft.allow_arm_header,
+        shadow: draft.shadow.as_ref().and_then(|shadow| copies(shadow, strategy, &draft.path, problems)),
     }
+}
+
+/// Checks what is copied. Pods and prices are the operator's to fill in.
+fn copies(draft: &ShadowDraft, strategy: Strategy, path: &str, problems: &mut Vec<Problem>) -> Option<Shadow> {
+    let before = problems.len();
+    let mut wrong = |member: &str, message: String| {
+        problems.push(Problem::invalid(format!("{path}.shadow.{member}"), message));
+    };
+    let percent = u8::try_from(draft.percent).ok().filter(|percent| *percent <= 100);
+    if percent.is_none() {
+        wrong("percent", format!("{} is not between 0 and 100", draft.percent));
+    }
+    if strategy == Strategy::DropIn && !draft.of_bifrost {
+        wrong("of", "under DropIn no request takes the baseline arm: copy those of Bifrost".to_owned());
+    }
+    let daily_limit = parse_money(&draft.daily_limit).filter(|micros| *micros > 0);
+    if daily_limit.is_none() {
+        wrong("dailyLimit", format!("{:?} is no amount of money above 0, such as 10.00", draft.daily_limit));
+    }
+    let max_body = parse_size(&draft.skip_size).filter(|size| SHADOW_BODY.contains(size));
+    if max_body.is_none() {
+        wrong("skip.size", format!("{:?} is no size between 1Ki and 1Mi, such as 256Ki", draft.skip_size));
+    }
+    let skip_header = draft.skip_header.as_ref().map(|name| name.to_ascii_lowercase());
+    if skip_header.as_ref().is_some_and(|name| !is_header_name(name)) {
+        wrong("skip.header", "is no name of a header".to_owned());
+    }
+    (problems.len() == before).then_some(())?;
+    Some(Shadow {
+        percent: percent?,
+        of: if draft.of_bifrost { ShadowedArm::Bifrost } else { ShadowedArm::Baseline },
+        daily_limit: daily_limit?,
+        pods: 1,
+        skip_tools: draft.skip_tools,
+        max_body: max_body?,
+        skip_header,
+        currency: String::new(),
+        prices: Vec::new(),
+    })
 }
 
 fn foreign_members(draft: &MigrationDraft, strategy: Strategy, problems: &mut Vec<Problem>) {
@@ -392,5 +436,36 @@ mod tests {
         let preview = Some(GateDraft { hold: Some("10m".into()), pause: false });
         let plan = checked(blue_green(true, preview)).unwrap();
         assert_eq!((plan.walks, plan.gate(0).hold), (true, Duration::from_secs(600)));
+    }
+
+    #[test]
+    fn what_is_copied_is_checked() {
+        let shadow = ShadowDraft {
+            percent: 5,
+            daily_limit: "10.00".into(),
+            skip_tools: true,
+            skip_size: "256Ki".into(),
+            skip_header: Some("X-No-Shadow".into()),
+            ..ShadowDraft::default()
+        };
+        let with =
+            |shadow, canary_percent| MigrationDraft { shadow: Some(shadow), canary_percent, ..Default::default() };
+        let plan = checked(with(shadow.clone(), Some(10))).unwrap();
+        let copied = plan.goal().shadow.unwrap();
+        assert_eq!((copied.daily_limit, copied.max_body, copied.of), (10_000_000, 256 << 10, ShadowedArm::Baseline));
+        assert_eq!(copied.skip_header.as_deref(), Some("x-no-shadow"));
+        let problems = checked(with(shadow.clone(), None)).unwrap_err();
+        assert!(problems[0].starts_with("m.shadow.of: under DropIn"), "{problems:?}");
+        let wrong = ShadowDraft {
+            percent: 101,
+            daily_limit: "0".into(),
+            skip_size: "2Mi".into(),
+            skip_header: Some("a b".into()),
+            ..shadow
+        };
+        let members = ["percent", "dailyLimit", "skip.size", "skip.header"].map(|name| format!("m.shadow.{name}: "));
+        let problems = checked(with(wrong, Some(1))).unwrap_err();
+        assert!(problems.iter().zip(&members).all(|(problem, start)| problem.starts_with(start)), "{problems:?}");
+        assert_eq!(problems.len(), members.len());
     }
 }

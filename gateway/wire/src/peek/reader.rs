@@ -11,6 +11,11 @@ use crate::json::{Cursor, Fault, StringToken, SyntaxReason};
 const VENDOR_STATE: [&[u8]; 6] =
     [b"encrypted_content", b"\"conversation\"", b"\"file_id\"", b"\"vector_store_ids\"", b"\"container\"", b"\"pmpt_"];
 
+/// Whether a body seems to name what belongs to one account at the vendor.
+pub(crate) fn names_vendor_state(body: &[u8]) -> bool {
+    VENDOR_STATE.iter().any(|text| memchr::memmem::find(body, text).is_some())
+}
+
 pub(super) fn read(body: &[u8]) -> Result<Peek<'_>, PeekError> {
     if body.starts_with(b"\xef\xbb\xbf") {
         return Err(PeekError::ByteOrderMark);
@@ -19,8 +24,7 @@ pub(super) fn read(body: &[u8]) -> Result<Peek<'_>, PeekError> {
     let mut reader = Reader { text, cursor: Cursor::new(body), seen: 0, peek: Peek::default() };
     reader.read_body()?;
     let mut peek = reader.peek;
-    peek.names_vendor_state = peek.store.as_ref().is_some_and(|store| !store.value)
-        && VENDOR_STATE.iter().any(|text| memchr::memmem::find(body, text).is_some());
+    peek.names_vendor_state = peek.store.as_ref().is_some_and(|store| !store.value) && names_vendor_state(body);
     Ok(peek)
 }
 

@@ -252,3 +252,56 @@ fn many_pods_are_not_all_named() {
     assert_eq!(some_of(&names), "p0; p1; p2; and 2 more");
     assert_eq!(some_of(&names[..3]), "p0; p1; p2");
 }
+
+fn shadowed() -> Observed {
+    let mut seen = observed();
+    let shadow = serde_json::json!({"percent": 5, "dailyLimit": "10.00"});
+    seen.gateway.spec.migration.shadow = Some(serde_json::from_value(shadow).unwrap());
+    let prices = br#"{"currency":"USD","models":{"OpenAI":{"m":{"input":"1","output":"2"}}}}"#;
+    seen.prices = std::sync::Arc::new(bifrost_config::Prices::parse(prices).unwrap());
+    publish_all(seen)
+}
+
+#[test]
+fn what_became_of_copies_is_told_while_there_are_some() {
+    assert_eq!(report(&serving(), &confirmed(), None).shadow, None);
+    let told = bifrost_config::report::ShadowReport {
+        copied: 200,
+        failed: 3,
+        agreed: 190,
+        skipped: [("limit".to_owned(), 12), ("tools".to_owned(), 4)].into(),
+        similarity: [0, 0, 0, 0, 0, 0, 0, 50, 140, 0],
+        day: 1,
+        spent: 1_234_500,
+    };
+    let summary = Summary { shadow: Some(told), ..confirmed() };
+    let shadow = report(&shadowed(), &summary, None).shadow.unwrap();
+    assert_eq!((shadow.copied, shadow.agreed_percent, shadow.spent.as_str()), (200, Some(95), "1.2345 USD"));
+    assert_eq!(
+        shadow.message,
+        "half of the copies' texts are at most 90 % similar to the first; 3 copies got no whole answer; not copied: 12 limit, 4 tools"
+    );
+    let nothing_yet = report(&shadowed(), &confirmed(), None).shadow.unwrap();
+    assert_eq!((nothing_yet.agreed_percent, nothing_yet.spent.as_str()), (None, "0.00 USD"));
+}
+
+#[test]
+fn without_prices_the_status_says_that_nothing_is_copied() {
+    let mut seen = shadowed();
+    seen.prices = Default::default();
+    let shadow = report(&publish_all(seen), &confirmed(), None).shadow.unwrap();
+    assert!(shadow.message.starts_with("nothing is copied"), "{}", shadow.message);
+}
+
+#[test]
+fn money_for_copies_is_divided_among_the_pods_and_is_no_part_of_the_revision() {
+    let mut seen = shadowed();
+    let table = |seen: &Observed| InForce::of(&publish_all(seen.clone()), None).unwrap().table;
+    let wanted = usize::try_from(seen.gateway.spec.replicas).unwrap();
+    assert_eq!(table(&seen).shadow.unwrap().pods as usize, wanted);
+    seen.pods = (0..wanted + 2).map(|number| pod(&number.to_string(), true)).collect();
+    assert_eq!(table(&seen).shadow.unwrap().pods as usize, wanted + 2);
+    let revision = crate::gateway::draft::migration_revision(&seen.gateway);
+    seen.gateway.spec.migration.shadow = None;
+    assert_eq!(crate::gateway::draft::migration_revision(&seen.gateway), revision);
+}
