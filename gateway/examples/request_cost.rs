@@ -5,7 +5,7 @@
 //!
 //! Each case runs twice, with few requests and with many, and the difference is what requests cost: the start of the process is in
 //! both. Counting cannot be switched off, so there is no run without it to compare with: the share of the analysis is the inclusive cost
-//! of the functions that only it needs, and as an upper bound that of all counting, metrics included. What is looked at in tool calls is
+//! of the functions that only it needs; beside it that of all counting, metrics included, into which the rest of it is inlined. What is looked at in tool calls is
 //! on top: the difference to the same answers to a request that names no tools.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement that cannot go on ends")]
@@ -30,7 +30,7 @@ const ANALYSIS: [&[&str]; 4] = [
     &["bifrost_analysis::window::Window::slot"],
     &["bifrost_analysis::window::Window::record_at", "bifrost_analysis::sums::GroupSums::record"],
 ];
-/// All that counts a request.
+/// All that counts a request once its sample is made.
 const COUNTING: &str = "bifrost_gateway::telemetry::recorder::Recorder::record";
 
 /// One kind of request.
