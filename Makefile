@@ -58,6 +58,11 @@ bench: ## Measure what the wire formats cost: peek, splice, streams, usage
 simulate: ## Simulate migrations: how often the analysis is wrong, and how fast it is (ten minutes)
 	$(CARGO) run --quiet --release --locked --package bifrost-analysis --example simulate
 
+.PHONY: cost
+cost: ## Measure what the analysis costs a request, in instructions; needs valgrind
+	$(CARGO) build --quiet --locked --release --package bifrost-gateway
+	$(CARGO) run --quiet --locked --package bifrost-gateway --example request_cost -- "$${CARGO_TARGET_DIR:-target}/release/bifrost-gateway"
+
 .PHONY: lint
 lint: ## Check formatting and lints
 	$(CARGO) fmt --all --check

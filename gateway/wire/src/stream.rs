@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 use std::ops::BitOrAssign;
 
+use smallvec::SmallVec;
+
 use crate::json::{Cursor, Fault};
 use crate::sse::Event;
-use crate::tools::ToolCalls;
+use crate::tools::{ToolCalls, whole_number};
 use crate::usage::{PartialUsage, Usage, find_member};
 
 /// The wire format of a stream.
@@ -98,14 +100,20 @@ impl StreamObserver {
             self.lose_tool_calls();
             return Seen { output: true, ..Seen::default() };
         }
-        let mut chunk = ChatChunk { look_for_output: !self.seen.output, ..ChatChunk::default() };
+        let mut chunk = ChatChunk {
+            look_for_output: !self.seen.output,
+            look_for_tools: self.tools.is_some(),
+            ..ChatChunk::default()
+        };
         // What is no JSON object means nothing, and least of all that it may be taken out.
         if chunk.read(&event.data).is_err() {
             self.lose_tool_calls();
             return Seen::default();
         }
         if let Some(tools) = &mut self.tools {
-            tools.openai_chat(&event.data);
+            for (choice, at) in &chunk.tool_calls {
+                tools.openai_chat(&event.data, *choice, *at);
+            }
         }
         self.usage.update(chunk.usage);
         let usage_chunk = chunk.choices_empty && chunk.usage.is_known() && !chunk.error;
@@ -221,6 +229,9 @@ fn is_not_empty(cursor: &mut Cursor<'_>) -> Result<bool, Fault> {
 #[derive(Debug, Default)]
 struct ChatChunk {
     look_for_output: bool,
+    look_for_tools: bool,
+    /// Number of the choice, and where its calls lie.
+    tool_calls: SmallVec<[(u64, usize); 1]>,
     output: bool,
     error: bool,
     choices_empty: bool,
@@ -254,7 +265,7 @@ impl ChatChunk {
     }
 
     fn read_choices(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Fault> {
-        if !self.look_for_output {
+        if !self.look_for_output && !self.look_for_tools {
             let start = cursor.clone();
             cursor.skip_value()?;
             self.choices_empty = is_empty_array(start)?;
@@ -274,21 +285,46 @@ impl ChatChunk {
     }
 
     fn read_choice(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Fault> {
+        let (mut number, mut calls) = (0, None);
         cursor.enter_object()?;
         let mut first = true;
         while let Some(name) = cursor.next_name(first)? {
             first = false;
             self.output |= match name.raw(cursor.bytes()) {
-                b"delta" if cursor.byte() == b'{' => says_something(cursor, "role")?,
+                b"delta" if cursor.byte() == b'{' => read_delta(cursor, &mut calls)?,
                 b"text" => is_not_empty(cursor)?,
+                b"index" => {
+                    let value = cursor.skip_value()?;
+                    number = whole_number(cursor.bytes(), value).unwrap_or(0);
+                    false
+                }
                 _ => {
                     cursor.skip_value()?;
                     false
                 }
             };
         }
+        if self.look_for_tools {
+            self.tool_calls.extend(calls.map(|at| (number, at)));
+        }
         Ok(())
     }
+}
+
+/// Reads the delta at the position: whether it says something beside its role, and where its tool calls lie.
+fn read_delta(cursor: &mut Cursor<'_>, calls: &mut Option<usize>) -> Result<bool, Fault> {
+    let mut something = false;
+    cursor.enter_object()?;
+    let mut first = true;
+    while let Some(name) = cursor.next_name(first)? {
+        first = false;
+        let name = name.raw(cursor.bytes());
+        if name == b"tool_calls" {
+            *calls = Some(cursor.offset());
+        }
+        something |= is_not_empty(cursor)? && name != b"role";
+    }
+    Ok(something)
 }
 
 fn is_empty_array(mut cursor: Cursor<'_>) -> Result<bool, Fault> {

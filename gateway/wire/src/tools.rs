@@ -4,9 +4,9 @@
 //! It is looked at only where the request named tools. Nothing of the arguments is kept; beyond 16 calls or 64 KiB of arguments, and of
 //! what cannot be read, nothing is said. The older `function_call` of OpenAI's chat and calls with free text are no tool calls here.
 
-use memchr::memmem;
+use std::ops::Range;
 
-use crate::json::{Checker, Cursor, StringToken};
+use crate::json::{Checker, Cursor, Fault, StringToken};
 use crate::sse::Event;
 use crate::stream::StreamFormat;
 use crate::usage::find_member;
@@ -71,26 +71,45 @@ impl ToolCalls {
         self.lost = true;
     }
 
-    /// Reads a chunk of a chat stream.
-    pub(crate) fn openai_chat(&mut self, data: &[u8]) {
-        if self.lost || memmem::find(data, br#""tool_calls""#).is_none() {
-            return;
+    /// Reads the list of calls at the position in a chunk of a chat stream, in one pass: this is on the way of every chunk.
+    pub(crate) fn openai_chat(&mut self, data: &[u8], choice: u64, at: usize) {
+        if !self.lost && self.chat_calls(Cursor::at(data, at), choice).is_err() {
+            self.lose();
         }
-        let start = data.len() - data.trim_ascii_start().len();
-        elements(data, find_member(data, start, "choices"), |choice| {
-            let number = number(data, choice, "index").unwrap_or(0);
-            let called = find_member(data, choice, "delta").and_then(|at| find_member(data, at, "tool_calls"));
-            elements(data, called, |call| {
-                let Some(function) = find_member(data, call, "function") else { return };
-                match self::number(data, call, "index") {
-                    Some(index) => {
-                        self.open((number, index), false);
-                        self.add((number, index), text(data, find_member(data, function, "arguments")));
+    }
+
+    fn chat_calls(&mut self, mut cursor: Cursor<'_>, choice: u64) -> Result<(), Fault> {
+        if cursor.byte() != b'[' {
+            return Ok(());
+        }
+        cursor.enter_array()?;
+        let mut first = true;
+        while cursor.next_element(first)? {
+            first = false;
+            let (mut index, mut function) = (None, None);
+            cursor.enter_object()?;
+            let mut first = true;
+            while let Some(name) = cursor.next_name(first)? {
+                first = false;
+                match name.raw(cursor.bytes()) {
+                    b"function" if cursor.byte() == b'{' => function = Some(arguments(&mut cursor)?),
+                    b"index" => {
+                        let value = cursor.skip_value()?;
+                        index = whole_number(cursor.bytes(), value);
                     }
-                    None => self.lose(),
+                    _ => drop(cursor.skip_value()?),
                 }
-            });
-        });
+            }
+            match (index, function) {
+                (Some(index), Some(arguments)) => {
+                    self.open((choice, index), false);
+                    self.add((choice, index), arguments);
+                }
+                (None, Some(_)) => self.lose(),
+                (_, None) => {}
+            }
+        }
+        Ok(())
     }
 
     /// Reads an event of a responses stream that ends an item of the answer.
@@ -119,7 +138,7 @@ impl ToolCalls {
         if !event.whole {
             return self.lose();
         }
-        if self.calls.is_empty() || memmem::find(data, br#""partial_json""#).is_none() {
+        if self.calls.is_empty() {
             return;
         }
         let delta = find_member(data, 0, "delta");
@@ -194,6 +213,22 @@ fn elements(data: &[u8], at: Option<usize>, mut each: impl FnMut(usize)) {
     }
 }
 
+/// Reads the function at the position: its arguments as they are written, empty if there are none.
+fn arguments<'a>(cursor: &mut Cursor<'a>) -> Result<&'a [u8], Fault> {
+    let mut arguments: &[u8] = &[];
+    cursor.enter_object()?;
+    let mut first = true;
+    while let Some(name) = cursor.next_name(first)? {
+        first = false;
+        if name.raw(cursor.bytes()) == b"arguments" && cursor.byte() == b'"' {
+            arguments = cursor.string()?.raw(cursor.bytes());
+        } else {
+            cursor.skip_value()?;
+        }
+    }
+    Ok(arguments)
+}
+
 fn string(data: &[u8], at: usize) -> Option<StringToken> {
     Cursor::at(data, at).string().ok()
 }
@@ -209,8 +244,12 @@ fn is_of_type(data: &[u8], object: usize, name: &str) -> bool {
 
 fn number(data: &[u8], object: usize, name: &str) -> Option<u64> {
     let at = find_member(data, object, name)?;
-    let range = Cursor::at(data, at).skip_value().ok()?;
-    std::str::from_utf8(data.get(range)?).ok()?.parse().ok()
+    whole_number(data, Cursor::at(data, at).skip_value().ok()?)
+}
+
+/// The number that is written there, if it is a whole one.
+pub(crate) fn whole_number(data: &[u8], place: Range<usize>) -> Option<u64> {
+    std::str::from_utf8(data.get(place)?).ok()?.parse().ok()
 }
 
 #[cfg(test)]
