@@ -15,7 +15,7 @@ ARGS ?=
 
 .PHONY: up
 up: ## Start a local cluster with the operator, an example gateway, an app and a fake provider
-	@$(CARGO) build --locked --package bifrost-e2e
+	@$(CARGO) build --locked --package bifrost-e2e --package kubectl-bifrost
 	@$(LOCAL) up $(ARGS)
 
 .PHONY: down

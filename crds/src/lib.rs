@@ -19,9 +19,10 @@ mod workload;
 pub use config::{CaBundleRef, ClientSpec, GatewayConfig, NetworkSpec, ProviderSpec, ProviderType};
 pub use gateway::{BifrostGateway, BifrostGatewaySpec, ImageSpec};
 pub use migration::{
-    Advance, AnalysisCheck, AnalysisSpec, BlueGreenSpec, CanarySpec, CanaryStep, CheckAction, CheckType, Colour,
-    EndpointKind, FailureClass, GradualSpec, HeaderMatch, MigrationSpec, Phase, PhaseRule, PreviewSpec, RequestMatch,
-    RollbackSpec, RollbackTarget, ShadowSkip, ShadowSpec, ShadowedArm, Stickiness, StickinessKey, Strategy,
+    Advance, AnalysisCheck, AnalysisMetric, AnalysisSpec, BlueGreenSpec, CanarySpec, CanaryStep, CheckAction,
+    CheckType, Colour, EndpointKind, FailureClass, GradualSpec, HeaderMatch, MigrationSpec, Phase, PhaseRule,
+    PreviewSpec, PrometheusMetric, RequestMatch, RollbackSpec, RollbackTarget, ShadowSkip, ShadowSpec, ShadowedArm,
+    Stickiness, StickinessKey, Strategy, WebhookMetric,
 };
 pub use provider_key::{ProviderKey, ProviderKeySpec, ProviderKeyStatus, SecretKeyRef};
 pub use status::{

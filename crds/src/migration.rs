@@ -11,7 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::analysis::{
-    AnalysisCheck, AnalysisSpec, CheckAction, CheckType, FailureClass, RollbackSpec, RollbackTarget,
+    AnalysisCheck, AnalysisMetric, AnalysisSpec, CheckAction, CheckType, FailureClass, PrometheusMetric, RollbackSpec,
+    RollbackTarget, WebhookMetric,
 };
 pub use self::blue_green::{BlueGreenSpec, Colour, PreviewSpec};
 pub use self::canary::{CanarySpec, CanaryStep};

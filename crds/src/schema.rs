@@ -176,8 +176,28 @@ pub(crate) fn shadow_size(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// A provider's base URL. One rule a fault, so that the message says which.
+/// How often a metric is asked for.
+pub(crate) fn metric_interval(_: &mut SchemaGenerator) -> Schema {
+    duration("10s", "1h")
+}
+
+/// A number that a metric is compared with: a text, as numbers of an API are whole.
+pub(crate) fn decimal(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "minLength": 1, "maxLength": 24, "pattern": "^-?[0-9]{1,12}(\\.[0-9]{1,9})?$"})
+}
+
+/// A provider's base URL.
 pub(crate) fn base_url(_: &mut SchemaGenerator) -> Schema {
+    url("must not hold a user name or password: the vendor's key belongs in a Secret that a ProviderKey names")
+}
+
+/// Where a metric is asked for.
+pub(crate) fn metric_url(_: &mut SchemaGenerator) -> Schema {
+    url("must not hold a user name or password: metrics are asked for without credentials")
+}
+
+/// One rule a fault, so that the message says which.
+fn url(no_credentials: &str) -> Schema {
     json_schema!({
         "type": "string",
         "minLength": 1,
@@ -186,7 +206,7 @@ pub(crate) fn base_url(_: &mut SchemaGenerator) -> Schema {
             {"rule": "self.matches('^https?://')", "message": "must begin with https:// or http://"},
             {
                 "rule": "!self.matches('^[a-z]+://[^/?#]*@')",
-                "message": "must not hold a user name or password: the vendor's key belongs in a Secret that a ProviderKey names",
+                "message": no_credentials,
             },
             {
                 "rule": "!self.contains('?') && !self.contains('#')",

@@ -84,9 +84,14 @@ impl Rules {
         self.0.iter().any(|rule| rule.fits(subject))
     }
 
-    /// Whether one of them fits that would fit the same request again, whatever its chance.
-    pub fn fit_without_chance(&self, subject: &Subject<'_>) -> bool {
-        self.0.iter().any(|rule| (rule.user_percent.is_none() || subject.user.is_some()) && rule.fits(subject))
+    /// Whether one of them fits that fits every turn of a conversation.
+    pub fn fit_every_turn(&self, subject: &Subject<'_>) -> bool {
+        self.0.iter().any(|rule| rule.is_same_every_turn(subject.user) && rule.fits(subject))
+    }
+
+    /// Whether none of them may fit one turn of this user's conversation and not the next.
+    pub fn are_same_every_turn(&self, user: Option<&[u8]>) -> bool {
+        self.0.iter().all(|rule| rule.is_same_every_turn(user))
     }
 }
 
@@ -119,6 +124,15 @@ impl Rule {
             && (self.users.is_empty() || subject.user.is_some_and(|user| self.users.has(user)))
             && (self.features.is_empty() || subject.head.lines(&FEATURE_HEADER).any(|line| self.features.has(line)))
             && self.headers.iter().all(|line| line.is_in(subject.head))
+    }
+
+    /// Whether its conditions are on what stays the same in a conversation. A model, a feature or a header may change with each turn, and
+    /// without a user so does the bucket.
+    fn is_same_every_turn(&self, user: Option<&[u8]>) -> bool {
+        self.models.is_empty()
+            && self.features.is_empty()
+            && self.headers.is_empty()
+            && (self.user_percent.is_none() || user.is_some())
     }
 }
 

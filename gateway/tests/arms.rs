@@ -315,6 +315,8 @@ async fn only_what_was_left_to_the_split_or_the_preview_is_measured() {
     ask(keyless.body(BODY)).await;
     ask(pair.client.get(format!("{}/openai/v1/files", pair.base)).bearer_auth(CLIENT_KEY)).await;
     pair.client.get(format!("{}/health", pair.base)).send().await.unwrap();
+    pair.change(|table| table.strategy = Strategy::DropIn);
+    ask(pair.post(CHAT, BODY)).await;
     let window = pair.shared.gatherer.window().await.window;
     assert_eq!([Arm::Baseline, Arm::Bifrost].map(|arm| window.requests(arm)), [1, 2]);
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use bifrost_config::AddressRule;
 use clap::{ArgAction, Parser, ValueEnum};
 
+use crate::analysis::hosts::HostRule;
 use crate::gateway::images::ImagePolicy;
 use crate::prices::PriceList;
 
@@ -40,6 +41,10 @@ pub struct Cli {
     /// The price list, a JSON file; it is read again when it changes. None: the analysis knows no cost.
     #[arg(long, env = "BIFROST_PRICES", value_name = "FILE")]
     prices: Option<PathBuf>,
+    /// Hosts that an analysis may ask for metrics (Prometheus, webhooks), comma separated: `HOST` for any port of it, or `HOST:PORT`.
+    /// None: no metrics.
+    #[arg(long, env = "BIFROST_ANALYSIS_HOSTS", value_name = "HOST[:PORT]", value_delimiter = ',')]
+    analysis_hosts: Vec<String>,
     /// Whether replicas elect a leader by a Lease; false: this process works alone.
     #[arg(long, env = "BIFROST_LEADER_ELECTION", default_value_t = true, default_missing_value = "true",
           num_args = 0..=1, require_equals = true, action = ArgAction::Set)]
@@ -109,6 +114,11 @@ impl Cli {
         PriceList::new(self.prices.clone().filter(|path| !path.as_os_str().is_empty()))
     }
 
+    /// Which hosts an analysis may ask for metrics; the error names the entry that is none.
+    pub fn analysis_hosts(&self) -> Result<HostRule, String> {
+        HostRule::new(&non_empty(&self.analysis_hosts), self.addresses())
+    }
+
     /// Which addresses a provider may have.
     pub fn addresses(&self) -> AddressRule {
         if self.allow_local_addresses { AddressRule::Any } else { AddressRule::NoLocal }
@@ -135,6 +145,16 @@ mod tests {
         let two = [Scope::Namespace("a".into()), Scope::Namespace("b".into())];
         assert_eq!(cli(&["--watch-namespaces", "b,a,b"]).scopes(), two);
         assert_eq!(cli(&["--watch-namespaces", "a", "--watch-cluster"]).scopes(), [Scope::Cluster]);
+    }
+
+    #[test]
+    fn hosts_for_metrics_are_read_at_start() {
+        let url = bifrost_config::BaseUrl::parse("http://p.example:9090").unwrap();
+        let allows =
+            |list: &str| cli(&["--analysis-hosts", list]).analysis_hosts().map(|rule| rule.check(&url).is_ok());
+        assert_eq!(allows("j.example, p.example:9090"), Ok(true));
+        assert_eq!(allows(""), Ok(false));
+        assert!(allows("http://p.example").unwrap_err().contains("http://p.example"));
     }
 
     #[test]

@@ -21,3 +21,4 @@ pub mod prices;
 pub mod provider_key;
 pub mod run;
 pub mod secrets;
+pub mod tls;

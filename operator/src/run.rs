@@ -14,6 +14,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::admin::{self, Admin};
 use crate::analysis::Analyses;
+use crate::analysis::ask::{HttpAsk, Limits};
+use crate::analysis::hosts::HostRule;
 use crate::cli::{Cli, LogFormat, Scope};
 use crate::cluster::Writer;
 use crate::confirm::{Confirmations, GatewayName, HttpPods};
@@ -24,6 +26,7 @@ use crate::leader::{self, Leadership};
 use crate::metrics::Metrics;
 use crate::prices::PriceList;
 use crate::provider_key;
+use crate::tls;
 
 /// Longest silence within an answer of the API server.
 const READ_LIMIT: Duration = Duration::from_secs(20);
@@ -40,6 +43,8 @@ struct Process {
     metrics: Arc<Metrics>,
     leadership: Arc<Leadership>,
     prices: PriceList,
+    hosts: HostRule,
+    tls: rustls::ClientConfig,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -51,6 +56,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         watches: client(&config, WATCH_LIMIT)?,
         metrics: Arc::new(Metrics::new().context("metrics cannot be registered")?),
         prices: cli.prices(),
+        hosts: cli.analysis_hosts().map_err(|why| anyhow::anyhow!("--analysis-hosts: {why}"))?,
+        tls: tls::config().context("TLS cannot be configured")?,
         leadership: Arc::new(if cli.leader_election { Leadership::candidate() } else { Leadership::alone() }),
         cli,
     };
@@ -141,17 +148,19 @@ impl Process {
     /// Starts the controllers of one set of watches.
     fn start(&self, controllers: &mut JoinSet<()>, scope: Scope, recorder: &Recorder) -> anyhow::Result<()> {
         let (wake, woken) = mpsc::unbounded_channel();
-        let pods = HttpPods::new().context("no HTTP client for the pods")?;
+        let pods = HttpPods::new(self.tls.clone()).context("no HTTP client for the pods")?;
+        let asker = HttpAsk::new(self.tls.clone(), self.hosts.clone(), Limits::PRODUCT);
+        let asker = asker.context("no HTTP client for metrics")?;
         // Without a receiver the controller is gone, and these tasks with it soon.
         let wake = move |name: &GatewayName| drop(wake.send(name.clone()));
         let confirmations = Confirmations::new(pods.clone(), wake.clone());
-        let analyses = Analyses::new(pods, self.prices.clone(), wake);
+        let analyses = Analyses::new(pods, asker, self.prices.clone(), wake);
         let context = gateway::context::Context::new(
             self.client.clone(),
             Writer::new(self.client.clone(), self.leadership.clone()),
             recorder.clone(),
             self.metrics.clone(),
-            Policy { images: self.cli.images(), addresses: self.cli.addresses() },
+            Policy { images: self.cli.images(), addresses: self.cli.addresses(), hosts: self.hosts.clone() },
             confirmations,
             analyses,
         );

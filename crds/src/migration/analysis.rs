@@ -10,8 +10,13 @@ use crate::schema;
 /// a gateway container that ends, and failures of nearly everything, send the traffic back.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.metrics) || (has(self.checks) && size(self.checks) > 0 ? self.metrics.all(m, self.checks.all(c, c.name != m.name)) : self.metrics.all(m, m.name != 'errors'))")
+        .message("a check has the name of a metric: rename one of the two (without checks there is one that is called errors)")
+        .field_path(".metrics")
+)]
 pub struct AnalysisSpec {
-    /// What is checked. Absent: ErrorRate, at most a quarter of a percentage point more than on the baseline arm.
+    /// What is checked. Absent: ErrorRate, at most half a percentage point more than on the baseline arm.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub checks: Vec<AnalysisCheck>,
@@ -24,6 +29,81 @@ pub struct AnalysisSpec {
     #[serde(default = "false_alarm_percent")]
     #[schemars(range(min = 1, max = 20))]
     pub false_alarm_percent: i32,
+    /// What others measured, asked for beside the checks: Prometheus queries and webhooks, on hosts that whoever runs the operator
+    /// allows (value analysis.allowedHosts of its chart).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub metrics: Vec<AnalysisMetric>,
+}
+
+/// A measurement of others.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.prometheus) || has(self.webhook)")
+        .message("the metric needs a source: set prometheus, or webhook")
+        .field_path(".prometheus")
+        .reason(Reason::FieldValueRequired),
+    validation = Rule::new("!has(self.prometheus) || !has(self.webhook)")
+        .message("a metric has one source: take prometheus or webhook out, or make two metrics")
+        .field_path(".webhook")
+        .reason(Reason::FieldValueForbidden)
+)]
+pub struct AnalysisMetric {
+    /// Unique name, for reports; no check has it.
+    #[schemars(schema_with = "schema::phase_name")]
+    pub name: String,
+    /// A query whose one value is compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prometheus: Option<PrometheusMetric>,
+    /// Something that is asked for a verdict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<WebhookMetric>,
+    /// How often it is asked for, and how long after a step begins for the first time. Absent: 30s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::metric_interval")]
+    pub interval: Option<String>,
+    /// What follows if it fails twice in a row. Rollback: traffic goes back. Pause: the migration waits for somebody. Warn: an
+    /// event. Absent: Rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::words::<CheckAction>")]
+    pub action: Option<CheckAction>,
+}
+
+/// A Prometheus query.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.max) || has(self.min)")
+        .message("the query needs a limit: set max, or min, or both")
+        .field_path(".max")
+        .reason(Reason::FieldValueRequired)
+)]
+pub struct PrometheusMetric {
+    /// Where Prometheus is, such as http://prometheus.monitoring.svc:9090, without /api/v1/query.
+    #[schemars(schema_with = "schema::metric_url")]
+    pub url: String,
+    /// An instant query with one value: a scalar, or a vector of one sample. {{namespace}} and {{gateway}} stand for this gateway's.
+    #[schemars(length(min = 1, max = 1024))]
+    pub query: String,
+    /// The most that passes, such as 0.02.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::decimal")]
+    pub max: Option<String>,
+    /// The least that passes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::decimal")]
+    pub min: Option<String>,
+}
+
+/// A webhook.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct WebhookMetric {
+    /// What is asked by POST with {"gateway": {"namespace", "name"}, "step", "revision", "percent"}, and answers {"verdict": "Pass"},
+    /// "Fail" or "Inconclusive".
+    #[schemars(schema_with = "schema::metric_url")]
+    pub url: String,
 }
 
 /// One check.
@@ -79,7 +159,7 @@ pub struct AnalysisCheck {
     #[schemars(schema_with = "schema::check_max")]
     pub max: Option<String>,
     /// By how much the bifrost arm may exceed the baseline arm, such as 0.5%: percentage points for shares, else percent of the
-    /// baseline's value. Type ErrorRate without both limits: 0.25%.
+    /// baseline's value. Type ErrorRate without both limits: 0.5%.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::check_increase")]
     pub max_increase: Option<String>,

@@ -26,7 +26,7 @@ Move more of the application's requests onto the gateway:
     kubectl patch bifrostgateway ai -n llm --type=merge -p '{"spec":{"migration":{"canaryPercent":50}}}'
     kubectl exec -n llm deploy/example-app -- node app.mjs --once 400
 
-Watch it: kubectl get bgw -n llm -w"#;
+Watch it: kubectl bifrost status ai -n llm -w"#;
 
 /// The way out of the embedded cluster, and of one that the user has.
 const DOWN: &str = "Remove it all: make down";

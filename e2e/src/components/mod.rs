@@ -51,7 +51,7 @@ impl Components {
         Ok(path)
     }
 
-    /// The folder with `kubectl` and `helm`, for a user's PATH.
+    /// The folder with `kubectl`, its plugin and `helm`, for a user's PATH.
     pub fn user_programs(&self) -> PathBuf {
         self.cache.join("bin")
     }
@@ -90,11 +90,13 @@ impl Components {
         Ok(())
     }
 
-    /// Links `kubectl` and `helm` in one folder, so that a PATH does not get every component.
+    /// Links `kubectl`, its plugin and `helm` in one folder, so that a PATH does not get every component.
     fn link_user_programs(&self) -> Result<()> {
         files::create_dir(&self.user_programs())?;
-        for name in ["kubectl", "helm"] {
-            let (link, program) = (self.user_programs().join(name), self.program(name)?);
+        let mut programs = vec![("kubectl", self.program("kubectl")?), ("helm", self.program("helm")?)];
+        programs.extend(plugin().map(|plugin| (PLUGIN, plugin)));
+        for (name, program) in programs {
+            let link = self.user_programs().join(name);
             if std::fs::read_link(&link).ok().as_ref() == Some(&program) {
                 continue;
             }
@@ -139,4 +141,13 @@ pub fn announce(components: &Components) {
     for module in &MODULES {
         progress::line(&format!("{} {}: {}", module.name, module.version, components.folder(module).display()));
     }
+}
+
+/// The kubectl plugin.
+pub const PLUGIN: &str = "kubectl-bifrost";
+
+/// The kubectl plugin, if it was built beside this program.
+pub fn plugin() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?.parent()?.join(PLUGIN);
+    program.is_file().then_some(program)
 }

@@ -46,7 +46,7 @@ async fn run(context: &Context) -> Result<()> {
     let slow = Script { first_byte_delay_ms: 400, ..Script::default() };
     let first_token = json!({"checks": [{"name": "ttft", "type": "TimeToFirstToken", "maxIncrease": "50%"}]});
     fault(context, &control, "slow first tokens", &STREAMS, first_token, slow).await?;
-    let cut = Script { cut_after: Some(300), cut: Cut::Reset, ..Script::default() };
+    let cut = Script { chunks: Some(20), cut_after: Some(3), cut: Cut::Reset, ..Script::default() };
     fault(context, &control, "cut streams", &STREAMS, json!({}), cut).await?;
     crash(context).await
 }

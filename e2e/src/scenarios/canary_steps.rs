@@ -82,8 +82,10 @@ async fn story(context: &Context) -> Result<()> {
     let revision =
         migration::seen(context).await?["status"]["migration"]["revision"].as_str().unwrap_or("?").to_owned();
     migration::ask(context, &format!("promote/four@{revision}")).await?;
-    let done = migration::reach(context, 100, REPLICAS, STEP).await?;
-    ensure!(done["status"]["migration"]["phase"] == "Completed", "{}", done["status"]["migration"]);
+    migration::reach(context, 100, REPLICAS, STEP).await?;
+    migration::phase(context, "Completed").await?;
+    let drift = gateway::notes(context, "DriftCorrected").await?;
+    ensure!(drift.is_empty(), "nobody changed anything: {drift:?}");
 
     // Back, and again.
     let asked = Instant::now();

@@ -14,7 +14,7 @@ use crate::scenarios::{Context, Scenario};
 /// The scenario.
 pub(super) const SCENARIO: Scenario = Scenario::new(
     "canary-story",
-    "1 → 5 → 25 → 50 → 100 with holds; a key that is revoked at 25, the way back, the repair, the rest: docs/canary-story.md",
+    "1 → 5 → 25 → 50 → 100 with holds; a wrong key at 25, the way back, the repair, the rest: docs/canary-story.md",
     |context| run(context).boxed(),
 )
 .embedded_only()
@@ -39,8 +39,8 @@ const STORY: &[Line] = &[
     Do("kubectl bifrost status ai"),
     Do("kubectl wait bgw/ai --for=jsonpath='{.status.migration.step}'=3/5 --timeout=5m"),
     Do("kubectl bifrost analysis ai"),
-    // The vendor does not take the pool's key any more. The applications' own keys are fine.
-    Do("kubectl patch secret openai-key -p '{\"stringData\":{\"value\":\"sk-pool-revoked-0123456789\"}}'"),
+    // Somebody rotates the pool's key to a wrong value. The applications' own keys are fine.
+    Do("kubectl patch secret openai-key -p '{\"stringData\":{\"value\":\"a-wrong-key-0123456789\"}}'"),
     Do("kubectl wait bgw/ai --for=jsonpath='{.status.migration.phase}'=RolledBack --timeout=2m"),
     Do("kubectl bifrost status ai"),
     Refused("kubectl bifrost promote ai"),

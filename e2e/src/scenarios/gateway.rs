@@ -157,6 +157,13 @@ pub(super) async fn wait_condition(context: &Context, object: &str, name: &str, 
     objects::wait_condition(context, object, name, status, NOTICED).await
 }
 
+/// The notes of the events with this reason.
+pub(super) async fn notes(context: &Context, reason: &str) -> Result<Vec<String>> {
+    let fields = ListParams::default().fields(&format!("reason={reason}"));
+    let events = context.api::<Event>().list(&fields).await?;
+    Ok(events.items.into_iter().filter_map(|event| event.message).collect())
+}
+
 /// Waits for an event with this reason whose note names something, and returns the note.
 pub(super) async fn wait_event(context: &Context, reason: &str, about: &str) -> Result<String> {
     let events = context.api::<Event>();

@@ -49,6 +49,16 @@ pub(super) async fn reach(context: &Context, percent: u64, replicas: u64, limit:
     .await
 }
 
+/// Waits until the migration is in a phase.
+pub(super) async fn phase(context: &Context, phase: &str) -> Result<Value> {
+    wait::wait_for(&format!("the phase {phase}"), HANDLED, || async {
+        let seen = seen(context).await?;
+        ensure!(seen["status"]["migration"]["phase"] == phase, "{}", seen["status"]["migration"]);
+        Ok(Some(seen))
+    })
+    .await
+}
+
 /// Looks for a while, and fails if the percent is ever another.
 pub(super) async fn stays(context: &Context, percent: u64, time: Duration) -> Result<()> {
     let until = tokio::time::Instant::now() + time;

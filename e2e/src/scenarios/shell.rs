@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 
-use crate::{run, scenarios::Context};
-
-/// The plugin's binary, which is built beside this program.
-const PLUGIN: &str = "kubectl-bifrost";
+use crate::{
+    components::{self, PLUGIN},
+    run,
+    scenarios::Context,
+};
 
 /// A shell whose current namespace is the scenario's.
 pub(super) struct Shell {
@@ -24,8 +25,8 @@ impl Shell {
         let folder = tempfile::tempdir().context("no temporary folder")?;
         let kubeconfig = folder.path().join(".kubeconfig");
         std::fs::copy(&context.access.kubeconfig, &kubeconfig).context("cannot copy the kubeconfig")?;
-        let beside = std::env::current_exe()?.parent().context("a program without a folder")?.to_owned();
-        ensure!(beside.join(PLUGIN).exists(), "{PLUGIN} is not built: cargo build -p {PLUGIN}");
+        let plugin = components::plugin().with_context(|| format!("{PLUGIN} is not built: cargo build -p {PLUGIN}"))?;
+        let beside = plugin.parent().context("a program without a folder")?;
         let kubectl = context.access.kubectl.parent().context("kubectl without a folder")?;
         let path = std::env::var("PATH").unwrap_or_default();
         let path = format!("{}:{}:{path}", kubectl.display(), beside.display());

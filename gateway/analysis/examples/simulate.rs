@@ -40,7 +40,7 @@ fn false_rollbacks(migrations: usize) {
 
 fn times_of_ordinary_effects() {
     println!(
-        "## Worse from the step's start, on 1 % errors, default limit: time until Fail, median and 19 of 20 runs\n"
+        "## Worse from the step's start, on 1 % errors, half a point allowed: time until Fail, median and 19 of 20 runs\n"
     );
     println!(
         "| requests/s | percent | failures come | +1 point | +2 points | +5 points | +20 points |\n|---|---|---|---|---|---|---|"

@@ -61,11 +61,37 @@ pub fn may_be_gross(requests: [u64; 2], failures: [u64; 2]) -> bool {
 
 /// Whether [`could_be_gross`] holds for any span and stratum, or for all strata together.
 pub(crate) fn could_be_anywhere(spans: &[Tally]) -> bool {
+    let is_compared = has_baseline(spans);
     spans.iter().any(|tally| {
         let single = tally.strata.iter().any(|(_, pair)| could_be_gross(requests(pair), failures(pair)));
-        let all = together(tally);
+        let all = together(tally, is_compared);
         single || could_be_gross(requests(&all), failures(&all))
     })
+}
+
+/// Whether the old arm had any request for as long as is looked at.
+fn has_baseline(spans: &[Tally]) -> bool {
+    spans.last().is_some_and(|longest| longest.strata.iter().any(|(_, pair)| requests(pair)[0] > 0))
+}
+
+/// By how much more of the new arm's requests failed inside the strata, on average with the weights of Mantel and Haenszel. What
+/// fails on both arms alike, and is more of the one arm's traffic than of the other's, is no excess.
+fn excess_inside(tally: &Tally) -> f64 {
+    let (mut weights, mut sum) = (0.0, 0.0);
+    for (_, pair) in &tally.strata {
+        let (requests, failures) = (requests(pair), failures(pair));
+        let [old, new] = requests.map(|count| count as f64);
+        if old > 0.0 && new > 0.0 {
+            let weight = old * new / (old + new);
+            weights += weight;
+            sum += weight * (share(failures[1], requests[1]) - share(failures[0], requests[0]));
+        }
+    }
+    if weights > 0.0 { sum / weights } else { 0.0 }
+}
+
+fn share(part: u64, all: u64) -> f64 {
+    part as f64 / all.max(1) as f64
 }
 
 fn requests(pair: &PairTally) -> [u64; 2] {
@@ -80,11 +106,14 @@ fn total(counts: &[u32; GROUPS]) -> u64 {
     counts.iter().map(|&count| u64::from(count)).sum()
 }
 
-fn together(tally: &Tally) -> PairTally {
+/// All strata in one; where arms are compared, those that both arms have.
+fn together(tally: &Tally, is_compared: bool) -> PairTally {
     let mut all = PairTally::default();
     for (_, pair) in &tally.strata {
-        all[0].add(&pair[0]);
-        all[1].add(&pair[1]);
+        if !is_compared || requests(pair).iter().all(|&count| count > 0) {
+            all[0].add(&pair[0]);
+            all[1].add(&pair[1]);
+        }
     }
     all
 }
@@ -93,7 +122,7 @@ fn together(tally: &Tally) -> PairTally {
 /// spend, `looks` how many of them cost something before this one.
 pub(crate) fn find(spans: &[Tally], step: &Tally, alpha: f64, looks: u64) -> Option<GrossFailure> {
     let alpha = alpha * budget::look_weight(looks) / f64::from(SPANS);
-    let is_compared = spans.last().is_some_and(|longest| requests(&together(longest))[0] > 0);
+    let is_compared = has_baseline(spans);
     spans.iter().find_map(|tally| {
         let count = tally.strata.len();
         let single = tally.strata.iter().enumerate().find_map(|(order, (stratum, pair))| {
@@ -103,9 +132,10 @@ pub(crate) fn find(spans: &[Tally], step: &Tally, alpha: f64, looks: u64) -> Opt
             is_gross.then_some((Some(stratum), *pair))
         });
         let all = || {
-            let (pair, alpha) = (together(tally), alpha * budget::pooled_weight(count));
+            let (pair, alpha) = (together(tally, is_compared), alpha * budget::pooled_weight(count));
             let is_gross = may_be_gross(requests(&pair), failures(&pair))
-                && is_gross(&pair, is_compared, Some(together(step)), alpha);
+                && (!is_compared || excess_inside(tally) >= LEAST_EXCESS)
+                && is_gross(&pair, is_compared, Some(together(step, is_compared)), alpha);
             is_gross.then_some((None, pair))
         };
         let (stratum, pair) = single.or_else(all)?;
@@ -193,6 +223,20 @@ mod tests {
         assert!(!is_found(arm(0..64, 10, 5), arm(0..64, 10, 6), 0));
         assert!(!is_found(arm(0..3, 1, 1), arm(0..64, 10, 10), 0));
         assert!(!is_found(arm(0..3, 1, 0), arm(0..64, 10, 10), 0));
+    }
+
+    #[test]
+    fn an_outage_of_one_model_is_not_gross_when_one_arm_has_more_of_it() {
+        let stratum =
+            |model: &str| Stratum { provider: "p".into(), model: model.into(), endpoint: "e".into(), stream: false };
+        let strata = vec![
+            (stratum("out"), [arm(0..64, 1, 1), arm(0..64, 9, 9)]),
+            (stratum("well"), [arm(0..64, 9, 0), arm(0..64, 1, 0)]),
+            (stratum("only here"), [ArmTally::default(), arm(0..64, 9, 9)]),
+        ];
+        assert!(find(&[Tally { strata }], &Tally::default(), ALPHA, 0).is_none());
+        let strata = ["a", "b"].map(|model| (stratum(model), [arm(0..10, 1, 0), arm(0..14, 1, 1)])).to_vec();
+        assert!(find(&[Tally { strata }], &Tally::default(), ALPHA, 0).is_some());
     }
 
     #[test]

@@ -77,6 +77,10 @@ impl Ledger {
         for name in live.into_iter().take(MAX_PODS) {
             pods.insert(name.to_owned(), self.pods.remove(name).unwrap_or_default());
         }
+        // With the places of the totals: once there are as many strata as are told apart, what is gone must not become another one.
+        for stratum in &self.order {
+            self.gone.slot(&stratum.provider, &stratum.model, &stratum.endpoint, stratum.stream);
+        }
         for pod in std::mem::replace(&mut self.pods, pods).into_values() {
             if let Some(answer) = pod.last {
                 self.gone.merge(&answer.window);

@@ -18,7 +18,7 @@ use crate::measure::Measured;
 use crate::recent::Tally;
 use crate::report::{self, Cause, CheckReport, GROSS_FAILURE, Report, Shown, Verdict};
 use crate::stratum::{Arm, Stratum};
-use crate::window::StratumStats;
+use crate::window::{ArmStats, StratumStats};
 
 /// From which variance on the bound of a share is tight, in failures.
 const TUNED_FOR_FAILURES: f64 = 8.0;
@@ -28,6 +28,8 @@ const TUNED_FOR_REQUESTS: f64 = 100.0;
 const LEAST_FAILURES: f64 = 20.0;
 /// A check fails only with so many groups of users on each arm, counted as if they had equally many requests.
 const LEAST_GROUPS: f64 = 8.0;
+/// The share of the new arm's requests without anything on the old arm to compare them with that a Pass puts up with.
+const MOST_WITHOUT_BASELINE: f64 = 0.2;
 /// The share of the traffic that must be known for a Fail.
 const LEAST_KNOWN: f64 = 0.8;
 /// So many models without a price are named.
@@ -59,7 +61,15 @@ pub fn verdict(inputs: &Inputs<'_>) -> Report {
 /// failure every time. Begin a new one with each step.
 #[derive(Debug, Clone, Default)]
 pub struct Watch {
-    last: Option<(u64, Vec<CheckReport>)>,
+    last: Option<Look>,
+}
+
+#[derive(Debug, Clone)]
+struct Look {
+    /// Requests on the new arm.
+    requests: u64,
+    checks: Vec<Check>,
+    reports: Vec<CheckReport>,
 }
 
 impl Watch {
@@ -68,19 +78,17 @@ impl Watch {
 
     /// Whether the checks would be looked at again with so many requests on the new arm.
     pub fn is_due(&self, requests: u64) -> bool {
-        self.last.as_ref().is_none_or(|(last, _)| requests as f64 >= *last as f64 * Self::GROWTH)
+        self.last.as_ref().is_none_or(|last| requests as f64 >= last.requests as f64 * Self::GROWTH)
     }
 
-    /// The verdict, with the checks as of the last look.
+    /// The verdict, with the checks as of the last look. Other checks than then are looked at at once.
     pub fn look(&mut self, inputs: &Inputs<'_>) -> Report {
         let requests = inputs.merged.total.requests(Arm::Bifrost);
-        let checks = match self.last.take() {
-            Some((last, checks)) if !(Self { last: Some((last, Vec::new())) }).is_due(requests) => (last, checks),
-            _ => (requests, self::checks(inputs)),
-        };
-        let report = conclude(inputs, checks.1.clone());
-        self.last = Some(checks);
-        report
+        let is_due = self.is_due(requests);
+        let current = self.last.take().filter(|last| !is_due && last.checks == inputs.checks);
+        let look = || Look { requests, checks: inputs.checks.to_vec(), reports: checks(inputs) };
+        let reports = self.last.insert(current.unwrap_or_else(look)).reports.clone();
+        conclude(inputs, reports)
     }
 }
 
@@ -237,6 +245,8 @@ fn hinders(inputs: &Inputs<'_>, check: &Check, contrast: &Contrast, lacks_price:
         Some(Cause::TooFewRequests)
     } else if lacks_price {
         Some(Cause::NoPrice)
+    } else if is_compared && share_without_baseline(inputs, check) > MOST_WITHOUT_BASELINE {
+        Some(Cause::NoBaseline)
     } else if contrast.groups.iter().any(|&groups| groups < LEAST_GROUPS) {
         Some(Cause::TooFewUsers)
     } else if contrast.excess > contrast.std_error {
@@ -244,6 +254,17 @@ fn hinders(inputs: &Inputs<'_>, check: &Check, contrast: &Contrast, lacks_price:
     } else {
         None
     }
+}
+
+/// Which share of the new arm's requests lies in strata that the old arm does not have.
+fn share_without_baseline(inputs: &Inputs<'_>, check: &Check) -> f64 {
+    let (mut all, mut alone) = (0, 0);
+    for stats in inputs.merged.total.strata().iter().filter(|stats| check.kind.applies_to(&stats.stratum)) {
+        let requests = |arm| stats.arm(arm).map_or(0, ArmStats::requests);
+        all += requests(Arm::Bifrost);
+        alone += if requests(Arm::Baseline) == 0 { requests(Arm::Bifrost) } else { 0 };
+    }
+    if all == 0 { 0.0 } else { alone as f64 / all as f64 }
 }
 
 fn describe(
@@ -265,6 +286,7 @@ fn describe(
         (Verdict::Pass, _) => format!("within {limit}"),
         (_, Some(Cause::Unproven)) => format!("above {limit}, which may still be chance"),
         (_, Some(Cause::TooFewUsers)) => "too few users to tell the arm from a user".into(),
+        (_, Some(Cause::NoBaseline)) => "and many of its requests have none on the baseline arm to compare with".into(),
         (_, Some(Cause::NoPrice)) => unpriced.unwrap_or("some requests have no price").into(),
         _ => "too few requests yet".into(),
     };

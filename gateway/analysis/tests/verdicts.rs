@@ -121,6 +121,23 @@ fn another_mix_of_models_is_no_difference() {
 }
 
 #[test]
+fn what_has_no_counterpart_on_the_old_arm_holds_a_pass() {
+    let window = |alone: usize| {
+        let mut window = Window::new();
+        for arm in [Arm::Baseline, Arm::Bifrost] {
+            traffic(&mut window, "compared", arm, 1_000, 100);
+        }
+        traffic(&mut window, "alone", Arm::Bifrost, alone, 2);
+        window
+    };
+    let report = |alone| judge(&complete(window(alone)), &[error_rate(Action::Rollback)]);
+    assert_eq!(report(100).verdict, Verdict::Pass);
+    let held = report(1_000);
+    assert_eq!((held.verdict, held.checks[0].cause), (Verdict::Inconclusive, Some(Cause::NoBaseline)));
+    assert!(held.checks[0].reason.contains("have none on the baseline arm"), "{}", held.checks[0].reason);
+}
+
+#[test]
 fn one_bad_model_among_good_ones_fails() {
     let mut window = worse();
     for arm in [Arm::Baseline, Arm::Bifrost] {
@@ -165,7 +182,10 @@ fn checks_are_looked_at_again_when_the_data_has_grown() {
     assert_eq!(watch.look(&inputs(&merged, &checks, &prices)).checks[0].requests[1], 5_000);
     traffic(&mut merged.total, "gpt-4o-mini", Arm::Bifrost, 99, 100);
     assert_eq!(watch.look(&inputs(&merged, &checks, &prices)).checks[0].requests[1], 5_000);
+    let other = [error_rate(Action::Pause)];
+    assert_eq!(watch.look(&inputs(&merged, &other, &prices)).checks[0].requests[1], 5_099, "other checks");
     traffic(&mut merged.total, "gpt-4o-mini", Arm::Bifrost, 1, 0);
+    let mut watch = Watch::default();
     let report = watch.look(&inputs(&merged, &checks, &prices));
     assert_eq!(report.checks[0].requests[1], 5_100);
     assert_eq!(report, verdict(&inputs(&merged, &checks, &prices)));

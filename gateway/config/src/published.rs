@@ -95,9 +95,11 @@ impl TrafficTable {
         }
     }
 
-    /// The same table after the one before it: where both split alike, the split began when that one's did.
+    /// The same table after the one before it: where both split alike, the split began when that one's did. Where that one does not say,
+    /// it counts as beginning now: a table that never said would be counted under no mark for ever.
     pub fn following(self, before: Option<&Self>) -> Self {
-        let since = before.filter(|before| before.splits_like(&self)).map_or(self.epoch, |before| before.since);
+        let alike = before.filter(|before| before.since > 0 && before.splits_like(&self));
+        let since = alike.map_or(self.epoch, |before| before.since);
         Self { since, ..self }
     }
 
@@ -310,8 +312,8 @@ mod tests {
         let third = at(3, 25).following(Some(&second));
         let fourth = at(4, 10).following(Some(&third));
         assert_eq!([&first, &second, &third, &fourth].map(|table| table.since), [1, 1, 3, 4]);
-        // Where nobody knows, nobody says.
-        assert_eq!(at(5, 10).following(Some(&at(4, 10))).since, 0);
+        // Where nobody knows, it begins now.
+        assert_eq!(at(5, 10).following(Some(&at(4, 10))).since, 5);
     }
 
     #[test]

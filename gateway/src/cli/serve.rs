@@ -37,7 +37,11 @@ async fn serve(options: Options) -> Result<(), CliError> {
     let mut stop = StopSignals::new()?;
     let admin_listener =
         TcpListener::bind(options.admin).await.map_err(|error| taken(options.admin, "--admin-port", error))?;
-    let gatherer = Arc::new(Gatherer::new());
+    let gatherer = Arc::new(match options.source {
+        SourceOptions::Cluster(_) => Gatherer::new(),
+        // Only an operator asks how the arms compare.
+        SourceOptions::File(_) => Gatherer::without_windows(),
+    });
     let current = Arc::new(Current::default());
     let store = Store::new(current.clone(), gatherer.clone(), TlsRoots::from_environment()?);
     let cluster = start_source(&options.source, &store).await?;

@@ -8,4 +8,4 @@ mod request_body;
 pub use head::Head;
 pub(crate) use head::{key_in_query, without_key};
 pub use inflate::Inflate;
-pub use request_body::{BodyError, OnwardBody, StreamFault, UploadFault, UploadWatch, collect};
+pub use request_body::{BodyError, LastBytes, OnwardBody, StreamFault, UploadFault, UploadWatch, collect};

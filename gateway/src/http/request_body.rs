@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -118,7 +118,12 @@ pub struct UploadWatch {
     pub fault: UploadFault,
     /// Ends a body whose client stopped sending; looked at only while the client is waited for.
     pub stall: Deadline,
+    /// Where the time is noted at which the last bytes so far came.
+    pub last_bytes: LastBytes,
 }
+
+/// When the last bytes of a body that is streamed onward came, once some have.
+pub type LastBytes = Rc<Cell<Option<Instant>>>;
 
 /// The fault of a body that is streamed onward, once there is one.
 pub type UploadFault = Rc<Cell<Option<StreamFault>>>;
@@ -170,13 +175,14 @@ impl Body for OnwardBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
         match self.get_mut() {
             Self::Whole(parts) => Poll::Ready(parts.pop().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Stream { body, left, watch: UploadWatch { fault, stall } } => {
+            Self::Stream { body, left, watch: UploadWatch { fault, stall, last_bytes } } => {
                 let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
                     ready!(stall.poll_expired(cx));
                     fault.set(Some(StreamFault::Stalled));
                     return Poll::Ready(Some(Err(std::io::Error::other("the client stopped sending"))));
                 };
                 stall.extend(BODY_STALL);
+                last_bytes.set(Some(Instant::now()));
                 let Some(frame) = frame else { return Poll::Ready(None) };
                 let Ok(frame) = frame else {
                     fault.set(Some(StreamFault::Broken));

@@ -17,7 +17,7 @@ use super::record::Ledger;
 use super::{Arm, Inbound};
 use crate::deadline::Deadline;
 use crate::front::error::{Fault, GatewayError};
-use crate::http::{OnwardBody, StreamFault, UploadFault, UploadWatch, without_key};
+use crate::http::{LastBytes, OnwardBody, StreamFault, UploadFault, UploadWatch, without_key};
 use crate::server::Shard;
 use crate::server::drain::Stage;
 use crate::server::shard::LocalSnapshot;
@@ -58,8 +58,9 @@ pub async fn attempt(
     ledger: &mut Ledger,
 ) -> Result<Answer, GatewayError> {
     let upstream = &snapshot.upstreams[plan.upstream];
-    let (request, upload) = outbound(shard, inbound, body, &mut plan, &snapshot, ledger.method())?;
+    let (request, upload) = outbound(shard, inbound, body, &mut plan, &snapshot, ledger.method(), || ledger.uploads())?;
     ledger.key(plan.key);
+    ledger.adds_usage(plan.drop_usage_chunk);
     let network = &upstream.network;
     let whole = Duration::from_millis(network.request_timeout_ms);
     let first_byte = Duration::from_millis(network.first_byte_timeout_ms);
@@ -120,7 +121,8 @@ fn rejected(shard: &Shard, upstream: &Upstream, key: &str, response: &Response<I
     GatewayError::new(Fault::CredentialsRejected, message)
 }
 
-/// Builds the request to the vendor. With a body that is streamed comes where its fault will be noted.
+/// Builds the request to the vendor. With a body that is streamed comes where its fault will be noted; `uploads` gives where it is
+/// noted when its last bytes came.
 pub(crate) fn outbound(
     shard: &Shard,
     inbound: Inbound<'_>,
@@ -128,6 +130,7 @@ pub(crate) fn outbound(
     plan: &mut Plan,
     snapshot: &Snapshot,
     method: Method,
+    uploads: impl FnOnce() -> LastBytes,
 ) -> Result<(Request<OnwardBody>, Option<UploadFault>), GatewayError> {
     let Inbound { route, query, mut head, .. } = inbound;
     let upstream = &snapshot.upstreams[plan.upstream];
@@ -145,8 +148,11 @@ pub(crate) fn outbound(
             parts.into_iter().collect()
         })),
         RequestBody::Stream(body) => {
-            let watch =
-                UploadWatch { fault: upload.insert(UploadFault::default()).clone(), stall: shard.deadlines.idle() };
+            let watch = UploadWatch {
+                fault: upload.insert(UploadFault::default()).clone(),
+                stall: shard.deadlines.idle(),
+                last_bytes: uploads(),
+            };
             OnwardBody::stream(body, snapshot.max_request_body(), watch)
         }
     };

@@ -8,6 +8,9 @@ use bifrost_wire::Usage;
 use crate::front::error::Fault;
 use crate::front::route::{Endpoint, Kind};
 
+/// A client that waited longer than this for nothing and left has seen a hang; one that leaves sooner may have changed its mind.
+const HANG: Duration = Duration::from_secs(10);
+
 /// What is known of a request whose arm was chosen, once it is over.
 #[derive(Debug, Clone, Copy)]
 pub struct Ended {
@@ -17,6 +20,8 @@ pub struct Ended {
     pub hash: u64,
     /// The gateway's own fault.
     pub fault: Option<Fault>,
+    /// Whether the gateway broke down over it.
+    pub panicked: bool,
     /// Status sent to the client; 0 when there was none.
     pub status: u16,
     /// Whether the provider's head came.
@@ -27,6 +32,8 @@ pub struct Ended {
     pub complete: bool,
     /// Whether the answer was a stream.
     pub stream: bool,
+    /// Whether all that came of a stream was looked at.
+    pub watched: bool,
     /// Whether a stream's regular last event was seen.
     pub stream_end: bool,
     /// From the request's last byte to the answer's last.
@@ -35,22 +42,27 @@ pub struct Ended {
     pub first_output: Option<Duration>,
     /// From the request's last byte to the call of the provider.
     pub overhead: Option<Duration>,
-    /// Tokens, as far as the provider named them.
+    /// Tokens, as far as the provider named them unasked or because the client asked.
     pub usage: Option<Usage>,
     /// Whether a tool call's arguments are no JSON; none without a call, or where nobody could tell.
     pub invalid_tool_call: Option<bool>,
 }
 
-/// The sample; none of a request that ended by its client's doing, which says nothing of either arm.
+/// The sample; none of a request that ended by its client's doing before anything was known of it, and none of a stream that nobody could
+/// look into: they say nothing of either arm.
 pub fn sample(ended: &Ended) -> Option<Sample> {
-    let failure = match ended.fault {
-        None if !ended.complete => return None,
-        Some(Fault::BodyStalled | Fault::BodyBroken) => return None,
-        _ => failure(ended),
+    let says_nothing = match ended.fault {
+        _ if ended.panicked => false,
+        _ if is_opaque(ended) => true,
+        Some(fault) => matches!(fault, Fault::BodyStalled | Fault::BodyBroken),
+        None => !ended.complete && !has_verdict(ended) && !is_hang(ended),
     };
+    if says_nothing {
+        return None;
+    }
     Some(Sample {
         group: group(ended.hash),
-        failure,
+        failure: failure(ended),
         latency: ended.latency,
         first_output: ended.first_output,
         overhead: ended.overhead,
@@ -61,13 +73,34 @@ pub fn sample(ended: &Ended) -> Option<Sample> {
     })
 }
 
+/// Whether it is a stream whose failures may not show: more such streams are on the arm that leaves their compression to the client. Those
+/// that broke off as well, or only failures would count.
+fn is_opaque(ended: &Ended) -> bool {
+    ended.stream && !ended.watched && (200..300).contains(&ended.status)
+}
+
+/// Whether the vendor has said how it went, so that it does not matter how much more of the answer the client took.
+fn has_verdict(ended: &Ended) -> bool {
+    ended.error_event || ended.stream_end || (ended.answered && ended.status >= 400)
+}
+
+/// Whether the client waited for nothing, and for long: no head came, or no output of a stream.
+fn is_hang(ended: &Ended) -> bool {
+    let has_nothing = !ended.answered || (ended.stream && ended.first_output.is_none());
+    !ended.complete && has_nothing && ended.latency > HANG
+}
+
 fn failure(ended: &Ended) -> Option<Failure> {
+    if ended.panicked {
+        return Some(Failure::Gateway);
+    }
     // What the vendor said counts before how its saying so ended.
     if ended.answered && ended.status >= 400 && !matches!(ended.fault, Some(Fault::CredentialsRejected)) {
         return by_status(ended.status);
     }
     match ended.fault {
         None if ended.error_event => Some(Failure::BrokenStream),
+        None if !has_verdict(ended) && is_hang(ended) => Some(Failure::Timeout),
         None => by_status(ended.status),
         Some(Fault::StreamBroken) => Some(Failure::BrokenStream),
         Some(Fault::UpstreamTimeout) if ended.answered => Some(Failure::BrokenStream),
@@ -94,7 +127,7 @@ fn is_empty(ended: &Ended) -> Option<bool> {
         ended.kind,
         Kind::Json(Endpoint::ChatCompletions | Endpoint::Completions | Endpoint::Responses | Endpoint::Messages)
     );
-    if !has_output || !ended.complete || !(200..300).contains(&ended.status) {
+    if !has_output || !(200..300).contains(&ended.status) {
         return None;
     }
     match ended.stream {
@@ -114,11 +147,13 @@ mod tests {
             kind: Kind::Json(Endpoint::ChatCompletions),
             hash: u64::MAX,
             fault: None,
+            panicked: false,
             status: 200,
             answered: true,
             error_event: false,
             complete: true,
             stream: false,
+            watched: false,
             stream_end: false,
             latency: Duration::from_millis(80),
             first_output: None,
@@ -168,13 +203,67 @@ mod tests {
         assert_eq!(class(Ended { error_event: true, ..ended() }), Some(Failure::BrokenStream));
     }
 
+    /// A client left: before the head, with the head of a plain answer, and with that of a stream.
+    fn left() -> [Ended; 3] {
+        let plain = Ended { complete: false, usage: None, ..ended() };
+        let stream = Ended { stream: true, watched: true, ..plain };
+        [Ended { status: 0, answered: false, ..plain }, plain, stream]
+    }
+
     #[test]
-    fn a_client_that_left_says_nothing() {
-        assert!(sample(&Ended { complete: false, ..ended() }).is_none());
-        assert!(sample(&Ended { complete: false, error_event: true, ..ended() }).is_none());
+    fn a_client_that_left_before_anything_was_known_says_nothing() {
+        for left in left() {
+            assert!(sample(&left).is_none(), "{left:?}");
+            assert!(sample(&Ended { latency: HANG, ..left }).is_none(), "{left:?}");
+        }
         for fault in [Fault::BodyBroken, Fault::BodyStalled] {
             assert!(sample(&Ended { fault: Some(fault), status: 400, ..ended() }).is_none());
         }
+    }
+
+    #[test]
+    fn a_client_that_waited_long_for_nothing_has_seen_a_hang() {
+        let [no_head, plain, stream] = left().map(|left| Ended { latency: HANG + Duration::from_millis(1), ..left });
+        assert_eq!([no_head, stream].map(class), [Some(Failure::Timeout); 2]);
+        // Something came of these.
+        assert!(sample(&plain).is_none());
+        assert!(sample(&Ended { first_output: Some(Duration::ZERO), ..stream }).is_none());
+        assert_eq!(class(Ended { complete: true, ..stream }), None);
+    }
+
+    #[test]
+    fn what_the_vendor_said_counts_however_much_of_it_the_client_took() {
+        let [_, plain, stream] = left();
+        for latency in [Duration::ZERO, 2 * HANG] {
+            let refused = |status| class(Ended { status, latency, ..plain });
+            assert_eq!(
+                [503, 429, 404].map(refused),
+                [Some(Failure::Upstream5xx), Some(Failure::RateLimited), Some(Failure::ClientError)]
+            );
+            assert_eq!(class(Ended { error_event: true, latency, ..stream }), Some(Failure::BrokenStream));
+            let over = sample(&Ended { stream_end: true, latency, ..stream }).unwrap();
+            assert_eq!((over.failure, over.empty_response), (None, Some(true)));
+        }
+    }
+
+    #[test]
+    fn a_break_down_of_the_gateway_is_its_own_failure() {
+        for ended in left().into_iter().chain([ended(), Ended { status: 500, ..ended() }]) {
+            assert_eq!(class(Ended { panicked: true, ..ended }), Some(Failure::Gateway), "{ended:?}");
+        }
+    }
+
+    #[test]
+    fn a_stream_that_nobody_looked_into_says_nothing_however_it_ended() {
+        let opaque = Ended { stream: true, ..ended() };
+        let broken = Ended { fault: Some(Fault::StreamBroken), complete: false, ..opaque };
+        let given_up = Ended { error_event: true, ..opaque };
+        for ended in [opaque, broken, given_up] {
+            assert!(sample(&ended).is_none(), "{ended:?}");
+            assert!(sample(&Ended { watched: true, ..ended }).is_some(), "{ended:?}");
+        }
+        // A refusal shows in its head.
+        assert_eq!(class(Ended { status: 503, ..opaque }), Some(Failure::Upstream5xx));
     }
 
     #[test]
@@ -186,7 +275,7 @@ mod tests {
         assert_eq!(empty(Ended { usage: None, ..ended() }), None);
         assert_eq!(empty(Ended { usage: nothing, kind: Kind::Json(Endpoint::Embeddings), ..ended() }), None);
         assert_eq!(empty(Ended { usage: nothing, status: 400, ..ended() }), None);
-        let stream = Ended { stream: true, ..ended() };
+        let stream = Ended { stream: true, watched: true, ..ended() };
         assert_eq!(empty(Ended { first_output: Some(Duration::ZERO), ..stream }), Some(false));
         assert_eq!(empty(Ended { stream_end: true, ..stream }), Some(true));
         assert_eq!(empty(stream), None);

@@ -9,7 +9,7 @@ pub enum Reason {
     Gradual,
     /// Eligible: the active colour decided.
     BlueGreen,
-    /// Eligible: DropIn sends everything through the pipeline.
+    /// Eligible: DropIn sends everything through the pipeline, and nothing once it was taken back.
     DropIn,
     /// Eligible: the request asked for its arm by the header `x-bf-arm`.
     Header,
@@ -55,9 +55,9 @@ impl Reason {
     }
 
     /// Whether the request says something of its arm that may be compared with the other's: what the split decided, and what the
-    /// preview showed before a switch. What has no choice of an arm is not alike.
+    /// preview showed before a switch. What has no choice of an arm is not alike, and under DropIn there is nothing to compare with.
     pub const fn is_compared(self) -> bool {
-        matches!(self, Self::Canary | Self::Gradual | Self::BlueGreen | Self::DropIn | Self::Preview)
+        matches!(self, Self::Canary | Self::Gradual | Self::BlueGreen | Self::Preview)
     }
 
     /// Whether the request counts in the observed percent: only those that were left to the split.

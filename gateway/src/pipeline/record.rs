@@ -13,6 +13,7 @@ use super::measure::{self, Ended};
 use super::{Arm, Reason};
 use crate::front::error::Fault;
 use crate::front::route::{Endpoint, Kind, Route};
+use crate::http::LastBytes;
 use crate::server::Shard;
 use crate::server::shard::{LocalSnapshot, OpenRequest};
 use crate::shadow::pending::First;
@@ -43,6 +44,7 @@ pub struct Ledger {
     key: Option<usize>,
     unread_body: bool,
     received: Instant,
+    upload: Option<LastBytes>,
     sent: Option<Instant>,
     first_output: Option<Duration>,
     last_chunk: Option<Instant>,
@@ -53,10 +55,12 @@ pub struct Ledger {
     status: Option<StatusCode>,
     fault: Option<Fault>,
     stream: bool,
+    watched: bool,
     request_bytes: u64,
     response_bytes: u64,
     usage: Option<Usage>,
     invalid_tool_call: Option<bool>,
+    usage_added: bool,
     complete: bool,
 }
 
@@ -82,6 +86,7 @@ impl Ledger {
             key: None,
             unread_body: false,
             received: now,
+            upload: None,
             sent: None,
             first_output: None,
             last_chunk: None,
@@ -92,10 +97,12 @@ impl Ledger {
             status: None,
             fault: None,
             stream: false,
+            watched: false,
             request_bytes: 0,
             response_bytes: 0,
             usage: None,
             invalid_tool_call: None,
+            usage_added: false,
             complete: false,
         }
     }
@@ -145,6 +152,17 @@ impl Ledger {
         self.received = Instant::now();
     }
 
+    /// Its body is streamed onward: what is returned is to know when its last bytes came.
+    pub fn uploads(&mut self) -> LastBytes {
+        self.upload.insert(LastBytes::default()).clone()
+    }
+
+    /// When the last of its bytes came.
+    fn received_last(&self) -> Instant {
+        let upload = self.upload.as_ref().and_then(|last| last.get());
+        upload.map_or(self.received, |last| last.max(self.received))
+    }
+
     /// Provider and arm were chosen, for a request that asks for a stream or not.
     pub fn chose(&mut self, choice: &Choice<'_>, stream: bool) {
         self.upstream = Some(choice.upstream);
@@ -182,6 +200,11 @@ impl Ledger {
         self.key = key;
     }
 
+    /// Whether the gateway asks the provider for the usage where the client did not.
+    pub fn adds_usage(&mut self, added: bool) {
+        self.usage_added = added;
+    }
+
     /// The provider is called now.
     pub fn sending(&mut self) -> Instant {
         let now = Instant::now();
@@ -198,6 +221,11 @@ impl Ledger {
     pub fn status(&mut self, status: StatusCode, stream: bool) {
         self.status = Some(status);
         self.stream = stream;
+    }
+
+    /// Whether all that has come of a stream so far was looked at.
+    pub fn watched(&mut self, watched: bool) {
+        self.watched = watched;
     }
 
     /// The gateway's own fault.
@@ -219,7 +247,7 @@ impl Ledger {
             _ => {}
         }
         if seen.output && self.first_output.is_none() {
-            self.first_output = Some(now - self.received);
+            self.first_output = Some(now - self.received_last());
         }
     }
 
@@ -265,21 +293,25 @@ impl Ledger {
 
     /// What it says of its arm. It is compared with what asked for the same, whatever came of it.
     fn compared(&self, now: Instant) -> Option<Compared> {
-        self.reason.filter(|reason| reason.is_compared())?;
+        self.reason.filter(|reason| reason.is_compared() && self.shard.recorder.compares())?;
         let sample = measure::sample(&Ended {
             kind: self.kind?,
             hash: self.hash,
             fault: self.fault,
+            // Then the account is dropped by the unwinding.
+            panicked: std::thread::panicking(),
             status: self.status.map_or(0, |status| status.as_u16()),
             answered: self.answered,
             error_event: self.error_event,
             complete: self.complete,
             stream: self.stream,
+            watched: self.watched,
             stream_end: self.stream_end,
-            latency: now - self.received,
+            latency: now - self.received_last(),
             first_output: self.first_output,
             overhead: self.sent.map(|sent| sent - self.received),
-            usage: self.usage,
+            // The other arm's stream would not have named it; a plain answer does unasked.
+            usage: self.usage.filter(|_| !(self.usage_added && self.stream)),
             invalid_tool_call: self.invalid_tool_call,
         })?;
         Some(Compared { kind: self.endpoint(false), stream: self.stream_asked, sample })
@@ -316,7 +348,7 @@ impl Drop for Ledger {
             response_bytes: self.response_bytes,
             input_tokens: usage.input_tokens,
             output_tokens: usage.output_tokens,
-            client_gone: !self.complete && self.fault.is_none(),
+            client_gone: !self.complete && self.fault.is_none() && !std::thread::panicking(),
             compared: self.compared(now),
         });
     }

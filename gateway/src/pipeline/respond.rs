@@ -7,7 +7,9 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bifrost_config::catalog::Front;
-use bifrost_wire::{Piece, StreamFormat, StreamRelay, StreamTap, Tail, invalid_tool_call, usage_from_tail};
+use bifrost_wire::{
+    Piece, StreamFormat, StreamObserver, StreamRelay, StreamTap, Tail, invalid_tool_call, usage_from_tail,
+};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use hyper::Response;
@@ -102,6 +104,7 @@ impl Answering {
         let (watch, tee) = Watch::new(&answer.plan, stream, &head, &self.shard);
         ledger.upstream_answered();
         ledger.status(parts.status, stream);
+        ledger.watched(matches!(watch, Watch::Events(_) | Watch::Tap(..)));
         head.towards_client(answer.plan.arm);
         let mut headers = head.into_map();
         if watch.changes_length() {
@@ -181,6 +184,15 @@ impl AnswerBody {
     fn whole(bytes: Bytes, finish: Finish) -> Self {
         Self::Whole(Some(bytes), finish)
     }
+}
+
+/// The end of an event, for a last one that misses it.
+const MISSING_END: &[u8] = b"\n\n";
+
+/// Whether a stream has said that it is over.
+fn has_ended(stream: &StreamObserver) -> bool {
+    let seen = stream.seen();
+    seen.end || seen.error
 }
 
 /// What is looked at while a body passes.
@@ -346,11 +358,17 @@ impl Relay {
             }
             Watch::Tap(tap, inflate) => {
                 let inflated = inflate.as_mut().map(|inflate| inflate.feed(&data));
-                let seen = inflated.as_deref().unwrap_or(&data);
+                let read = inflated.as_deref().unwrap_or(&data);
                 if let Some(shadow) = &mut self.shadow {
-                    shadow.watch_inflated(seen, inflate.as_ref());
+                    shadow.watch_inflated(read, inflate.as_ref());
                 }
-                self.ledger.events(tap.feed(seen), now);
+                let seen = tap.feed(read);
+                self.ledger.watched(inflate.as_ref().is_none_or(|inflate| !inflate.has_given_up()));
+                self.ledger.events(seen, now);
+                // Now, as the client may not wait for the answer's end.
+                if let Some(usage) = tap.usage().filter(|_| seen.end) {
+                    self.ledger.usage(usage);
+                }
                 data
             }
             Watch::Events(relay) => {
@@ -376,14 +394,25 @@ impl Relay {
                     }
                 });
                 self.ledger.events(seen, now);
+                if let Some(usage) = relay.usage().filter(|_| seen.end) {
+                    self.ledger.usage(usage);
+                }
                 joined.map_or(out, BytesMut::freeze)
             }
         }
     }
 
     fn end(&mut self) -> Step {
-        if !self.framed && matches!(self.watch, Watch::Events(_)) {
-            return self.end_by_the_connections();
+        match &mut self.watch {
+            Watch::Events(_) if !self.framed => return self.end_by_the_connections(),
+            // The bytes pass as they are, but what it was is told as on the other arm.
+            Watch::Tap(tap, inflate) if !self.framed && !inflate.as_ref().is_some_and(Inflate::has_given_up) => {
+                self.ledger.events(tap.feed(MISSING_END), Instant::now());
+                if !has_ended(tap.observer()) {
+                    self.ledger.fault(Fault::StreamBroken);
+                }
+            }
+            _ => {}
         }
         let held = self.finish();
         (!held.is_empty()).then(|| Ok(Frame::data(held.into())))
@@ -421,10 +450,9 @@ impl Relay {
     /// The end of a stream that only the end of the connection tells: whole with its last event, or an error's, if it misses a blank line
     /// too.
     fn end_by_the_connections(&mut self) -> Step {
-        let last = self.pass(Bytes::from_static(b"\n\n"), Instant::now());
+        let last = self.pass(Bytes::from_static(MISSING_END), Instant::now());
         let Watch::Events(relay) = &self.watch else { return None };
-        let seen = relay.observer().seen();
-        if !seen.end && !seen.error {
+        if !has_ended(relay.observer()) {
             return self.broken();
         }
         self.finish();

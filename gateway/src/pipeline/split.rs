@@ -55,19 +55,22 @@ pub fn split(
         return Ok(Decision { arm: wanted, reason: Reason::Header, hash });
     }
     let bucket = bucket_of(hash);
-    // Without a user nothing but a rule that fits every time keeps the next request of its conversation in the same account.
-    let adrift = user.is_none() && holds_state(request);
+    let holds_state = holds_state(request);
     let (bifrost, reason) = match table.strategy {
-        Strategy::DropIn => (true, Reason::DropIn),
+        // All or nothing: below its goal it was taken back.
+        Strategy::DropIn => (table.percent >= 100, Reason::DropIn),
         Strategy::BlueGreen => (table.is_green(), Reason::BlueGreen),
-        Strategy::Canary if adrift && table.percent < 100 => (false, Reason::VendorState),
+        // Without a user nothing keeps the next request of its conversation in the same account.
+        Strategy::Canary if holds_state && user.is_none() && table.percent < 100 => (false, Reason::VendorState),
         Strategy::Canary => (takes_bifrost(bucket, table.percent), Reason::Canary),
         Strategy::Gradual => {
-            let subject = subject(request, user, bucket, snapshot);
-            match adrift {
-                true if !snapshot.rules.fit_without_chance(&subject) => (false, Reason::VendorState),
-                true => (true, Reason::Gradual),
-                false => (snapshot.rules.fit(&subject), Reason::Gradual),
+            let (rules, subject) = (&snapshot.rules, subject(request, user, bucket, snapshot));
+            match holds_state {
+                false => (rules.fit(&subject), Reason::Gradual),
+                // Not by a rule that may fit this turn of a conversation and not the next, which would find its account changed.
+                true if rules.fit_every_turn(&subject) => (true, Reason::Gradual),
+                true if rules.are_same_every_turn(user) => (false, Reason::Gradual),
+                true => (false, Reason::VendorState),
             }
         }
     };

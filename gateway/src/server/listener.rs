@@ -1,17 +1,19 @@
 //! The listeners for applications: accept, hand each connection to the least busy runtime, and drain.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{AcquireError, Semaphore, TryAcquireError, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::door::Door;
 use super::drain::Stage;
-use super::shard::{self, Handover, Shared};
+use super::shard::{self, Handover, Permit, Shared};
 
 /// Least time between two lines of the log about connections that cannot be accepted.
 const COMPLAINT: Duration = Duration::from_secs(10);
@@ -19,6 +21,8 @@ const COMPLAINT: Duration = Duration::from_secs(10);
 const BLOCKING_THREADS: usize = 8;
 /// Connections that the kernel completes for a listener before they are accepted: the backlog that tokio asks for.
 const ACCEPT_QUEUE: usize = 1024;
+/// The preview's port may have this part of the connections: it is for a few testers, and must not shut the applications out.
+const PREVIEW_PART: usize = 8;
 /// How long streams have for their error event after the cutoff.
 const CUTOFF_GRACE: Duration = Duration::from_secs(5);
 /// How often a drain looks whether all connections have ended.
@@ -35,7 +39,8 @@ pub struct ServeOptions {
     pub readiness_delay: Duration,
     /// How long open requests have after that.
     pub drain_timeout: Duration,
-    /// Most connections of applications at one time, on all ports together; more wait in the kernel's queue.
+    /// Most connections of applications at one time, on all ports together, and on the preview's an eighth of them; more wait in the
+    /// kernel's queue.
     pub max_connections: usize,
 }
 
@@ -100,13 +105,13 @@ pub async fn start(options: ServeOptions, shared: Arc<Shared>) -> Result<Serving
         runtimes.push(std::thread::Builder::new().name(format!("runtime-{index}")).spawn(body)?);
     }
     let (stop, stopped) = watch::channel(());
-    let limit = Arc::new(Semaphore::new(options.max_connections));
-    let listeners = [(Door::Main, Some(main)), (Door::Preview, preview)];
-    let accepting = listeners.into_iter().filter_map(|(door, listener)| {
-        let entrance = Entrance { door, listener: listener?, limit: limit.clone() };
-        Some(tokio::spawn(accept(entrance, shared.clone(), handovers.clone(), stopped.clone())))
-    });
-    let accepting = accepting.collect();
+    let room = Room::new(options.max_connections);
+    let mut accepting = Vec::new();
+    for (door, listener) in [(Door::Main, Some(main)), (Door::Preview, preview)] {
+        let Some(listener) = listener else { continue };
+        let entrance = Entrance { door, listener, room: room.behind(door) };
+        accepting.push(tokio::spawn(accept(entrance, shared.clone(), handovers.clone(), stopped.clone())));
+    }
     Ok(Serving { address, preview: preview_address, shared, options, stop, accepting, runtimes })
 }
 
@@ -114,11 +119,48 @@ async fn bind(door: Door, address: SocketAddr) -> Result<TcpListener, StartError
     TcpListener::bind(address).await.map_err(|source| StartError::Listen { door, address, source })
 }
 
-/// A listener, and the room that all of them share.
+/// A listener, and the room behind it.
 struct Entrance {
     door: Door,
     listener: TcpListener,
-    limit: Arc<Semaphore>,
+    room: Room,
+}
+
+/// Room for connections: what all doors share, and within it what one of them may have at the most.
+#[derive(Clone)]
+struct Room {
+    shared: Arc<Semaphore>,
+    own: Option<Arc<Semaphore>>,
+    most: usize,
+}
+
+impl Room {
+    fn new(most: usize) -> Self {
+        Self { shared: Arc::new(Semaphore::new(most)), own: None, most }
+    }
+
+    /// The same room as one door has it.
+    fn behind(&self, door: Door) -> Self {
+        let own = match door {
+            Door::Main => None,
+            Door::Preview => Some(Arc::new(Semaphore::new((self.most / PREVIEW_PART).max(1)))),
+        };
+        Self { own, ..self.clone() }
+    }
+
+    /// Waits until there is room for one more.
+    async fn enter(&self) -> Result<Permit, AcquireError> {
+        let own = match &self.own {
+            Some(own) => Some(own.clone().acquire_owned().await?),
+            None => None,
+        };
+        Ok(Permit { _shared: self.shared.clone().acquire_owned().await?, _own: own })
+    }
+
+    fn try_enter(&self) -> Result<Permit, TryAcquireError> {
+        let own = self.own.as_ref().map(|own| own.clone().try_acquire_owned()).transpose()?;
+        Ok(Permit { _shared: self.shared.clone().try_acquire_owned()?, _own: own })
+    }
 }
 
 struct AbortOnPanic;
@@ -155,21 +197,16 @@ async fn accept(
             }
         }
     }
-    let Entrance { door, listener, limit } = entrance;
+    let Entrance { door, listener, room } = entrance;
     if let Ok(listener) = listener.into_std() {
-        empty_queue(&listener, door, &limit, |handover| hand_over(handover, &shared, &handovers));
+        empty_queue(&listener, door, &room, |handover| hand_over(handover, &shared, &handovers));
     }
 }
 
 /// Accepts what the kernel has accepted by now, without waiting. Bounded, as those that connect without a pause must not hold up the end.
-fn empty_queue(
-    listener: &std::net::TcpListener,
-    door: Door,
-    limit: &Arc<Semaphore>,
-    mut hand_over: impl FnMut(Handover),
-) {
+fn empty_queue(listener: &std::net::TcpListener, door: Door, room: &Room, mut hand_over: impl FnMut(Handover)) {
     for _ in 0..ACCEPT_QUEUE {
-        let Ok(permit) = limit.clone().try_acquire_owned() else { return };
+        let Ok(permit) = room.try_enter() else { return };
         match listener.accept() {
             Ok((stream, _)) => {
                 if stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)).is_ok() {
@@ -186,10 +223,18 @@ fn empty_queue(
 impl Entrance {
     /// The next connection, once there is room for one.
     async fn next(&self) -> io::Result<Handover> {
-        let permit = self.limit.clone().acquire_owned().await.map_err(io::Error::other)?;
-        let (stream, _) = self.listener.accept().await?;
-        stream.set_nodelay(true)?;
-        Ok(Handover { stream: stream.into_std()?, door: self.door, permit })
+        loop {
+            let permit = self.room.enter().await.map_err(io::Error::other)?;
+            let looked = poll_fn(|cx| Poll::Ready(self.listener.poll_accept(cx))).await;
+            if let Poll::Ready(accepted) = looked {
+                let (stream, _) = accepted?;
+                stream.set_nodelay(true)?;
+                return Ok(Handover { stream: stream.into_std()?, door: self.door, permit });
+            }
+            // A door that nobody comes to must not keep the room of another.
+            drop(permit);
+            futures::pending!();
+        }
     }
 }
 
@@ -243,17 +288,73 @@ impl Serving {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpStream;
+
     use super::*;
 
-    #[test]
-    fn what_waits_in_the_kernel_is_taken_over_to_the_last() {
-        const WAITING: usize = 100;
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    async fn entrance(door: Door, room: &Room) -> (Entrance, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let clients: Vec<_> = (0..WAITING).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        (Entrance { door, listener, room: room.behind(door) }, address)
+    }
+
+    #[tokio::test]
+    async fn what_waits_in_the_kernel_is_taken_over_to_the_last() {
+        const WAITING: usize = 100;
+        let (Entrance { door, listener, room }, address) = entrance(Door::Main, &Room::new(1_000)).await;
+        let clients: Vec<_> = (0..WAITING).map(|_| TcpStream::connect(address).unwrap()).collect();
         let mut taken = Vec::new();
-        empty_queue(&listener, Door::Main, &Arc::new(Semaphore::new(1_000)), |handover| taken.push(handover));
+        empty_queue(&listener.into_std().unwrap(), door, &room, |handover| taken.push(handover));
         assert_eq!((taken.len(), clients.len()), (WAITING, WAITING));
+    }
+
+    #[tokio::test]
+    async fn a_door_that_nobody_comes_to_takes_no_room() {
+        let room = Room::new(1);
+        let (preview, _) = entrance(Door::Preview, &room).await;
+        let (main, address) = entrance(Door::Main, &room).await;
+        let waiting = tokio::spawn(async move { preview.next().await.map(drop) });
+        tokio::task::yield_now().await;
+        let _client = TcpStream::connect(address).unwrap();
+        tokio::time::timeout(PATIENCE, main.next()).await.expect("there is no room").unwrap();
+        waiting.abort();
+    }
+
+    #[tokio::test]
+    async fn no_more_than_the_limit_are_open_and_the_rest_waits_in_the_kernel() {
+        let (main, address) = entrance(Door::Main, &Room::new(2)).await;
+        let clients: Vec<_> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let mut open = vec![main.next().await.unwrap(), main.next().await.unwrap()];
+        let third = main.next();
+        tokio::pin!(third);
+        assert!(futures::poll!(&mut third).is_pending());
+        // Not accepted either: it is still in the queue.
+        main.listener.accept().await.unwrap();
+        let _fourth = TcpStream::connect(address).unwrap();
+        assert!(futures::poll!(&mut third).is_pending());
+        open.pop();
+        tokio::time::timeout(PATIENCE, third).await.expect("it waits for ever").unwrap();
+        assert_eq!(clients.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn the_preview_cannot_shut_the_applications_out() {
+        let room = Room::new(2 * PREVIEW_PART);
+        let (preview, preview_address) = entrance(Door::Preview, &room).await;
+        let (main, address) = entrance(Door::Main, &room).await;
+        let mut open = Vec::new();
+        let clients: Vec<_> = (0..3).map(|_| TcpStream::connect(preview_address).unwrap()).collect();
+        for _ in 0..2 {
+            open.push(preview.next().await.unwrap());
+        }
+        assert!(preview.room.try_enter().is_err());
+        for _ in 0..2 * PREVIEW_PART - 2 {
+            let _client = TcpStream::connect(address).unwrap();
+            open.push(tokio::time::timeout(PATIENCE, main.next()).await.expect("there is no room").unwrap());
+        }
+        assert!(main.room.try_enter().is_err());
+        assert_eq!((open.len(), clients.len()), (2 * PREVIEW_PART, 3));
     }
 }

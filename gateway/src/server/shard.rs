@@ -81,7 +81,13 @@ pub struct Handover {
     /// By which port it came.
     pub door: Door,
     /// Its share of the connection limit.
-    pub permit: OwnedSemaphorePermit,
+    pub permit: Permit,
+}
+
+/// A connection's share of what all doors may have together, and of what its own may.
+pub struct Permit {
+    pub(super) _shared: OwnedSemaphorePermit,
+    pub(super) _own: Option<OwnedSemaphorePermit>,
 }
 
 /// The configuration of one request, counted within the runtime: a count that all runtimes share would go from core to core with
@@ -220,7 +226,7 @@ pub async fn run(index: usize, shared: Arc<Shared>, mut incoming: mpsc::Unbounde
 struct OpenConnection {
     shard: Rc<Shard>,
     _tracked: Tracked,
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 impl Drop for OpenConnection {

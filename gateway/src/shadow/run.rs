@@ -16,7 +16,7 @@ use super::choose::{Skip, most_tokens, skip_by_content};
 use super::compare::{Aspect, differences, shape, similarity};
 use super::pending::{First, KEPT, Kept};
 use crate::front::route::{Endpoint, Route, route};
-use crate::http::{Head, OnwardBody};
+use crate::http::{Head, LastBytes, OnwardBody};
 use crate::pipeline::Inbound;
 use crate::pipeline::attempt::{Failure, Raced, exchange, outbound, race};
 use crate::pipeline::choose::Choice;
@@ -109,7 +109,9 @@ fn build(
     };
     let body = RequestBody::Whole(kept.body.clone());
     let mut plan = decode::plan(&inbound, &choice, &body, Some(&peeked), snapshot).ok()?;
-    outbound(shard, inbound, body, &mut plan, snapshot, kept.method.clone()).ok().map(|(request, _)| request)
+    outbound(shard, inbound, body, &mut plan, snapshot, kept.method.clone(), LastBytes::default)
+        .ok()
+        .map(|(request, _)| request)
 }
 
 /// What came of sending it.

@@ -51,6 +51,7 @@ pub struct Gatherer {
     levels: Mutex<Vec<Arc<Level>>>,
     models: Arc<ModelLabels>,
     split_since: Arc<AtomicU64>,
+    compares: bool,
     shadow: Arc<Book>,
     /// Random for each gatherer, and so for each start of the process.
     instance: String,
@@ -73,11 +74,21 @@ pub(super) struct Totals {
 impl Gatherer {
     /// One without runtimes.
     pub fn new() -> Self {
+        Self::build(true)
+    }
+
+    /// One whose runtimes keep no windows: for gateways that nobody can ask for a comparison of the arms.
+    pub fn without_windows() -> Self {
+        Self::build(false)
+    }
+
+    fn build(compares: bool) -> Self {
         Self {
             runtimes: Mutex::default(),
             levels: Mutex::default(),
             models: Arc::default(),
             split_since: Arc::default(),
+            compares,
             shadow: Arc::default(),
             instance: format!("{:016x}", fastrand::u64(..)),
         }
@@ -133,6 +144,11 @@ impl Gatherer {
             }
         }
         WindowReport { instance: self.instance.clone(), epoch_mark: since, window }
+    }
+
+    /// Whether the arms are compared.
+    pub(super) fn compares(&self) -> bool {
+        self.compares
     }
 
     pub(super) fn split_since(&self) -> &Arc<AtomicU64> {
@@ -272,6 +288,19 @@ mod tests {
         assert_eq!(report.window.requests(Side::Bifrost), recorders.len() as u64);
         assert_eq!(local.run_until(gatherer.window()).await, report);
         assert_ne!(Gatherer::new().instance, report.instance);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_kept_where_nobody_can_ask_for_it() {
+        let gatherer = Gatherer::without_windows();
+        let local = tokio::task::LocalSet::new();
+        let (recorder, answering) = Recorder::register(&gatherer);
+        local.spawn_local(answering);
+        let compared = Compared { kind: "chat_completion", stream: true, sample: Sample::default() };
+        recorder.record(&super::super::Outcome { compared: Some(compared), ..chat() });
+        assert!(!recorder.compares());
+        assert!(local.run_until(gatherer.window()).await.window.strata().is_empty());
+        assert_eq!(local.run_until(gatherer.eligible()).await.bifrost, 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -57,19 +57,30 @@ impl ModelLabels {
     }
 
     fn let_in(&self, model: &str) -> Arc<str> {
+        // Names only come, so that what is full stays full: whom nobody can let in waits for no lock.
+        if let Some(label) = self.settled(model) {
+            return label;
+        }
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(label) = self.settled(model) {
+            return label;
+        }
         let names = self.names.load();
-        if let Some(name) = names.get(model) {
-            return name.clone();
-        }
-        if names.len() >= MAX_NAMES || model.is_empty() || model.len() > MAX_LENGTH {
-            return self.other.clone();
-        }
         let name: Arc<str> = Arc::from(model);
         let mut more = HashSet::clone(&names);
         more.insert(name.clone());
         self.names.store(Arc::new(more));
         name
+    }
+
+    /// The label of a model that has one, or can have none of its own.
+    fn settled(&self, model: &str) -> Option<Arc<str>> {
+        let names = self.names.load();
+        if let Some(name) = names.get(model) {
+            return Some(name.clone());
+        }
+        let is_shut_out = names.len() >= MAX_NAMES || model.is_empty() || model.len() > MAX_LENGTH;
+        is_shut_out.then(|| self.other.clone())
     }
 }
 
@@ -97,5 +108,20 @@ mod tests {
         assert_eq!(&*models.label("one-more", true), OTHER);
         assert_eq!(&*models.label("model-7", false), "model-7");
         assert_eq!(&*models.label(&"x".repeat(MAX_LENGTH + 1), true), OTHER);
+    }
+
+    #[test]
+    fn whom_nobody_can_let_in_waits_for_no_lock() {
+        let models = Arc::new(ModelLabels::default());
+        let label = |model: String| {
+            let (told, tell) = (Arc::clone(&models), std::sync::mpsc::channel());
+            let _writing = models.writing.lock().unwrap();
+            std::thread::spawn(move || tell.0.send((told.label(&model, true), told.has(&model, true))));
+            tell.1.recv_timeout(std::time::Duration::from_secs(5)).expect("it waits for the lock")
+        };
+        assert_eq!(label("x".repeat(MAX_LENGTH + 1)), (Arc::from(OTHER), false));
+        models.configure((0..MAX_NAMES).map(|index| format!("model-{index}")).collect::<Vec<_>>().iter().map(|n| &**n));
+        assert_eq!(label("one-more".into()), (Arc::from(OTHER), false));
+        assert_eq!(label("model-7".into()), (Arc::from("model-7"), true));
     }
 }

@@ -40,6 +40,7 @@ pub struct Recorder {
     models: Arc<ModelLabels>,
     /// Read by every request, written only when the percent changes.
     split_since: Arc<AtomicU64>,
+    compares: bool,
 }
 
 impl Recorder {
@@ -53,9 +54,15 @@ impl Recorder {
             connections: Cell::default(),
             models: gatherer.models().clone(),
             split_since: gatherer.split_since().clone(),
+            compares: gatherer.compares(),
         });
         let answering = answer(recorder.clone(), gatherer.add_runtime());
         (recorder, answering)
+    }
+
+    /// Whether what requests say of their arms is counted at all.
+    pub fn compares(&self) -> bool {
+        self.compares
     }
 
     /// Counts a finished request.
@@ -67,7 +74,7 @@ impl Recorder {
         if let Ok(mut table) = self.table.try_borrow_mut() {
             table.add(outcome, &self.models);
         }
-        if outcome.compared.is_some() {
+        if self.compares && outcome.compared.is_some() {
             self.compare(outcome);
         }
     }

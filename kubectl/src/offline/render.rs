@@ -1,10 +1,12 @@
 //! What the operator would publish for a gateway at its goal, and which objects it would make. Pure.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bifrost_config::published::{CONFIG_VERSION, PublishedKeys, STABLE, Stable, TRAFFIC, TrafficTable, revision};
 use bifrost_config::{AddressRule, Gate, Plan, Position, SecretValue, Strategy};
 use bifrost_crds::BifrostGateway;
+use bifrost_operator::analysis::hosts::HostRule;
 use bifrost_operator::gateway::build::{Circumstances, build};
 use bifrost_operator::gateway::images::ImagePolicy;
 use bifrost_operator::gateway::observe::{CaBundle, Observed, ObservedKey};
@@ -33,12 +35,12 @@ pub(super) fn render(
     addresses: AddressRule,
 ) -> Result<String, String> {
     let observed = observed(&placed.resource, documents);
-    // Any image is taken: which ones are allowed is the operator's to know.
+    // Any image is taken, and any host of a metric: which ones are allowed is the operator's to know.
     let images = ImagePolicy::new(
         IMAGE,
         observed.gateway.spec.image.iter().filter_map(|image| image.repository.clone()).collect(),
     );
-    let decision = validate(&observed, &Policy { images, addresses });
+    let decision = validate(&observed, &Policy { images, addresses, hosts: HostRule::unknown(addresses) });
     let fault = |what: &str| format!("{}: {what}", placed.place);
     if let Some(rejection) = decision.rejection {
         return Err(fault(&rejection.message));
@@ -99,8 +101,7 @@ fn observed(gateway: &BifrostGateway, documents: &Documents) -> Observed {
         remembered: None,
         confirmed: false,
         report: None,
-        // The list is the operator's, and not among the documents.
-        prices: Default::default(),
+        prices: Arc::default(),
         now: Timestamp::UNIX_EPOCH,
     }
 }

@@ -1,6 +1,10 @@
 //! What the pods counted, pulled and judged. One task a gateway whose migration is watched pulls every five seconds, merges, asks the
 //! pure verdict, and wakes the controller when that changed; reconciliations only look at the newest one.
 
+mod answer;
+pub mod ask;
+pub mod hosts;
+mod outside;
 mod puller;
 
 use std::collections::{BTreeMap, HashMap};
@@ -11,6 +15,7 @@ use bifrost_config::{Prices, ProviderType, SecretValue};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+use self::ask::{Ask, HttpAsk, Subject};
 use crate::confirm::{GatewayName, Pod, PodClient};
 use crate::migration::Judged;
 use crate::migration::guard::Analysis;
@@ -31,12 +36,21 @@ pub struct Watched {
     pub providers: BTreeMap<String, ProviderType>,
     /// The stage, and how many there are.
     pub position: Position,
+    /// What metrics are asked about.
+    pub subject: Subject,
 }
 
-/// The newest verdict, and of which stage.
+impl Watched {
+    /// Whether what was found of the one is true of the other: the same stage under the same spec.
+    fn is_alike(&self, other: &Self) -> bool {
+        self.mark == other.mark && self.analysis == other.analysis && self.subject == other.subject
+    }
+}
+
+/// The newest verdict, and of what.
 #[derive(Debug, Clone)]
 struct Round {
-    mark: u64,
+    asked: Arc<Watched>,
     report: Arc<Report>,
 }
 
@@ -53,17 +67,18 @@ impl Drop for Entry {
 }
 
 /// The tasks of all gateways.
-pub struct Analyses<C> {
+pub struct Analyses<C, A = HttpAsk> {
     client: C,
+    asker: A,
     prices: PriceList,
     wake: Arc<dyn Fn(&GatewayName) + Send + Sync>,
     entries: Mutex<HashMap<GatewayName, Entry>>,
 }
 
-impl<C: PodClient> Analyses<C> {
+impl<C: PodClient, A: Ask> Analyses<C, A> {
     /// `wake` is called when the verdict of a gateway changed.
-    pub fn new(client: C, prices: PriceList, wake: impl Fn(&GatewayName) + Send + Sync + 'static) -> Self {
-        Self { client, prices, wake: Arc::new(wake), entries: Mutex::default() }
+    pub fn new(client: C, asker: A, prices: PriceList, wake: impl Fn(&GatewayName) + Send + Sync + 'static) -> Self {
+        Self { client, asker, prices, wake: Arc::new(wake), entries: Mutex::default() }
     }
 
     /// What models cost, as of now.
@@ -71,11 +86,13 @@ impl<C: PodClient> Analyses<C> {
         self.prices.current()
     }
 
-    /// The newest report of the stage that began with this epoch.
+    /// The newest report of the stage that began with this epoch, if it is of what is watched now.
     pub fn report(&self, gateway: &GatewayName, mark: u64) -> Option<Arc<Report>> {
         let entries = self.lock();
-        let newest = entries.get(gateway)?.rounds.borrow();
-        newest.as_ref().filter(|round| round.mark == mark).map(|round| round.report.clone())
+        let entry = entries.get(gateway)?;
+        let (newest, watched) = (entry.rounds.borrow(), entry.watched.borrow());
+        let fits = |round: &&Round| round.asked.mark == mark && round.asked.is_alike(&watched);
+        newest.as_ref().filter(fits).map(|round| round.report.clone())
     }
 
     /// Watches this from now on.
@@ -96,8 +113,9 @@ impl<C: PodClient> Analyses<C> {
         let (watched, asked) = watch::channel(Arc::new(watched));
         let (answered, rounds) = watch::channel(None);
         let (wake, name) = (self.wake.clone(), gateway.clone());
-        let (client, prices) = (self.client.clone(), self.prices.clone());
-        let task = tokio::spawn(puller::run(client, prices, asked, answered, move || wake(&name))).abort_handle();
+        let (client, asker, prices) = (self.client.clone(), self.asker.clone(), self.prices.clone());
+        let run = puller::run(client, asker, prices, asked, answered, move || wake(&name));
+        let task = tokio::spawn(run).abort_handle();
         entries.insert(gateway.clone(), Entry { watched, rounds, task });
     }
 

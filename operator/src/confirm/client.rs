@@ -47,8 +47,10 @@ pub struct HttpPods(reqwest::Client);
 
 impl HttpPods {
     /// A client that goes straight to the pods, whatever proxies the environment names.
-    pub fn new() -> Result<Self, reqwest::Error> {
+    pub fn new(tls: rustls::ClientConfig) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder()
+            // Pods speak plain HTTP, but a client that is left to itself reads the system's roots, and the image has none.
+            .tls_backend_preconfigured(tls)
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(TIMEOUT)

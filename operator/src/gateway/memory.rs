@@ -46,8 +46,8 @@ struct Entry {
     pending: Option<(TrafficTable, Remembered)>,
     /// A fingerprint of each key's value, by name.
     values: HashMap<String, u64>,
-    /// The table that was published last, and the configuration beside it.
-    published: Option<(TrafficTable, Option<String>)>,
+    /// The table that was published last, and what stood beside it.
+    published: Option<(TrafficTable, Progress, Option<String>)>,
     /// Since when a published table waits for its confirmation.
     waiting_since: Option<Instant>,
     /// Whether leftovers of earlier releases were looked for.
@@ -60,11 +60,12 @@ struct Entry {
 
 impl Entry {
     fn note_table(&mut self, publication: &Publication) {
-        let new = self.published.as_ref().is_none_or(|(table, _)| table.epoch != publication.traffic.epoch);
+        let new = self.published.as_ref().is_none_or(|(table, ..)| table.epoch != publication.traffic.epoch);
         if new {
             self.waiting_since = Some(Instant::now());
         }
-        self.published = Some((publication.traffic.clone(), publication.data.get(STABLE).cloned()));
+        let stable = publication.data.get(STABLE).cloned();
+        self.published = Some((publication.traffic.clone(), publication.progress.clone(), stable));
     }
 }
 
@@ -105,9 +106,9 @@ impl Memory {
     /// Whether this was published before, so that writing it again repairs what somebody else did.
     pub(super) fn repeats(&self, observed: &Observed, publication: &Publication) -> bool {
         self.with(observed, |entry| {
-            entry.published.as_ref().is_some_and(|(table, stable)| {
+            entry.published.as_ref().is_some_and(|(table, progress, stable)| {
                 let same = TrafficTable { epoch: table.epoch, since: table.since, ..publication.traffic.clone() };
-                same == *table && stable.as_ref() == publication.data.get(STABLE)
+                same == *table && *progress == publication.progress && stable.as_ref() == publication.data.get(STABLE)
             })
         })
     }

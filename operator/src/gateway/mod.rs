@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bifrost_analysis::Position;
-use bifrost_config::Plan as MigrationPlan;
+use bifrost_config::{Config, Plan as MigrationPlan};
 use bifrost_crds::BifrostGateway;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -45,10 +45,12 @@ use self::status::{Facts, status};
 use self::target::InForce;
 use self::validate::{Decision, Wanted, retreat, validate};
 use crate::analysis::Watched;
+use crate::analysis::ask::{Named, Subject};
 use crate::cluster::writer::WriteError;
 use crate::cluster::{STATUS_MANAGER, is_not_found};
 use crate::confirm::{GatewayName, Summary};
 use crate::events::{Event, Reason};
+use crate::migration::outlook;
 use crate::migration::progress::Progress;
 use crate::migration::step::{has_preview, is_watched};
 
@@ -94,7 +96,9 @@ pub async fn reconcile(name: GatewayName, context: Arc<Context>) -> Result<Actio
         None => Summary::default(),
     };
     let progress = published.as_ref().map(|wanted| &wanted.progress).or(observed.live.state.migration.as_ref());
-    watch(&context, &name, &decision, progress, in_force.as_ref());
+    let config = published.as_ref().map(|wanted| &wanted.config);
+    let config = config.or(observed.live.published.as_ref().map(|published| &published.config));
+    watch(&context, &name, &decision, progress, config, in_force.as_ref());
     report(&context, &observed, &decision, progress, in_force.as_ref(), &summary, &applied).await?;
     match applied.error {
         Some((_, error)) => Err(error.into()),
@@ -120,25 +124,36 @@ fn watch(
     name: &GatewayName,
     decision: &Decision,
     progress: Option<&Progress>,
+    config: Option<&Config>,
     in_force: Option<&InForce>,
 ) {
     let watched = || {
-        let (plan, progress, in_force) = (decision.plan.as_ref()?, progress?, in_force?);
+        let (plan, progress, config, in_force) = (decision.plan.as_ref()?, progress?, config?, in_force?);
         let analysis = decision.guard.analysis.clone()?;
         let level = plan.level_of(progress.position.as_ref())?;
-        let providers = decision.wanted.iter().flat_map(|wanted| &wanted.config.providers);
         is_watched(plan, level, progress, Timestamp::now()).then(|| Watched {
             pods: in_force.target.pods.clone(),
             token: in_force.target.token.clone(),
             mark: in_force.table.since,
             analysis,
-            providers: providers.map(|one| (one.name.clone(), one.provider_type)).collect(),
+            providers: config.providers.iter().map(|one| (one.name.clone(), one.provider_type)).collect(),
             position: position(plan, progress),
+            subject: subject(name, plan, progress, level, in_force),
         })
     };
     match watched() {
         Some(watched) => context.analyses.follow(name, watched),
         None => context.analyses.forget(name),
+    }
+}
+
+/// What a webhook is asked about.
+fn subject(name: &GatewayName, plan: &MigrationPlan, progress: &Progress, level: usize, in_force: &InForce) -> Subject {
+    Subject {
+        gateway: Named { namespace: name.0.clone(), name: name.1.clone() },
+        step: outlook::step(Some(plan), progress, level),
+        revision: progress.revision.clone(),
+        percent: in_force.table.wanted_percent(),
     }
 }
 

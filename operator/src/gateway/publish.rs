@@ -104,6 +104,8 @@ pub struct Publication {
     pub data: BTreeMap<String, String>,
     /// The table in it.
     pub traffic: TrafficTable,
+    /// Where the migration is with it.
+    pub progress: Progress,
     /// Digest that pods shall report.
     pub digest: String,
     /// Whether the configuration differs from the published one.
@@ -148,7 +150,8 @@ pub fn publish(live: &Live, request: &Request<'_>) -> Result<Publication, TooLar
     if same_config && same_table && same_state && epochs_agree && newest {
         let data = [STABLE, TRAFFIC, STATE].map(|member| (member.to_owned(), live.text(member))).into();
         let (traffic, digest) = (table(live.epoch()), digest(&stable, &live.text(TRAFFIC)));
-        return Ok(Publication { data, traffic, digest, config_changed: false, traffic_before: None });
+        let progress = request.progress.clone();
+        return Ok(Publication { data, traffic, progress, digest, config_changed: false, traffic_before: None });
     }
     let epoch = live.epoch().max(request.known_epoch).saturating_add(1);
     let traffic = table(epoch);
@@ -165,6 +168,7 @@ pub fn publish(live: &Live, request: &Request<'_>) -> Result<Publication, TooLar
     Ok(Publication {
         digest: digest(&stable, &traffic_text),
         traffic,
+        progress: request.progress.clone(),
         config_changed: !same_config,
         traffic_before: live.migration().filter(|before| !before.splits_like(request.migration)),
         data: [(STABLE, stable), (TRAFFIC, traffic_text), (STATE, state_text)]

@@ -23,6 +23,7 @@ use super::observe::{CaBundle, Observed, ObservedKey};
 use super::part::Part;
 use super::publish::Live;
 use super::validate::{Policy, validate};
+use crate::analysis::hosts::HostRule;
 use crate::migration::progress::Progress;
 use crate::secrets::NoValue;
 
@@ -30,6 +31,7 @@ pub(crate) fn policy() -> Policy {
     Policy {
         images: ImagePolicy::new("ghcr.io/example/bifrost-gateway:0.1.0", Vec::new()),
         addresses: AddressRule::NoLocal,
+        hosts: HostRule::new(&["prometheus.monitoring.svc:9090".to_owned()], AddressRule::NoLocal).unwrap(),
     }
 }
 

@@ -18,6 +18,7 @@ use super::part::Part;
 use super::selector::selector;
 use super::status::counts;
 use super::{draft, metadata, size};
+use crate::analysis::hosts::HostRule;
 use crate::analysis::judged;
 use crate::cluster::Ownership;
 use crate::events::{Event, Reason};
@@ -36,6 +37,8 @@ pub struct Policy {
     pub images: ImagePolicy,
     /// Which addresses a provider may have.
     pub addresses: AddressRule,
+    /// Which hosts an analysis may ask for metrics.
+    pub hosts: HostRule,
 }
 
 /// Why a spec is not accepted.
@@ -183,7 +186,10 @@ fn full(observed: &Observed, draft: &Draft, policy: &Policy) -> Result<Found, Re
     problems.extend(selector(&observed.gateway).err());
     problems.extend(image.as_ref().err().cloned());
     let guard = guard(&spec.migration);
-    problems.extend(guard.as_ref().err().cloned().unwrap_or_default());
+    problems.extend(match &guard {
+        Ok(guard) => policy.hosts.problems(guard.analysis.as_ref().map_or(&[], |analysis| &analysis.metrics)),
+        Err(problems) => problems.clone(),
+    });
     let (Ok((config, plan)), Ok(image), Ok(guard), []) = (checked, image, guard, problems.as_slice()) else {
         return Err(rejected(&problems));
     };

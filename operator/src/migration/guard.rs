@@ -11,6 +11,8 @@ use bifrost_crds::{
     AnalysisCheck, AnalysisSpec, CheckAction, CheckType, FailureClass, MigrationSpec, RollbackSpec, RollbackTarget,
 };
 
+use super::metric::{self, Metric};
+
 /// The check where the spec names none.
 const DEFAULT_CHECK: &str = "errors";
 /// How long after a rollback it is tried again, unless configured.
@@ -34,6 +36,8 @@ pub struct Guard {
 pub struct Analysis {
     /// The checks, at least one.
     pub checks: Vec<Check>,
+    /// What others measure.
+    pub metrics: Vec<Metric>,
     /// Fewest requests for a pass.
     pub min_requests: u64,
     /// How probable a false alarm may be in the whole migration.
@@ -74,16 +78,9 @@ fn read_analysis(spec: &AnalysisSpec, problems: &mut Vec<Problem>) -> Analysis {
     let mut checks = Vec::with_capacity(spec.checks.len().max(1));
     for (index, check) in spec.checks.iter().enumerate() {
         match limit(check) {
-            Ok(limit) => checks.push(Check {
-                name: check.name.clone(),
-                kind: kind(check),
-                limit,
-                action: match check.action {
-                    None | Some(CheckAction::Rollback) => Action::Rollback,
-                    Some(CheckAction::Pause) => Action::Pause,
-                    Some(CheckAction::Warn) => Action::Warn,
-                },
-            }),
+            Ok(limit) => {
+                checks.push(Check { name: check.name.clone(), kind: kind(check), limit, action: action(check.action) })
+            }
             Err((member, message)) => {
                 let path = format!("spec.migration.analysis.checks[{index}].{member}");
                 problems.push(Problem::invalid(path, message));
@@ -93,10 +90,21 @@ fn read_analysis(spec: &AnalysisSpec, problems: &mut Vec<Problem>) -> Analysis {
     if checks.is_empty() {
         checks.push(errors());
     }
+    let taken: Vec<_> = checks.iter().map(|check| check.name.as_str()).collect();
+    let metrics = metric::read(&spec.metrics, &taken, problems);
     Analysis {
         checks,
+        metrics,
         min_requests: u64::try_from(spec.min_requests).unwrap_or(100),
         budget: Budget { false_alarm: f64::from(spec.false_alarm_percent) / 100.0 },
+    }
+}
+
+pub(super) fn action(action: Option<CheckAction>) -> Action {
+    match action {
+        None | Some(CheckAction::Rollback) => Action::Rollback,
+        Some(CheckAction::Pause) => Action::Pause,
+        Some(CheckAction::Warn) => Action::Warn,
     }
 }
 
@@ -184,6 +192,15 @@ mod tests {
         assert_eq!(analysis.checks.len(), 1);
         assert_eq!(analysis.checks[0].limit, Limit::ERROR_RATE);
         assert_eq!((analysis.min_requests, analysis.budget.false_alarm), (100, 0.01));
+    }
+
+    #[test]
+    fn a_metric_has_a_name_that_no_check_has() {
+        let metrics = json!([{"name": "errors", "webhook": {"url": "http://w"}}]);
+        let named = json!({"checks": [{"name": "failures", "type": "ErrorRate"}], "metrics": metrics});
+        assert_eq!(read(named).unwrap().metrics.len(), 1);
+        let problem = read(json!({"metrics": metrics})).unwrap_err();
+        assert!(problem.starts_with("spec.migration.analysis.metrics[0].name: a check is called errors"), "{problem}");
     }
 
     #[test]

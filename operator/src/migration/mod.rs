@@ -6,6 +6,7 @@
 pub mod crash;
 pub mod guard;
 pub mod hold;
+pub mod metric;
 pub mod outlook;
 pub mod progress;
 pub mod request;

@@ -103,7 +103,7 @@ fn phase(
 }
 
 /// Such as `2/5`, a phase, or a colour.
-fn step(plan: Option<&Plan>, progress: &Progress, level: usize) -> String {
+pub fn step(plan: Option<&Plan>, progress: &Progress, level: usize) -> String {
     let by_colour = progress.strategy == bifrost_config::Strategy::BlueGreen;
     match (&progress.position, plan) {
         (None, _) if by_colour => "Blue".to_owned(),

@@ -204,7 +204,7 @@ fn a_held_spec_lowers_aborts_and_nothing_else() {
 }
 
 fn watched() -> Guard {
-    let analysis = Analysis { checks: vec![], min_requests: 100, budget: Budget::default() };
+    let analysis = Analysis { checks: vec![], metrics: vec![], min_requests: 100, budget: Budget::default() };
     Guard { analysis: Some(analysis), retries: 1, cooldown: Duration::from_secs(30), to_previous: false }
 }
 
@@ -387,7 +387,12 @@ fn happening() -> impl Generator<Value = Happening> {
 
 fn guards() -> impl Generator<Value = Guard> {
     (any::<bool>(), any::<bool>(), 0..3u32, 0..60u64).prop_map(|(analysis, to_previous, retries, cooldown)| Guard {
-        analysis: analysis.then(|| Analysis { checks: vec![], min_requests: 100, budget: Budget::default() }),
+        analysis: analysis.then(|| Analysis {
+            checks: vec![],
+            metrics: vec![],
+            min_requests: 100,
+            budget: Budget::default(),
+        }),
         to_previous,
         retries,
         cooldown: Duration::from_secs(cooldown),

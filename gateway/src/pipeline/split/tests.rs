@@ -122,11 +122,17 @@ impl Sent {
     /// What it should decide under Gradual.
     fn expected(&self, rules: &[MatchRule]) -> (Arm, Reason) {
         let fitting: Vec<_> = rules.iter().filter(|rule| self.is_meant_by(rule)).collect();
-        if self.place.kept && self.seen_user().is_none() {
+        if self.place.kept {
             // The next request of the conversation must go the same way.
-            return match fitting.iter().any(|rule| rule.user_percent.is_none_or(|percent| percent == 100)) {
-                true => (Arm::Bifrost, Reason::Gradual),
-                false => (Arm::Baseline, Reason::VendorState),
+            let holds = |rule: &MatchRule| {
+                let by_chance = rule.user_percent.is_some_and(|percent| percent < 100) && self.seen_user().is_none();
+                let by_turn = [rule.models.len(), rule.features.len(), rule.headers.len()];
+                !by_chance && by_turn == [0; 3]
+            };
+            return match (fitting.iter().any(|rule| holds(rule)), rules.iter().all(holds)) {
+                (true, _) => (Arm::Bifrost, Reason::Gradual),
+                (false, true) => (Arm::Baseline, Reason::Gradual),
+                (false, false) => (Arm::Baseline, Reason::VendorState),
             };
         }
         (if fitting.is_empty() { Arm::Baseline } else { Arm::Bifrost }, Reason::Gradual)
@@ -244,6 +250,40 @@ fn a_conversation_without_a_user_is_never_left_to_chance() {
 }
 
 #[test]
+fn a_conversation_takes_no_rule_that_may_not_fit_its_next_turn() {
+    let stored = PLACES.iter().find(|place| place.kept).copied().unwrap();
+    let none = MatchRule::default;
+    let header = HeaderMatch { name: "x-tier".into(), value: None };
+    let passing = [
+        MatchRule { models: texts(&["gpt-4o"]), ..none() },
+        MatchRule { features: texts(&["search"]), users: texts(&["u-1"]), ..none() },
+        MatchRule { headers: vec![header], user_percent: Some(100), ..none() },
+    ];
+    let lasting = [
+        MatchRule { users: texts(&["u-1"]), ..none() },
+        MatchRule { paths: texts(&["/v1/responses"]), providers: texts(&["openai"]), ..none() },
+        MatchRule { user_percent: Some(99), endpoints: vec![EndpointKind::Responses], ..none() },
+        none(),
+    ];
+    for user in [None, Some("u-1")] {
+        let headers = vec![("x-tier", "a".to_owned()), ("x-bf-feature", "search".to_owned())];
+        let sent = Sent { headers, user, ..Sent::to(stored) };
+        for rule in &passing {
+            let snapshot = snapshot(Strategy::Gradual, 0, std::slice::from_ref(rule));
+            assert_eq!(sent.decided(&snapshot), (Arm::Baseline, Reason::VendorState), "{rule:?}");
+        }
+        let asks_for_a_user = |rule: &MatchRule| !rule.users.is_empty() || rule.user_percent.is_some();
+        for rule in lasting.iter().filter(|rule| user.is_some() || !asks_for_a_user(rule)) {
+            let snapshot = snapshot(Strategy::Gradual, 0, &[passing[0].clone(), rule.clone()]);
+            assert_eq!(sent.decided(&snapshot), (Arm::Bifrost, Reason::Gradual), "{rule:?}");
+        }
+    }
+    // What was not kept from any rule may be compared with what a rule took.
+    let some = snapshot(Strategy::Gradual, 0, &[MatchRule { users: texts(&["u-1"]), ..none() }]);
+    assert_eq!(Sent { user: Some("u-2"), ..Sent::to(stored) }.decided(&some), (Arm::Baseline, Reason::Gradual));
+}
+
+#[test]
 fn the_gradual_percent_has_the_users_of_the_canary() {
     let gradual = snapshot(Strategy::Gradual, 0, &[MatchRule { user_percent: Some(37), ..MatchRule::default() }]);
     let canary = snapshot(Strategy::Canary, 37, &[]);
@@ -262,6 +302,19 @@ fn blue_is_nothing_and_green_is_everything() {
             for user in [None, Some("u-1")] {
                 let sent = Sent { user, ..Sent::to(*place) };
                 assert_eq!(sent.decided(&snapshot), (arm, Reason::BlueGreen), "{sent:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_drop_in_that_was_taken_back_moves_nothing() {
+    for (percent, arm) in [(0, Arm::Baseline), (99, Arm::Baseline), (100, Arm::Bifrost)] {
+        let snapshot = snapshot(Strategy::DropIn, percent, &[]);
+        for place in PLACES {
+            for user in [None, Some("u-1")] {
+                let sent = Sent { user, ..Sent::to(*place) };
+                assert_eq!(sent.decided(&snapshot), (arm, Reason::DropIn), "{sent:?}");
             }
         }
     }

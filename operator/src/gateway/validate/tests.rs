@@ -1,5 +1,7 @@
 //! What is decided in typical and in bad moments.
 
+use serde_json::json;
+
 use super::*;
 use crate::gateway::build::build;
 use crate::gateway::memory::Remembered;
@@ -284,4 +286,31 @@ fn where_the_secret_cannot_be_written_only_what_takes_away_goes_on() {
     assert_eq!(retreat(&seen, &policy()).unwrap().migration.percent, 10);
     seen.objects.remove(&Part::Keys);
     assert!(retreat(&seen, &policy()).is_none());
+}
+
+#[test]
+fn a_metric_asks_only_hosts_that_the_operator_allows() {
+    let mut seen = observed();
+    let metrics = |url: &str| {
+        let spec = json!({"canaryPercent": 10, "analysis": {"metrics": [
+            {"name": "a", "prometheus": {"url": "http://prometheus.monitoring.svc:9090", "query": "q", "max": "1"}},
+            {"name": "b", "webhook": {"url": url}},
+        ]}});
+        serde_json::from_value(spec).unwrap()
+    };
+    seen.gateway.spec.migration = metrics("http://prometheus.monitoring.svc:9090/judge");
+    assert_eq!(validate(&seen, &policy()).rejection, None);
+    for (url, why) in [
+        (
+            "https://judge.example",
+            "judge.example is not among the hosts that an analysis may ask: let whoever runs the operator",
+        ),
+        ("http://127.0.0.1", "127.0.0.1 is a loopback or link-local address"),
+    ] {
+        seen.gateway.spec.migration = metrics(url);
+        let rejection = validate(&seen, &policy()).rejection.unwrap();
+        assert_eq!(rejection.reason, Reason::ConfigRejected);
+        let expected = format!("spec.migration.analysis.metrics[1].webhook.url: {why}");
+        assert!(rejection.message.starts_with(&expected), "{}", rejection.message);
+    }
 }
