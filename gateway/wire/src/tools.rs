@@ -97,7 +97,9 @@ impl ToolCalls {
                         let value = cursor.skip_value()?;
                         index = whole_number(cursor.bytes(), value);
                     }
-                    _ => drop(cursor.skip_value()?),
+                    _ => {
+                        cursor.skip_value()?;
+                    }
                 }
             }
             match (index, function) {
