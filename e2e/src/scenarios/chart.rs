@@ -75,10 +75,10 @@ fn leaves(value: &Value, path: &mut Vec<String>, found: &mut Vec<Vec<String>>) {
     }
 }
 
-/// `at '/watch/namespaces': …`, or of a value that there is not: `at '/watch': additional properties 'namespace' …`.
+/// `at '/watch/namespaces': …`, of a list's entry `at '/watch/namespaces/0': …`, or of a value that there is not: `at '/watch': additional properties 'namespace' …`.
 fn names(message: &str, place: &[String]) -> bool {
     let Some((last, above)) = place.split_last() else { return false };
-    let at = |path: &[String]| message.contains(&format!("'/{}'", path.join("/")));
+    let at = |path: &[String]| ["'", "/"].iter().any(|end| message.contains(&format!("'/{}{end}", path.join("/"))));
     at(place) || (at(above) && message.contains(&format!("'{last}'")))
 }
 
@@ -102,6 +102,7 @@ mod tests {
         assert!(names("- at '/watch/namespaces': maxItems: got 1, want 0", &places[1]));
         assert!(names("- at '/watch': additional properties 'namespaces' not allowed", &places[1]));
         assert!(!names("- at '/watch/namespaces': maxItems: got 1, want 0", &places[2]));
+        assert!(names("- at '/watch/namespaces/0': '' does not match", &places[1]));
         assert!(!names("cannot render", &places[0]));
     }
 }
