@@ -104,10 +104,12 @@ fn of_key(control: &Control, key: &str) -> impl Future<Output = Result<Vec<Recor
 
 /// Every copy came after its request was answered, with the pool's key, once.
 async fn after_the_answer(context: &Context, control: &Control) -> Result<()> {
-    let load = load::send(context, &REQUESTS).await?;
+    let load = load::send(context, &["--requests", "200", "--concurrency", "4", "--users", "fixed"]).await?;
     load.all_served()?;
     let copies = wait::wait_for("copies", LIMIT, || async {
-        let copies = of_key(control, POOL_OPENAI).await?;
+        let mut copies = of_key(control, POOL_OPENAI).await?;
+        // Those of the requests before name no user.
+        copies.retain(|copy| copy.user.is_some());
         Ok(Some(copies).filter(|copies| copies.len() >= 20))
     })
     .await?;
