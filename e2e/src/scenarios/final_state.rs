@@ -83,10 +83,12 @@ fn readable(value: &Value, encoded: bool) -> Value {
     let decoded = base64::engine::general_purpose::STANDARD.decode(&text).unwrap_or_default();
     let text = if encoded { String::from_utf8_lossy(&decoded).into_owned() } else { text };
     let Ok(mut parsed @ Value::Object(_)) = serde_json::from_str::<Value>(&text) else { return Value::String(text) };
-    for member in ["epoch", "gatewayUid"] {
+    for member in ["epoch", "since", "gatewayUid"] {
         parsed.as_object_mut().and_then(|parsed| parsed.remove(member));
     }
-    parsed["migration"].as_object_mut().and_then(|migration| migration.remove("started"));
+    for time in ["started", "confirmed", "watched"] {
+        parsed["migration"].as_object_mut().and_then(|migration| migration.remove(time));
+    }
     parsed
 }
 

@@ -241,9 +241,11 @@ async fn report(
         decision,
         progress,
         table: in_force.map(|in_force| &in_force.table),
-        report: in_force
-            .filter(|in_force| in_force.table.since == read_since(observed))
-            .and(observed.report.as_deref()),
+        // Of the stage that is published, or that was just left because of it.
+        report: observed.report.as_deref().filter(|_| {
+            let is_back = progress.is_some_and(|progress| progress.rollback.is_some());
+            is_back || in_force.is_some_and(|in_force| in_force.table.since == read_since(observed))
+        }),
         summary,
         deployment: applied.deployment.as_ref().or_else(|| observed.own(Part::Deployment)),
         failure: failure.as_ref(),
