@@ -3,6 +3,8 @@
 mod outcome;
 
 use bifrost_crds::BifrostGateway;
+use bifrost_operator::migration::request::ANNOTATION;
+pub(crate) use bifrost_operator::migration::request::Verb;
 use k8s_openapi::api::core::v1::Event;
 use kube::ResourceExt;
 use kube::api::ListParams;
@@ -18,35 +20,10 @@ use crate::run::{note, say};
 use crate::session::Session;
 use crate::wait::{Waited, wait};
 
-/// The annotation that the operator reads.
-const ANNOTATION: &str = "bifrost.dev/request";
 /// Reason of the event about a request that the operator did not follow.
 const REFUSED: &str = "RequestRefused";
 /// How long an event may come after the status that it belongs to.
 const EVENT_DELAY: Duration = Duration::from_secs(2);
-
-/// What is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verb {
-    Promote,
-    PromoteFull,
-    Abort,
-    Retry,
-    Restart,
-}
-
-impl Verb {
-    /// As the annotation spells it.
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Promote => "promote",
-            Self::PromoteFull => "promote-full",
-            Self::Abort => "abort",
-            Self::Retry => "retry",
-            Self::Restart => "restart",
-        }
-    }
-}
 
 /// Writes the request and waits until it was handled.
 pub(crate) async fn run(session: &Session, verb: Verb, args: &RequestArgs) -> Result<(), Failure> {

@@ -127,7 +127,7 @@ fn shadow(shadow: &Shadow, summary: &Summary) -> ShadowStatus {
         parts.push("nothing is copied: the operator has no prices of these providers' models".to_owned());
     }
     if let Some(least) = told.median_similarity() {
-        parts.push(format!("half of the copies' texts are at most {} % similar to the first", least + 10));
+        parts.push(format!("the median copy's text is {least} to {} % similar to the first", least + 10));
     }
     if told.failed > 0 {
         parts.push(format!("{} copies got no whole answer", told.failed));

@@ -279,7 +279,7 @@ fn what_became_of_copies_is_told_while_there_are_some() {
     assert_eq!((shadow.copied, shadow.agreed_percent, shadow.spent.as_str()), (200, Some(95), "1.2345 USD"));
     assert_eq!(
         shadow.message,
-        "half of the copies' texts are at most 90 % similar to the first; 3 copies got no whole answer; not copied: 12 limit, 4 tools"
+        "the median copy's text is 80 to 90 % similar to the first; 3 copies got no whole answer; not copied: 12 limit, 4 tools"
     );
     let nothing_yet = report(&shadowed(), &confirmed(), None).shadow.unwrap();
     assert_eq!((nothing_yet.agreed_percent, nothing_yet.spent.as_str()), (None, "0.00 USD"));
