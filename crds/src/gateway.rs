@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::GatewayConfig;
 use crate::migration::MigrationSpec;
+use crate::rollout::RolloutSpec;
 use crate::schema;
 use crate::status::BifrostGatewayStatus;
 use crate::workload::{AvailabilitySpec, DrainSpec, NetworkPolicySpec, PodSettings, ServiceSpec};
@@ -94,7 +95,11 @@ use crate::workload::{AvailabilitySpec, DrainSpec, NetworkPolicySpec, PodSetting
     validation = Rule::new("!(has(oldSelf.migration) && (has(oldSelf.migration.strategy) || has(oldSelf.migration.canaryPercent) || has(oldSelf.migration.canary))) || (has(self.migration) && (has(self.migration.strategy) || has(self.migration.canaryPercent) || has(self.migration.canary)))")
         .message("without strategy, canaryPercent and canary all traffic would move to the gateway at once: if that is meant, set strategy: DropIn; else keep what was set")
         .field_path(".migration")
-        .reason(Reason::FieldValueRequired)
+        .reason(Reason::FieldValueRequired),
+    validation = Rule::new("!(has(self.rollout) && self.rollout.strategy == 'BlueGreen') || !(has(self.migration) && has(self.migration.strategy) && self.migration.strategy == 'BlueGreen')")
+        .message("the one preview cannot show a colour of the migration and a candidate of the rollout: roll out by Canary or Rolling while the migration is BlueGreen")
+        .field_path(".rollout.strategy")
+        .reason(Reason::FieldValueForbidden)
 )]
 pub struct BifrostGatewaySpec {
     /// How many pods serve, 0 to 1000.
@@ -132,6 +137,9 @@ pub struct BifrostGatewaySpec {
     /// Which share of the traffic takes the gateway's pipeline, and which goes straight to the vendor.
     #[serde(default)]
     pub migration: MigrationSpec,
+    /// How a change of config or image takes over from what runs.
+    #[serde(default)]
+    pub rollout: RolloutSpec,
 }
 
 /// Image of the gateway. A part that is absent is the one that runs already; for a new gateway, the one of the operator's

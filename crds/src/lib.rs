@@ -12,6 +12,7 @@ mod gateway;
 mod migration;
 mod provider_key;
 pub mod publish;
+mod rollout;
 mod schema;
 mod status;
 mod workload;
@@ -25,9 +26,12 @@ pub use migration::{
     Stickiness, StickinessKey, Strategy, WebhookMetric,
 };
 pub use provider_key::{ProviderKey, ProviderKeySpec, ProviderKeyStatus, SecretKeyRef};
+pub use rollout::{
+    RolloutBlueGreenSpec, RolloutCanarySpec, RolloutPreviewSpec, RolloutSpec, RolloutStep, RolloutStrategy,
+};
 pub use status::{
     AnalysisStatus, BifrostGatewayStatus, CheckStatus, Endpoints, KeyCounts, MigrationPhase, MigrationStatus,
-    RollbackStatus, ShadowStatus, TrafficStatus, Verdict,
+    RollbackStatus, RolloutStatus, ShadowStatus, TrafficStatus, Verdict,
 };
 pub use workload::{
     AvailabilitySpec, DisruptionBudgetSpec, DrainSpec, NetworkPolicySpec, PodSettings, ServiceSpec, ServiceType,

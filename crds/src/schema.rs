@@ -176,6 +176,11 @@ pub(crate) fn shadow_size(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// How long a rollout may wait for its pods.
+pub(crate) fn progress_deadline(_: &mut SchemaGenerator) -> Schema {
+    duration("10s", "24h")
+}
+
 /// How often a metric is asked for.
 pub(crate) fn metric_interval(_: &mut SchemaGenerator) -> Schema {
     duration("10s", "1h")

@@ -43,6 +43,9 @@ pub struct BifrostGatewayStatus {
     /// What became of copies. Absent while nothing is copied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<ShadowStatus>,
+    /// How a new revision of the gateway itself takes over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
     /// Provider keys of the gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<KeyCounts>,
@@ -160,8 +163,8 @@ pub struct RollbackStatus {
     /// From which step, phase or colour.
     #[schemars(length(max = 128))]
     pub from: String,
-    /// Aborted: somebody asked for it. AnalysisFailed: the bifrost arm was worse than allowed. GatewayCrash: a gateway container
-    /// ended.
+    /// Aborted: somebody asked for it. AnalysisFailed: the bifrost arm, or the candidate, was worse than allowed. GatewayCrash: a
+    /// gateway container ended. ProgressDeadlineExceeded: the candidate's pods were not ready in time.
     #[schemars(length(max = 64))]
     pub reason: String,
     /// Why, in words.
@@ -171,6 +174,68 @@ pub struct RollbackStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::time")]
     pub retry_at: Option<Time>,
+}
+
+/// How a new revision of the gateway itself takes over.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutStatus {
+    /// The stable revision: spec.config and image that serve. Answers name it in x-bf-revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub stable_revision: Option<String>,
+    /// Image of the stable revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub stable_image: Option<String>,
+    /// The revision that is to replace it, also one that was taken back. Absent where the spec asks for the stable one. A request can
+    /// be pinned to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub candidate_revision: Option<String>,
+    /// Image of the candidate, where it has another than the stable revision: then pods of its own serve it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub candidate_image: Option<String>,
+    /// Percent of the users that the candidate serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub percent: Option<i32>,
+    /// Pods of the candidate's own that are ready. Absent where it needs none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub candidate_ready_replicas: Option<i32>,
+    /// What it does: Progressing towards the next step, Paused until somebody asks for it, Inconclusive until the analysis passes,
+    /// Completed where the spec's revision is the stable one, RolledBack until a retry or a change of the spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::words::<MigrationPhase>")]
+    pub phase: Option<MigrationPhase>,
+    /// Where it is: the step of how many, or the colour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub step: Option<String>,
+    /// What comes next and what it waits for, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
+    /// When this step was published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::time")]
+    pub step_started_at: Option<Time>,
+    /// When the hold of this step ends; absent where there is none to wait for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::time")]
+    pub hold_ends_at: Option<Time>,
+    /// The newest value of the annotation bifrost.dev/rollout-request that was handled, or refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub handled_request: Option<String>,
+    /// The rollback that is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<RollbackStatus>,
+    /// How candidate and stable revision compare. Absent while nothing is compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<AnalysisStatus>,
 }
 
 /// How the arms compare at the present step.

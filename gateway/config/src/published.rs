@@ -1,6 +1,6 @@
 //! What the operator publishes for the pods of one gateway: the members of its one ConfigMap and its one Secret.
 //!
-//! `stable.json` is the [`Config`], `traffic.json` the traffic table; `state.json` is the operator's own notebook, which pods do
+//! `stable.json` is the [`Config`], `candidate.json` the one that a rollout tries beside it, `traffic.json` the traffic table; `state.json` is the operator's own notebook, which pods do
 //! not read. A member that a pod does not know is reported, not refused, and a pod reads one `configVersion` older and newer than
 //! its own, so that operator and gateway can be upgraded one after the other.
 
@@ -16,6 +16,8 @@ use crate::{Config, KeyValues, MatchRule, Migration, SecretValue, Shadow, Sticky
 pub const CONFIG_VERSION: u32 = 1;
 /// ConfigMap member: the configuration.
 pub const STABLE: &str = "stable.json";
+/// ConfigMap member: the configuration of a rollout's candidate, in the form of `stable.json`, where it has one of its own.
+pub const CANDIDATE: &str = "candidate.json";
 /// ConfigMap member: the traffic table.
 pub const TRAFFIC: &str = "traffic.json";
 /// ConfigMap member: the operator's notebook.
@@ -70,6 +72,40 @@ pub struct TrafficTable {
     /// Copies of one arm's requests to the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<Shadow>,
+    /// The candidate that is tried beside the stable revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
+}
+
+/// Which requests a candidate serves in place of the stable revision, whichever arm they take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rollout {
+    /// Name of the candidate, for `x-bf-revision`.
+    pub revision: String,
+    /// Digest of `candidate.json` ([`candidate_digest`]); none: the candidate has the configuration of `stable.json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<String>,
+    /// Share of the users that it serves, 0 to 100.
+    pub percent: u8,
+    /// Epoch of the first table that gave this candidate this share: what pods count of it belongs to that.
+    pub since: u64,
+    /// Salt of the hash that chooses its users: others for each candidate than those of the migration.
+    pub salt: String,
+    /// Where the candidate's own pods take requests, such as `http://ai-bifrost-candidate.llm.svc:8082`; none: it is served here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forward: Option<String>,
+    /// Whether the preview's port serves it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub preview: bool,
+}
+
+impl Rollout {
+    /// Whether two give the same candidate the same share, so that their requests may be counted together.
+    pub fn shares_like(&self, other: &Self) -> bool {
+        let alone = |rollout: &Self| Self { since: 0, config: None, ..rollout.clone() };
+        alone(self) == alone(other)
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
@@ -92,15 +128,22 @@ impl TrafficTable {
             salt: migration.salt.clone(),
             allow_arm_header: migration.allow_arm_header,
             shadow: migration.shadow.clone(),
+            rollout: None,
         }
     }
 
-    /// The same table after the one before it: where both split alike, the split began when that one's did. Where that one does not say,
+    /// The same table after the one before it: where both split alike, the split began when that one's did, and likewise the
+    /// candidate's share. Where that one does not say,
     /// it counts as beginning now: a table that never said would be counted under no mark for ever.
     pub fn following(self, before: Option<&Self>) -> Self {
         let alike = before.filter(|before| before.since > 0 && before.splits_like(&self));
         let since = alike.map_or(self.epoch, |before| before.since);
-        Self { since, ..self }
+        let rollout_before = before.and_then(|before| before.rollout.as_ref());
+        let rollout = self.rollout.map(|rollout| {
+            let alike = rollout_before.filter(|before| before.since > 0 && before.shares_like(&rollout));
+            Rollout { since: alike.map_or(self.epoch, |before| before.since), ..rollout }
+        });
+        Self { since, rollout, ..self }
     }
 
     /// Whether two tables split alike, so that their requests may be counted together.
@@ -148,20 +191,24 @@ pub enum PublishedError {
         source: serde_json::Error,
     },
     /// From a version too far away.
-    #[error("{STABLE} has configVersion {found}; this gateway reads {} to {}", CONFIG_VERSION - 1, CONFIG_VERSION + 1)]
+    #[error("{member} has configVersion {found}; this gateway reads {} to {}", CONFIG_VERSION - 1, CONFIG_VERSION + 1)]
     Version {
+        /// Which member.
+        member: &'static str,
         /// What it says.
         found: u32,
     },
 }
 
-/// The two members that pods act upon, as read from one ConfigMap.
+/// The members that pods act upon, as read from one ConfigMap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
     /// `stable.json`.
     pub config: Config,
     /// `traffic.json`.
     pub traffic: TrafficTable,
+    /// `candidate.json`, where the table's rollout has a configuration of its own; or why it cannot be used, which stops nothing else.
+    pub candidate: Option<Result<Config, String>>,
     /// Digest of the bytes received.
     pub digest: String,
     /// Paths of members that this version does not know.
@@ -174,15 +221,29 @@ impl Published {
         let stable = data.get(STABLE).ok_or(PublishedError::Missing(STABLE))?;
         let traffic = data.get(TRAFFIC).ok_or(PublishedError::Missing(TRAFFIC))?;
         let mut unknown = Vec::new();
-        // The version first: a later form may not fit this one's types.
-        let Version { config_version } = read(STABLE, stable, &mut Vec::new())?;
-        if config_version.abs_diff(CONFIG_VERSION) > 1 {
-            return Err(PublishedError::Version { found: config_version });
-        }
-        let parsed: Stable = read(STABLE, stable, &mut unknown)?;
+        let config = read_config(STABLE, stable, &mut unknown)?;
         let table: TrafficTable = read(TRAFFIC, traffic, &mut unknown)?;
-        Ok(Self { config: parsed.config, traffic: table, digest: digest(stable, traffic), unknown })
+        let wanted = table.rollout.as_ref().and_then(|rollout| rollout.config.as_deref());
+        let candidate = wanted.map(|wanted| candidate(data.get(CANDIDATE), wanted, &mut unknown));
+        Ok(Self { config, traffic: table, candidate, digest: digest(stable, traffic), unknown })
     }
+}
+
+fn candidate(text: Option<&String>, wanted: &str, unknown: &mut Vec<String>) -> Result<Config, String> {
+    let text = text.ok_or_else(|| PublishedError::Missing(CANDIDATE).to_string())?;
+    if candidate_digest(text) != wanted {
+        return Err(format!("{CANDIDATE} is not the one that {TRAFFIC} means"));
+    }
+    read_config(CANDIDATE, text, unknown).map_err(|error| error.to_string())
+}
+
+fn read_config(member: &'static str, text: &str, unknown: &mut Vec<String>) -> Result<Config, PublishedError> {
+    // The version first: a later form may not fit this one's types.
+    let Version { config_version } = read(member, text, &mut Vec::new())?;
+    if config_version.abs_diff(CONFIG_VERSION) > 1 {
+        return Err(PublishedError::Version { member, found: config_version });
+    }
+    read::<Stable>(member, text, unknown).map(|parsed| parsed.config)
 }
 
 #[derive(Deserialize)]
@@ -197,13 +258,18 @@ fn read<T: DeserializeOwned>(member: &'static str, text: &str, unknown: &mut Vec
         .map_err(|source| PublishedError::Malformed { member, source })
 }
 
-/// Digest of the two members, as pods report it and the operator compares it.
+/// Digest of the two members, as pods report it and the operator compares it. The table holds that of the candidate.
 pub fn digest(stable: &str, traffic: &str) -> String {
     let mut hash = Sha256::new();
     hash.update((stable.len() as u64).to_be_bytes());
     hash.update(stable);
     hash.update(traffic);
     hex(&hash.finalize())
+}
+
+/// Digest of `candidate.json`.
+pub fn candidate_digest(text: &str) -> String {
+    hex(&Sha256::digest(text))
 }
 
 /// Short name of a configuration's revision: the first ten digits of its digest.
@@ -325,12 +391,66 @@ mod tests {
         assert!(error.contains("traffic.json") && error.contains("weekdays"), "{error}");
     }
 
+    fn rollout(config: Option<&str>) -> Rollout {
+        Rollout {
+            revision: "b".into(),
+            config: config.map(candidate_digest),
+            percent: 10,
+            since: 0,
+            salt: "s".into(),
+            forward: None,
+            preview: false,
+        }
+    }
+
+    fn with_rollout(rollout: Rollout, candidate: Option<String>) -> Published {
+        let mut data = published();
+        let table: TrafficTable = serde_json::from_str(&data[TRAFFIC]).unwrap();
+        let table = TrafficTable { rollout: Some(rollout), ..table };
+        data.insert(TRAFFIC.into(), serde_json::to_string(&table).unwrap());
+        data.extend(candidate.map(|text| (CANDIDATE.to_owned(), text)));
+        Published::parse(&data).unwrap()
+    }
+
+    #[test]
+    fn a_candidate_that_cannot_be_used_stops_nothing_else() {
+        let text = published()[STABLE].clone();
+        let read = with_rollout(rollout(Some(&text)), Some(text.clone()));
+        assert_eq!(read.candidate, Some(Ok(read.config.clone())));
+        assert_eq!(with_rollout(rollout(None), Some(text.clone())).candidate, None);
+        for (candidate, told) in [
+            (None, "candidate.json is missing"),
+            (Some(text.replace("openai", "other")), "is not the one that traffic.json means"),
+        ] {
+            let read = with_rollout(rollout(Some(&text)), candidate);
+            let problem = read.candidate.unwrap().unwrap_err();
+            assert!(problem.contains(told) && read.traffic.epoch == 7, "{problem}");
+        }
+        let later = text.replacen("\"configVersion\":1", "\"configVersion\":3", 1);
+        let problem = with_rollout(rollout(Some(&later)), Some(later)).candidate.unwrap().unwrap_err();
+        assert!(problem.starts_with("candidate.json has configVersion 3"), "{problem}");
+    }
+
+    #[test]
+    fn a_share_began_with_the_first_table_that_had_it_and_a_key_changes_nothing_of_it() {
+        let table: TrafficTable = serde_json::from_str(&published()[TRAFFIC]).unwrap();
+        let at = |epoch, rollout| TrafficTable { epoch, rollout, ..table.clone() };
+        let first = at(1, Some(rollout(None))).following(None);
+        let second = at(2, Some(rollout(Some("other keys")))).following(Some(&first));
+        let third = at(3, Some(Rollout { percent: 50, ..rollout(None) })).following(Some(&second));
+        let fourth =
+            at(4, Some(Rollout { revision: "c".into(), percent: 50, ..rollout(None) })).following(Some(&third));
+        let since = [&first, &second, &third, &fourth].map(|table| table.rollout.as_ref().unwrap().since);
+        assert_eq!(since, [1, 1, 3, 4]);
+        assert_eq!(at(5, None).following(Some(&fourth)).rollout, None);
+    }
+
     #[test]
     fn a_form_two_versions_away_is_refused() {
         let mut data = published();
         let far = data[STABLE].replacen("\"configVersion\":1", "\"configVersion\":3", 1);
         data.insert(STABLE.into(), far);
-        assert!(matches!(Published::parse(&data), Err(PublishedError::Version { found: 3 })));
+        assert!(matches!(Published::parse(&data), Err(PublishedError::Version { found: 3, .. })));
     }
 
     #[test]

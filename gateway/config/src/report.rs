@@ -8,10 +8,15 @@ use serde::{Deserialize, Serialize};
 pub const PATH: &str = "/state";
 /// Path of what was counted for the analysis; same token.
 pub const ANALYSIS_PATH: &str = "/analysis";
+/// Path of what was counted for the comparison of a rollout's candidate with the stable revision, which stand where the other has
+/// the bifrost and the baseline arm; same token.
+pub const ROLLOUT_ANALYSIS_PATH: &str = "/analysis/rollout";
 /// Path on the admin port that makes the pod read its ConfigMap and Secret anew; same token.
 pub const REFRESH_PATH: &str = "/refresh";
 /// The port of the preview.
 pub const PREVIEW_PORT: u16 = 8081;
+/// The port on which a candidate's own pods take what the stable pods forward to them; nobody else may reach it.
+pub const FORWARD_PORT: u16 = 8082;
 /// The admin port.
 pub const ADMIN_PORT: u16 = 9090;
 
@@ -32,6 +37,9 @@ pub struct StateReport {
     pub problem: Option<String>,
     /// Eligible requests answered since this table's percent was loaded.
     pub eligible: ArmCounts,
+    /// The rollout's candidate in use ([`crate::published::Rollout::revision`]); none where there is none, or where it cannot be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<String>,
     /// Version of the gateway.
     pub version: String,
     /// What became of copies; none where nothing is copied.

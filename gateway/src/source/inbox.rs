@@ -121,7 +121,7 @@ pub(super) struct Read {
 
 impl Read {
     pub(super) fn new(members: &BTreeMap<String, String>, keys: PublishedKeys) -> Result<Self, PublishedError> {
-        let Published { config, traffic, digest, unknown } = Published::parse(members)?;
+        let Published { config, traffic, digest, unknown, .. } = Published::parse(members)?;
         Ok(Self { candidate: Candidate { config, traffic, digest, keys, file: None }, unknown })
     }
 }

@@ -92,6 +92,7 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> BifrostGatewayStatus {
         migration: facts.table.map(|table| migration(facts, table, now)).or(before.migration),
         analysis: analysis(facts, before.analysis),
         shadow: facts.table.and_then(|table| table.shadow.as_ref()).map(|one| shadow(one, facts.summary)),
+        rollout: None,
         keys: Some(KeyCounts {
             selected: count(facts.decision.selected),
             ready: count(facts.decision.wanted.as_ref().map_or(0, |wanted| wanted.values.len())),
