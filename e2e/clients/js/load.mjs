@@ -1,8 +1,8 @@
-// Sends many requests with one SDK client and counts which arm served them.
+// Sends many requests with one SDK client and counts which arm and which revision served them.
 //
 // The client reads address and key from the environment. Retries are off: a failed request is a failure. Prints one
-// JSON line: {requests, failures, first_error, arms: {bifrost, baseline, none}, reasons, statuses, seconds}; arms,
-// reasons and statuses count every answer whose head came, also one that failed later.
+// JSON line: {requests, failures, first_error, arms: {bifrost, baseline, none}, reasons, revisions, statuses, seconds};
+// arms, reasons, revisions and statuses count every answer whose head came, also one that failed later.
 //
 // Options: --requests N or --duration SECONDS, --concurrency C, --users fixed|none (fixed: user-0 to user-(N-1)),
 // --first-user N, --api chat|responses|messages, --model M, --stream, --prompt TEXT
@@ -64,6 +64,7 @@ const tally = {
   first_error: null,
   arms: { bifrost: 0, baseline: 0, none: 0 },
   reasons: {},
+  revisions: {},
   statuses: {},
 };
 
@@ -76,6 +77,8 @@ function served(headers, status) {
   add(tally.statuses, status);
   const reason = headers.get("x-bf-arm-reason");
   if (reason) add(tally.reasons, reason);
+  const revision = headers.get("x-bf-revision");
+  if (revision) add(tally.revisions, revision);
 }
 
 async function one(client, number) {

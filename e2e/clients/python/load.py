@@ -1,9 +1,10 @@
-"""Sends many requests with one SDK client and counts which arm served them.
+"""Sends many requests with one SDK client and counts which arm and which revision served them.
 
 The client reads address and key from the environment. Retries are off: a failed request is a failure. Prints one JSON
-line: {requests, failures, first_error, arms: {bifrost, baseline, none}, reasons, statuses, seconds, longest_pause}; arms,
-reasons and statuses count every answer whose head came, also one that failed later; longest_pause is the longest time
-between the ends of two requests. With --until-stdin-closes a line `serving` comes first, after the first request.
+line: {requests, failures, first_error, arms: {bifrost, baseline, none}, reasons, revisions, statuses, users, seconds,
+longest_pause}; arms, reasons, revisions and statuses count every answer whose head came, also one that failed later; users
+names the revision that answered each, with --name-users; longest_pause is the longest time between the ends of two requests.
+With --until-stdin-closes a line `serving` comes first, after the first request.
 """
 
 import argparse
@@ -27,6 +28,7 @@ def arguments():
     parser.add_argument("--concurrency", type=int, default=32)
     parser.add_argument("--users", choices=["fixed", "none"], default="none", help="fixed: user-0 to user-(N-1)")
     parser.add_argument("--first-user", type=int, default=0, help="number of the first user")
+    parser.add_argument("--name-users", action="store_true", help="of fixed users: which revision answered each")
     parser.add_argument("--api", choices=["chat", "responses", "messages"], default="chat")
     parser.add_argument("--model", help="default: a small model of the API's vendor")
     parser.add_argument("--stream", action="store_true")
@@ -72,7 +74,9 @@ class Tally:
         self.first_error = None
         self.arms = collections.Counter(bifrost=0, baseline=0, none=0)
         self.reasons = collections.Counter()
+        self.revisions = collections.Counter()
         self.statuses = collections.Counter()
+        self.users = {}
         self.ended = None
         self.longest_pause = 0.0
 
@@ -81,6 +85,8 @@ class Tally:
         self.statuses[str(status)] += 1
         if reason := headers.get("x-bf-arm-reason"):
             self.reasons[reason] += 1
+        if revision := headers.get("x-bf-revision"):
+            self.revisions[revision] += 1
 
     def failed(self, error):
         self.failures += 1
@@ -109,8 +115,8 @@ def told_to_stop():
 
 async def one(call, args, common, number, tally):
     options = dict(common)
+    user = f"user-{args.first_user + number}"
     if args.users == "fixed":
-        user = f"user-{args.first_user + number}"
         options.update({"metadata": {"user_id": user}} if args.api == "messages" else {"user": user})
     try:
         raw = await call(**options)
@@ -121,6 +127,8 @@ async def one(call, args, common, number, tally):
             tally.served(response.headers, response.status_code)
         return
     tally.served(raw.headers, raw.status_code)
+    if args.name_users:
+        tally.users[user] = raw.headers.get("x-bf-revision", "none")
     try:
         answer = raw.parse()
         if inspect.isawaitable(answer):  # in one of the SDKs it is
@@ -174,7 +182,9 @@ async def run(args):
         "first_error": tally.first_error,
         "arms": tally.arms,
         "reasons": tally.reasons,
+        "revisions": tally.revisions,
         "statuses": tally.statuses,
+        "users": tally.users,
         "seconds": round(seconds, 3),
         "longest_pause": round(tally.longest_pause, 3),
     }

@@ -16,8 +16,8 @@ use crate::{
     paths,
 };
 
-/// How many archives of one image the cache keeps.
-const KEPT: usize = 3;
+/// How many archives of one image the cache keeps: two for each of the last builds.
+const KEPT: usize = 6;
 
 /// What an image is made of.
 #[derive(Debug)]

@@ -64,8 +64,19 @@ pub async fn build_binaries() -> Result<Binaries> {
 
 /// The image of a program that [`build_binaries`] made.
 pub fn build_binary_image(binary: Binary, path: PathBuf) -> Result<Image> {
+    spec(binary, path).build()
+}
+
+/// The same program in another image, with a tag of its own: a new release, as far as the cluster can tell.
+pub fn build_next_image(binary: Binary, path: PathBuf) -> Result<Image> {
+    let mut spec = spec(binary, path);
+    spec.environment.push("RELEASE=next".to_owned());
+    spec.build()
+}
+
+fn spec(binary: Binary, path: PathBuf) -> ImageSpec {
     let place = format!("/{}", binary.name);
-    ImageSpec::of_program(binary.name, Contents::new().program(&place, path), &place).build()
+    ImageSpec::of_program(binary.name, Contents::new().program(&place, path), &place)
 }
 
 fn cargo_build(checkout: &Path, binaries: &[Binary]) -> tokio::process::Command {

@@ -1,6 +1,6 @@
 //! Many requests by the vendors' SDKs, retries off, from inside the cluster's network or through a forwarded port.
 
-use std::{process::Stdio, time::Duration};
+use std::{collections::BTreeMap, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
@@ -40,12 +40,17 @@ impl Sdk {
 }
 
 /// What the clients saw.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(super) struct Load {
     pub(super) requests: u64,
     pub(super) failures: u64,
     pub(super) first_error: Option<String>,
     pub(super) arms: Arms,
+    /// Answers by the revision of the gateway that gave them.
+    pub(super) revisions: BTreeMap<String, u64>,
+    /// The revision that answered each user; only where they were to be named.
+    #[serde(default)]
+    pub(super) users: BTreeMap<String, String>,
     pub(super) seconds: f64,
     /// The longest time between two answers, in seconds; only Python's says it.
     #[serde(default)]
@@ -63,6 +68,27 @@ impl Load {
     /// The bifrost arm's share in percent.
     pub(super) fn bifrost_percent(&self) -> f64 {
         100.0 * self.arms.bifrost as f64 / self.requests.max(1) as f64
+    }
+
+    /// Both together, as of clients that ran side by side.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        self.requests += other.requests;
+        self.failures += other.failures;
+        self.first_error = self.first_error.or(other.first_error);
+        self.arms.bifrost += other.arms.bifrost;
+        self.arms.baseline += other.arms.baseline;
+        for (revision, answers) in other.revisions {
+            *self.revisions.entry(revision).or_default() += answers;
+        }
+        self.users.extend(other.users);
+        self.seconds = self.seconds.max(other.seconds);
+        self.longest_pause = self.longest_pause.max(other.longest_pause);
+        self
+    }
+
+    /// How many answers this revision gave.
+    pub(super) fn of_revision(&self, revision: &str) -> u64 {
+        self.revisions.get(revision).copied().unwrap_or_default()
     }
 
     /// Fails unless every request was answered as asked.

@@ -42,11 +42,19 @@ mod operator_takeover;
 mod report;
 mod resource_updates;
 mod rolling_restart;
+mod rollout;
+mod rollout_blue_green;
+mod rollout_changes;
+mod rollout_config;
+mod rollout_failure;
+mod rollout_history;
+mod rollout_image;
 pub mod runner;
 mod secret_permission;
 mod shadow;
 mod shell;
 mod standalone;
+mod streams;
 
 use std::{fmt, time::Duration};
 
@@ -123,6 +131,12 @@ pub const ALL: &[Scenario] = &[
     key_rotation::SCENARIO,
     key_pool::SCENARIO,
     rolling_restart::SCENARIO,
+    rollout_config::SCENARIO,
+    rollout_blue_green::SCENARIO,
+    rollout_image::SCENARIO,
+    rollout_failure::SCENARIO,
+    rollout_changes::SCENARIO,
+    rollout_history::SCENARIO,
     bad_config::SCENARIO,
     drift::SCENARIO,
     operator_crash::SCENARIO,

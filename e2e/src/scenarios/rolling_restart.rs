@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use bifrost_fake_provider::{Control, RecordQuery};
-use futures::{FutureExt, future::try_join_all};
+use bifrost_fake_provider::Control;
+use futures::FutureExt;
 use k8s_openapi::api::core::v1::Service;
 use serde_json::json;
 use tokio::sync::watch;
@@ -13,12 +13,12 @@ use tokio::sync::watch;
 use super::{
     gateway::{self, APP_OPENAI, NAME},
     keep_alive::{self, Client, Habit, Seen},
-    load::{self, Arms, Sdk},
+    load,
+    streams::{self, FIFTY},
 };
 use crate::{
     deploy::Vendors,
     scenarios::{Context, Scenario},
-    wait,
 };
 
 /// The scenario.
@@ -30,17 +30,8 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 .embedded_only();
 
 const REPLICAS: usize = 3;
-/// Streams by language, API, model and number: fifty. Nothing else asks for these models.
-const STREAMS: [(Sdk, &str, &str, usize); 4] = [
-    (Sdk::Python, "chat", MODELS[0], 15),
-    (Sdk::Python, "messages", MODELS[1], 15),
-    (Sdk::JavaScript, "responses", MODELS[0], 10),
-    (Sdk::JavaScript, "messages", MODELS[1], 10),
-];
-const MODELS: [&str; 2] = ["gpt-4o", "claude-3-opus-20240229"];
-/// What a stream is made of: longer than the restart of all pods takes.
-const CHUNKS: u32 = 160;
-const GAP: Duration = Duration::from_millis(200);
+/// Longer than the restart of all pods takes.
+const LENGTH: Duration = Duration::from_secs(32);
 /// A pod on its way out serves connections for `readinessDelay`, and closes them after 2 s without a request: what comes back within
 /// the sum of both is never lost.
 const BLIND: (u32, Duration) = (30, Duration::from_secs(6));
@@ -56,16 +47,10 @@ async fn run(context: &Context) -> Result<()> {
     let (_port, control) = Vendors::control(&context.target).await?;
     control.reset_all().await?;
     let before = gateway::pods(context).await?;
-    let work = async { tokio::try_join!(streams(context), restart_among_idle_clients(context, &control)) };
+    let work =
+        async { tokio::try_join!(streams::run(context, FIFTY, LENGTH), restart_among_idle_clients(context, &control)) };
     let ((streams, (restart, idle)), _) = load::during(context, &["--users", "fixed"], work).await?;
-    println!(
-        "  {} streams of {:.0} s: none cut ({} bifrost, {} baseline)",
-        all_streams(),
-        (GAP * CHUNKS).as_secs_f64(),
-        streams.bifrost,
-        streams.baseline
-    );
-    ensure!(streams.bifrost > 0 && streams.baseline > 0, "all streams took one arm");
+    ensure!(streams.arms.bifrost > 0 && streams.arms.baseline > 0, "all streams took one arm");
     restart.print();
     print_idle(&idle);
     idle.all_served()?;
@@ -74,29 +59,6 @@ async fn run(context: &Context) -> Result<()> {
     let after = gateway::pods(context).await?;
     ensure!(after.iter().all(|pod| !before.contains(pod)), "not every pod was replaced: {before:?}, {after:?}");
     Ok(())
-}
-
-fn all_streams() -> usize {
-    STREAMS.iter().map(|(.., count)| count).sum()
-}
-
-/// Streams side by side, all opened at once; fails if one is cut.
-async fn streams(context: &Context) -> Result<Arms> {
-    let script = json!({"chunks": CHUNKS, "gap_ms": GAP.as_millis()});
-    let prompt = format!("[[fake {script}]]");
-    let of = async |(sdk, api, model, count): (Sdk, &str, &str, usize)| {
-        let count = count.to_string();
-        let all = ["--stream", "--requests", &count, "--concurrency", &count, "--users", "fixed"];
-        let args = [&all[..], &["--api", api, "--model", model, "--prompt", &prompt]].concat();
-        let load = load::send_with(context, sdk, &args).await?;
-        load.all_served().with_context(|| format!("streams of {api} by {sdk:?}"))?;
-        anyhow::Ok(load.arms)
-    };
-    let arms = try_join_all(STREAMS.map(of)).await?;
-    Ok(Arms {
-        bifrost: arms.iter().map(|arms| arms.bifrost).sum(),
-        baseline: arms.iter().map(|arms| arms.baseline).sum(),
-    })
 }
 
 /// How the restart went.
@@ -128,12 +90,7 @@ fn print_idle(seen: &Seen) {
 
 /// Restarts the pods once all streams are open, while clients send into connections that were idle.
 async fn restart_among_idle_clients(context: &Context, control: &Control) -> Result<(Restart, Seen)> {
-    wait::wait_until("all streams to be open", Duration::from_secs(25), || async {
-        let open = open_streams(control).await?;
-        ensure!(open == all_streams(), "{open} are open");
-        Ok(true)
-    })
-    .await?;
+    streams::all_open(control, FIFTY).await?;
     let (stop, stopped) = watch::channel(false);
     let clients = clients(context).await?;
     let idle = context.embedded()?.run_inside(move || keep_alive::run(clients, &stopped));
@@ -152,21 +109,11 @@ async fn restart(context: &Context, control: &Control) -> Result<Restart> {
     context.kubectl(&["rollout", "restart", &deployment]).await?;
     context.kubectl(&["rollout", "status", &deployment, "--timeout=60s"]).await?;
     let rolled_out = began.elapsed();
-    let open_at_end = open_streams(control).await?;
+    let open_at_end = streams::open(control, FIFTY).await?;
     // The old pods' logs go with them.
     context.stage.leaks.search_logs(context, &context.namespace).await?;
     context.wait_for_pods(&gateway::selector(), REPLICAS, Duration::from_secs(60)).await?;
     Ok(Restart { rolled_out, old_pods_gone: began.elapsed(), open_at_end })
-}
-
-async fn open_streams(control: &Control) -> Result<usize> {
-    let mut open = 0;
-    for model in MODELS {
-        let query = RecordQuery { model: Some(model.to_owned()), ..RecordQuery::default() };
-        let records = control.records(&query).await?;
-        open += records.iter().filter(|one| one.streamed && one.status == 200 && one.ended.is_none()).count();
-    }
-    Ok(open)
 }
 
 async fn clients(context: &Context) -> Result<Vec<Client>> {

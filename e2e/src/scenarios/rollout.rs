@@ -1,0 +1,236 @@
+//! What scenarios about rollouts have in common: beginning one, asking for something, looking where it is and whom it serves.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use super::{
+    curl,
+    gateway::{self, NAME, OBJECT},
+    load, objects,
+};
+use crate::{
+    images::{Binary, Image, build_binaries, build_next_image},
+    scenarios::Context,
+    wait,
+};
+
+/// How many stable pods a gateway has here.
+pub(super) const REPLICAS: u64 = 2;
+/// How long a step may take to come.
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
+/// The label that the stable pods carry and the candidate's do not.
+pub(super) const STABLE_PODS: &str = "app.kubernetes.io/name=bifrost-gateway";
+/// The label of the candidate's own pods.
+pub(super) const CANDIDATE_PODS: &str = "app.kubernetes.io/name=bifrost-gateway-candidate";
+/// Of an image candidate's own objects.
+pub(super) const CANDIDATE_OBJECTS: [&str; 3] =
+    ["deployment/ai-bifrost-candidate", "service/ai-bifrost-candidate", "networkpolicy/ai-bifrost-candidate"];
+/// How long the operator may take to do what is asked for.
+const HANDLED: Duration = Duration::from_secs(20);
+const REQUEST: &str = "bifrost.dev/rollout-request";
+/// Users of one look at the shares.
+const USERS: u32 = 400;
+
+/// A gateway whose revisions take over like this, ready to serve; returns its first revision.
+pub(super) async fn create(context: &Context, migration: Value, rollout: Value) -> Result<String> {
+    let mut manifest = gateway::manifest(REPLICAS as u32, migration, Vec::new());
+    manifest["spec"]["rollout"] = rollout;
+    // The drain's defaults: streams of pods that are replaced may run for minutes.
+    manifest["spec"]["drain"] = json!({});
+    gateway::create_from(context, manifest).await?;
+    let seen = wait::wait_for("the first revision", LIMIT, || async {
+        let seen = seen(context).await?;
+        Ok(seen["status"]["rollout"]["stableRevision"].is_string().then_some(seen))
+    })
+    .await?;
+    revision(&seen, "stableRevision")
+}
+
+/// Steps of a canary.
+pub(super) fn canary(steps: Value) -> Value {
+    json!({"strategy": "Canary", "canary": {"steps": steps}})
+}
+
+/// A change of the configuration that small requests do not notice.
+pub(super) fn body_limit(size: &str) -> Value {
+    json!({"spec": {"config": {"client": {"maxRequestBody": size}}}})
+}
+
+/// The gateway as it is.
+pub(super) async fn seen(context: &Context) -> Result<Value> {
+    objects::get(context, OBJECT).await
+}
+
+/// A revision that the status names.
+pub(super) fn revision(seen: &Value, member: &str) -> Result<String> {
+    let rollout = &seen["status"]["rollout"];
+    Ok(rollout[member].as_str().with_context(|| format!("no {member} in {rollout}"))?.to_owned())
+}
+
+/// Changes the spec, waits until every replica gives the candidate this percent, and returns its name and how long that took.
+pub(super) async fn begin(context: &Context, patch: &Value, percent: u64) -> Result<(String, Duration)> {
+    let began = Instant::now();
+    let generation = objects::merge(context, OBJECT, patch).await?["metadata"]["generation"].clone();
+    let seen = wait::wait_for(&format!("{percent} % of a new candidate"), LIMIT, || async {
+        let seen = seen(context).await?;
+        ensure!(seen["status"]["observedGeneration"] == generation && has(&seen, percent), "{}", seen["status"]);
+        Ok(Some(seen))
+    })
+    .await?;
+    Ok((revision(&seen, "candidateRevision")?, began.elapsed()))
+}
+
+/// Asks for something, and waits until that was handled or refused.
+pub(super) async fn ask(context: &Context, request: &str) -> Result<Value> {
+    objects::merge(context, OBJECT, &json!({"metadata": {"annotations": {REQUEST: request}}})).await?;
+    wait::wait_for(&format!("{request} to be handled"), HANDLED, || async {
+        let seen = seen(context).await?;
+        ensure!(seen["status"]["rollout"]["handledRequest"] == request, "{}", seen["status"]["rollout"]);
+        Ok(Some(seen))
+    })
+    .await
+}
+
+/// Waits until every replica gives the candidate this percent, and returns the gateway.
+pub(super) async fn reach(context: &Context, percent: u64) -> Result<Value> {
+    wait::wait_for(&format!("{percent} % of the candidate"), LIMIT, || async {
+        let seen = seen(context).await?;
+        ensure!(has(&seen, percent), "{}", seen["status"]);
+        Ok(Some(seen))
+    })
+    .await
+}
+
+/// Waits until the rollout is in a phase, with all replicas at what was published.
+pub(super) async fn phase(context: &Context, phase: &str) -> Result<Value> {
+    wait::wait_for(&format!("the phase {phase}"), LIMIT, || async {
+        let seen = seen(context).await?;
+        ensure!(seen["status"]["rollout"]["phase"] == phase && confirmed(&seen), "{}", seen["status"]);
+        Ok(Some(seen))
+    })
+    .await
+}
+
+/// Waits until this revision is the stable one and there is no other, and returns the gateway.
+pub(super) async fn settled(context: &Context, stable: &str) -> Result<Value> {
+    wait::wait_for(&format!("{stable} to be the only revision"), LIMIT, || async {
+        let seen = seen(context).await?;
+        let rollout = &seen["status"]["rollout"];
+        let alone = rollout["stableRevision"] == stable && rollout["candidateRevision"].is_null();
+        ensure!(alone && rollout["phase"] == "Completed" && confirmed(&seen), "{}", seen["status"]);
+        let table = table(context).await?.context("no ConfigMap")?;
+        ensure!(table.is_null(), "{table} is published");
+        Ok(Some(seen))
+    })
+    .await
+}
+
+/// Looks for a while, and fails if the candidate's percent is ever another.
+pub(super) async fn stays(context: &Context, percent: u64, time: Duration) -> Result<()> {
+    let until = tokio::time::Instant::now() + time;
+    while tokio::time::Instant::now() < until {
+        let table = table(context).await?;
+        let found = table.as_ref().map(|table| table["percent"].as_u64().unwrap_or(0));
+        ensure!(found.is_none_or(|found| found == percent), "{table:?} instead of {percent} %");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+/// The rollout that is published, null if there is none; `None` while the ConfigMap is gone.
+pub(super) async fn table(context: &Context) -> Result<Option<Value>> {
+    let map = objects::find(context, "configmap/ai-bifrost").await?;
+    let text = map.as_ref().and_then(|map| map["data"]["traffic.json"].as_str());
+    text.map(|text| Ok(serde_json::from_str::<Value>(text)?["rollout"].clone())).transpose()
+}
+
+fn has(seen: &Value, percent: u64) -> bool {
+    let rollout = &seen["status"]["rollout"];
+    rollout["candidateRevision"].is_string() && rollout["percent"] == percent && confirmed(seen)
+}
+
+fn confirmed(seen: &Value) -> bool {
+    let status = &seen["status"];
+    let programmed = gateway::condition(status, "Programmed").is_some_and(|one| one["status"] == "True");
+    programmed && status["traffic"]["confirmedReplicas"] == REPLICAS
+}
+
+/// Asks as so many users, and returns those whom the candidate answers. Fails if that is not the share it should be, or if anybody
+/// is answered by a third revision.
+pub(super) async fn share(context: &Context, stable: &str, candidate: &str, percent: u32) -> Result<BTreeSet<String>> {
+    let count = USERS.to_string();
+    let load =
+        load::send(context, &["--requests", &count, "--concurrency", "8", "--users", "fixed", "--name-users"]).await?;
+    load.all_served()?;
+    let (of_stable, of_candidate) = (load.of_revision(stable), load.of_revision(candidate));
+    ensure!(of_stable + of_candidate == load.requests, "{:?} instead of {stable} and {candidate}", load.revisions);
+    let (wanted, found) = (f64::from(percent) / 100.0, of_candidate as f64 / load.requests as f64);
+    // Four standard deviations: none at 0 and 100 %, where it is exact.
+    let tolerance = 4.0 * (wanted * (1.0 - wanted) / f64::from(USERS)).sqrt();
+    println!("  {percent} %: {:.1} % of {USERS} users are answered by the candidate", 100.0 * found);
+    ensure!((found - wanted).abs() <= tolerance, "{of_candidate} of {USERS} users");
+    Ok(load.users.into_iter().filter(|(_, revision)| revision == candidate).map(|(user, _)| user).collect())
+}
+
+/// Fails unless every one of some requests is answered by this revision.
+pub(super) async fn only(context: &Context, revision: &str) -> Result<()> {
+    let load = load::send(context, &["--requests", "100", "--concurrency", "8"]).await?;
+    load.all_served()?;
+    ensure!(load.of_revision(revision) == load.requests, "{:?} instead of {revision}", load.revisions);
+    Ok(())
+}
+
+/// The revision that answers a user at an address.
+pub(super) async fn answers(context: &Context, base: &str, user: &str) -> Result<String> {
+    let answer = curl::chat(context, base, &gateway::chat(user), true).await?;
+    ensure!(answer.status == 200, "{} {}", answer.status, answer.body);
+    Ok(answer.header("x-bf-revision").to_owned())
+}
+
+/// Name, UID and restarts of each stable pod.
+pub(super) async fn stable_pods(context: &Context) -> Result<Vec<(String, String, i32)>> {
+    let pods = context.pods(&format!("{STABLE_PODS},{}", gateway::selector())).await?;
+    let seen = pods.into_iter().map(|pod| {
+        let statuses = pod.status.and_then(|status| status.container_statuses).unwrap_or_default();
+        let restarts = statuses.iter().map(|one| one.restart_count).sum();
+        (pod.metadata.name.unwrap_or_default(), pod.metadata.uid.unwrap_or_default(), restarts)
+    });
+    Ok(seen.collect())
+}
+
+/// Makes another image of the gateway known to the cluster.
+pub(super) async fn next_image(context: &Context) -> Result<Image> {
+    let image = build_next_image(Binary::GATEWAY, build_binaries().await?.gateway)?;
+    context.target.load_image(&image).await?;
+    Ok(image)
+}
+
+/// A change of the gateway's image.
+pub(super) fn image(reference: &str) -> Result<Value> {
+    let (repository, tag) = reference.rsplit_once(':').context("an image without a tag")?;
+    Ok(json!({"spec": {"image": {"repository": repository, "tag": tag}}}))
+}
+
+/// Waits until nothing of a candidate's own is left but pods that are about to go.
+pub(super) async fn candidate_gone(context: &Context) -> Result<()> {
+    wait::wait_until("the candidate's objects to go", LIMIT, || async {
+        for object in CANDIDATE_OBJECTS {
+            ensure!(objects::find(context, object).await?.is_none(), "{object} is there");
+        }
+        let pods = context.pods(CANDIDATE_PODS).await?;
+        let serving = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).count();
+        ensure!(serving == 0, "{serving} pods are there");
+        Ok(true)
+    })
+    .await
+}
+
+/// The address of the preview inside the cluster.
+pub(super) fn preview_url(context: &Context) -> String {
+    format!("http://{NAME}-bifrost-preview.{}.svc.cluster.local:8081", context.namespace)
+}

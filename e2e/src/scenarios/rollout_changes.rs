@@ -1,0 +1,162 @@
+//! What happens in the middle of a rollout: another change, the change taken back, the operator or its record gone, a key rotated.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use bifrost_fake_provider::{Control, RecordQuery};
+use futures::FutureExt;
+use kube::api::DeleteParams;
+use serde_json::{Value, json};
+
+use super::{
+    gateway::{self, OBJECT},
+    load, objects, operator, rollout,
+};
+use crate::{
+    deploy::Vendors,
+    scenarios::{Context, Scenario},
+    wait,
+};
+
+/// The scenario.
+pub(super) const SCENARIO: Scenario = Scenario::new(
+    "rollout-changes",
+    "In mid-rollout: A → B → C, back to A in 2 s, the operator killed in each phase, its record deleted, a key rotated",
+    |context| run(context).boxed(),
+)
+.embedded_only()
+.limit(Duration::from_secs(420));
+
+/// How long it may take until every replica serves the stable revision again.
+const BACK: Duration = Duration::from_secs(2);
+const NEW_KEY: &str = "sk-pool-rotated-0123456789";
+/// How long a rotated key may take to be in use everywhere.
+const ROTATED: Duration = Duration::from_secs(5);
+
+async fn run(context: &Context) -> Result<()> {
+    let steps =
+        json!([{"percent": 20, "pause": true}, {"percent": 60, "pause": true}, {"percent": 100, "hold": "20s"}]);
+    let first = rollout::create(context, Value::Null, rollout::canary(steps)).await?;
+    let pods = rollout::stable_pods(context).await?;
+    load::during(context, &[], changed_and_taken_back(context, &first)).await?;
+    load::during(context, &[], disturbed(context, &first)).await?;
+    ensure!(rollout::stable_pods(context).await? == pods, "pods were replaced or restarted");
+    Ok(())
+}
+
+/// A → B → C begins anew with C, and A is at once all there is.
+async fn changed_and_taken_back(context: &Context, stable: &str) -> Result<()> {
+    let (second, _) = rollout::begin(context, &rollout::body_limit("90Mi"), 20).await?;
+    rollout::ask(context, "promote/1").await?;
+    rollout::reach(context, 60).await?;
+    let (third, took) = rollout::begin(context, &rollout::body_limit("80Mi"), 20).await?;
+    let seen = rollout::seen(context).await?;
+    ensure!(third != second && rollout::revision(&seen, "stableRevision")? == stable, "{}", seen["status"]["rollout"]);
+    println!("  {stable} → {second} at 60 % → {third}: at 20 % after {:.2} s", took.as_secs_f64());
+    rollout::share(context, stable, &third, 20).await?;
+
+    let began = Instant::now();
+    objects::merge(context, OBJECT, &rollout::body_limit("100Mi")).await?;
+    rollout::settled(context, stable).await?;
+    println!("  back to {stable}: confirmed after {:.2} s", began.elapsed().as_secs_f64());
+    ensure!(began.elapsed() <= BACK, "the way back took {:?}", began.elapsed());
+    rollout::only(context, stable).await
+}
+
+/// Nothing that is lost on the way begins a step anew or skips one.
+async fn disturbed(context: &Context, stable: &str) -> Result<()> {
+    let (candidate, _) = rollout::begin(context, &rollout::body_limit("70Mi"), 20).await?;
+    let users = rollout::share(context, stable, &candidate, 20).await?;
+    without_operator(context, 20).await?;
+    ensure!(rollout::share(context, stable, &candidate, 20).await? == users, "users changed their revision");
+
+    rollout::ask(context, "promote/2").await?;
+    rollout::reach(context, 60).await?;
+    without_operator(context, 60).await?;
+    without_record(context).await?;
+    rotated(context, &candidate).await?;
+
+    rollout::ask(context, "abort/3").await?;
+    rollout::phase(context, "RolledBack").await?;
+    without_operator(context, 0).await?;
+    let seen = rollout::phase(context, "RolledBack").await?;
+    ensure!(seen["status"]["rollout"]["rollback"]["reason"] == "Aborted", "{}", seen["status"]["rollout"]);
+    rollout::ask(context, "retry/4").await?;
+    rollout::reach(context, 60).await?;
+
+    rollout::ask(context, "promote/5").await?;
+    rollout::reach(context, 100).await?;
+    without_operator(context, 100).await?;
+    rollout::settled(context, &candidate).await?;
+    println!("  the operator was killed at 20, 60, 0 and 100 %: no step began anew, none was skipped");
+    rollout::only(context, &candidate).await
+}
+
+/// Kills the operator; the next one goes on where the step is, which began when it began.
+async fn without_operator(context: &Context, percent: u64) -> Result<()> {
+    let place = |seen: &Value| {
+        let rollout = &seen["status"]["rollout"];
+        ["stableRevision", "candidateRevision", "percent", "phase", "step", "stepStartedAt", "holdEndsAt"]
+            .map(|member| rollout[member].clone())
+    };
+    let before = place(&rollout::seen(context).await?);
+    operator::replace(context).await?;
+    rollout::stays(context, percent, Duration::from_secs(2)).await?;
+    let after = place(&rollout::seen(context).await?);
+    ensure!(after == before, "{before:?} became {after:?}");
+    Ok(())
+}
+
+/// The ConfigMap goes, and comes back with the same rollout.
+async fn without_record(context: &Context) -> Result<()> {
+    let published = async || {
+        let map = objects::find(context, "configmap/ai-bifrost").await?.context("no ConfigMap")?;
+        let mut table: Value = serde_json::from_str(map["data"]["traffic.json"].as_str().unwrap_or("null"))?;
+        // Numbers of tables, which rise.
+        for member in ["epoch", "since"] {
+            table[member] = Value::Null;
+            table["rollout"][member] = Value::Null;
+        }
+        let members = ["stable.json", "candidate.json"].map(|member| map["data"][member].clone());
+        anyhow::Ok((map["metadata"]["uid"].clone(), (table, members)))
+    };
+    let (uid, before) = published().await?;
+    ensure!(before.1.iter().all(Value::is_string), "{:?}", before.1);
+    let began = Instant::now();
+    objects::api(context, "ConfigMap")?.delete("ai-bifrost", &DeleteParams::default()).await?;
+    let after = wait::wait_for("another ConfigMap", rollout::LIMIT, || async {
+        let (now, after) = published().await?;
+        Ok((now != uid).then_some(after))
+    })
+    .await?;
+    println!("  the ConfigMap deleted: there again after {:.2} s", began.elapsed().as_secs_f64());
+    ensure!(after == before, "{before:?} became {after:?}");
+    rollout::reach(context, 60).await.map(drop)
+}
+
+/// A rotated key is in use for users of both revisions.
+async fn rotated(context: &Context, candidate: &str) -> Result<()> {
+    let (_port, control) = Vendors::control(&context.target).await?;
+    let began = Instant::now();
+    objects::merge(context, "secret/openai-key", &json!({"stringData": {"value": NEW_KEY}})).await?;
+    let of_both = wait::wait_for("the new value to be used by both revisions", ROTATED, || async {
+        let (mut of_candidate, mut of_stable) = (0, 0);
+        for number in 0..8 {
+            let user = format!("rotation-{}-{number}", began.elapsed().as_millis());
+            let revision = rollout::answers(context, &gateway::url(context), &user).await?;
+            let key = key_of(&control, &user).await?;
+            ensure!(key == NEW_KEY, "an old value for {revision}");
+            *if revision == candidate { &mut of_candidate } else { &mut of_stable } += 1;
+        }
+        Ok((of_candidate > 0 && of_stable > 0).then_some(began.elapsed()))
+    })
+    .await?;
+    println!("  a rotated key: used by both revisions after {:.2} s", of_both.as_secs_f64());
+    rollout::stays(context, 60, Duration::from_secs(1)).await
+}
+
+async fn key_of(control: &Control, user: &str) -> Result<String> {
+    let query = RecordQuery { user: Some(user.to_owned()), ..RecordQuery::default() };
+    let record = control.wait_for(&query, 1, ROTATED).await?.pop().context("no record")?;
+    record.key.context("a request without a key")
+}

@@ -1,0 +1,82 @@
+//! Streams that are open while something happens, by the vendors' SDKs: none of them may be cut.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use bifrost_fake_provider::{Control, RecordQuery};
+use futures::future::try_join_all;
+use serde_json::json;
+
+use super::load::{self, Load, Sdk};
+use crate::{scenarios::Context, wait};
+
+/// Streams of one client: language, API, model and number. Nothing else asks for their models.
+pub(super) type Group = (Sdk, &'static str, &'static str, usize);
+
+/// Fifty, of both languages and three APIs.
+pub(super) const FIFTY: &[Group] = &[
+    (Sdk::Python, "chat", "gpt-4o", 15),
+    (Sdk::Python, "messages", "claude-3-opus-20240229", 15),
+    (Sdk::JavaScript, "responses", "gpt-4o", 10),
+    (Sdk::JavaScript, "messages", "claude-3-opus-20240229", 10),
+];
+/// Twenty more, for what begins later.
+pub(super) const TWENTY: &[Group] = &[(Sdk::Python, "chat", "gpt-4.1", 20)];
+
+/// Between two events of a stream.
+const GAP: Duration = Duration::from_millis(200);
+/// How long it may take until all are open.
+const OPENED: Duration = Duration::from_secs(25);
+
+/// Opens the streams, all at once, and reads each to its end. Fails if one is cut.
+pub(super) async fn run(context: &Context, groups: &[Group], length: Duration) -> Result<Load> {
+    let script = json!({"chunks": length.div_duration_f64(GAP).ceil() as u64, "gap_ms": GAP.as_millis()});
+    let prompt = format!("[[fake {script}]]");
+    let of = async |(sdk, api, model, count): &Group| {
+        let count = count.to_string();
+        let all = ["--stream", "--requests", &count, "--concurrency", &count, "--users", "fixed"];
+        let args = [&all[..], &["--api", api, "--model", model, "--prompt", &prompt]].concat();
+        let load = load::send_with(context, *sdk, &args).await?;
+        load.all_served().with_context(|| format!("streams of {api} by {sdk:?}"))?;
+        anyhow::Ok(load)
+    };
+    let loads = try_join_all(groups.iter().map(of)).await?;
+    let all = loads.into_iter().fold(Load::default(), Load::and);
+    println!(
+        "  {} streams of {:.0} s: none cut ({} bifrost, {} baseline)",
+        all.requests,
+        length.as_secs_f64(),
+        all.arms.bifrost,
+        all.arms.baseline
+    );
+    Ok(all)
+}
+
+/// Waits until all of them are open.
+pub(super) async fn all_open(control: &Control, groups: &[Group]) -> Result<()> {
+    wait::wait_until("all streams to be open", OPENED, || async {
+        let (open, all) = (open(control, groups).await?, count(groups));
+        ensure!(open == all, "{open} of {all} are open");
+        Ok(true)
+    })
+    .await
+}
+
+/// How many of them are open.
+pub(super) async fn open(control: &Control, groups: &[Group]) -> Result<usize> {
+    let mut models: Vec<_> = groups.iter().map(|(_, _, model, _)| *model).collect();
+    models.sort_unstable();
+    models.dedup();
+    let mut open = 0;
+    for model in models {
+        let query = RecordQuery { model: Some(model.to_owned()), ..RecordQuery::default() };
+        let records = control.records(&query).await?;
+        open += records.iter().filter(|one| one.streamed && one.status == 200 && one.ended.is_none()).count();
+    }
+    Ok(open)
+}
+
+/// How many they are.
+pub(super) fn count(groups: &[Group]) -> usize {
+    groups.iter().map(|(.., count)| count).sum()
+}
