@@ -81,10 +81,11 @@ async fn disturbed(context: &Context, stable: &str) -> Result<()> {
     without_operator(context, 0).await?;
     let seen = rollout::phase(context, "RolledBack").await?;
     ensure!(seen["status"]["rollout"]["rollback"]["reason"] == "Aborted", "{}", seen["status"]["rollout"]);
-    rollout::ask(context, "retry/4").await?;
-    rollout::reach(context, 60).await?;
 
-    rollout::ask(context, "promote/5").await?;
+    // What was taken out of the pods begins anew.
+    rollout::ask(context, "retry/4").await?;
+    rollout::reach(context, 20).await?;
+    rollout::ask(context, "promote-full/5").await?;
     rollout::reach(context, 100).await?;
     without_operator(context, 100).await?;
     rollout::settled(context, &candidate).await?;

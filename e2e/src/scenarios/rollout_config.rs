@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use bifrost_fake_provider::Control;
 use futures::FutureExt;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     curl, gateway, load, rollout,
@@ -26,9 +26,9 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 
 const HOLD: Duration = Duration::from_secs(4);
 /// The rollout is over by then.
-const LENGTH: Duration = Duration::from_secs(80);
-/// From a way back to the way on, and further.
-const CANDIDATES: Duration = Duration::from_secs(20);
+const LENGTH: Duration = Duration::from_secs(90);
+/// The candidate went and came again by then.
+const CANDIDATES: Duration = Duration::from_secs(25);
 /// How long it may take from a request until every replica has confirmed the way back.
 const BACK: Duration = Duration::from_secs(10);
 /// Smaller than [`LARGE`], and the configuration before has another.
@@ -70,7 +70,7 @@ async fn story(context: &Context, control: &Control, stable: &str) -> Result<Str
     let second = rollout::share(context, stable, &candidate, 50).await?;
     ensure!(first.is_subset(&second), "users went back: {:?}", first.difference(&second));
     rollout::phase(context, "Paused").await?;
-    gateway::wait_event(context, "StepPaused", "").await?;
+    gateway::wait_event(context, "StepPaused", &candidate).await?;
     rollout::stays(context, 50, Duration::from_secs(2)).await?;
     ensure!(rollout::share(context, stable, &candidate, 50).await? == second, "users changed their revision");
     limits(context, second.first().context("the candidate has no user")?).await?;
@@ -121,7 +121,7 @@ async fn limits(context: &Context, of_candidate: &str) -> Result<()> {
     Ok(())
 }
 
-/// Back to nothing, which everybody confirms, and to the step that was left.
+/// Back to nothing, which everybody confirms, and up again from the first step.
 async fn back_and_again(context: &Context, stable: &str, candidate: &str) -> Result<()> {
     rollout::ask(context, "promote/1@0000000000").await?;
     gateway::wait_event(context, "RequestRefused", "revision 0000000000").await?;
@@ -130,12 +130,13 @@ async fn back_and_again(context: &Context, stable: &str, candidate: &str) -> Res
     let back = rollout::phase(context, "RolledBack").await?;
     println!("  abort: 50 → 0 confirmed after {:.2} s", asked.elapsed().as_secs_f64());
     ensure!(asked.elapsed() <= BACK, "the way back took {:?}", asked.elapsed());
-    let rollback: &Value = &back["status"]["rollout"]["rollback"];
+    let rollback = &back["status"]["rollout"]["rollback"];
     ensure!(rollback["reason"] == "Aborted", "{rollback}");
     rollout::stays(context, 0, Duration::from_secs(1)).await?;
     rollout::only(context, stable).await?;
     ensure!(gateway::notes(context, "CandidateFailed").await?.is_empty(), "an abort is no failure");
     rollout::ask(context, "retry/3").await?;
+    rollout::reach(context, 10).await?;
     let again = rollout::reach(context, 50).await?;
     ensure!(rollout::revision(&again, "candidateRevision")? == candidate, "{}", again["status"]["rollout"]);
     Ok(())

@@ -135,8 +135,8 @@ async fn no_image(context: &Context, stable: &str, reference: &str) -> Result<()
     let deployment = objects::get(context, &format!("deployment/{NAME}")).await?;
     let image = &deployment["spec"]["template"]["spec"]["containers"][0]["image"];
     ensure!(*image == back["status"]["rollout"]["stableImage"], "the Deployment has {image}");
-    back_to(context, &json!({"spec": {"image": spec}}), stable).await?;
-    rollout::candidate_gone(context).await
+    rollout::candidate_gone(context).await?;
+    back_to(context, &json!({"spec": {"image": spec}}), stable).await
 }
 
 /// A pod of the candidate's own ends in the middle of a step; then it is tried again.
