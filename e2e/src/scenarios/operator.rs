@@ -48,6 +48,25 @@ pub(super) async fn replace(context: &Context) -> Result<()> {
     without(context, async { Ok(()) }).await
 }
 
+/// Kills the only one as a crash would, and returns when another container leads in its place.
+pub(super) async fn kill(context: &Context) -> Result<()> {
+    let killed = leading(context, None).await?;
+    context.embedded()?.kill_container(&killed).await?;
+    leading(context, Some(&killed)).await.map(drop)
+}
+
+/// Waits until the only operator's container is another than this one and has renewed its Lease since it began; returns its id.
+pub(super) async fn leading(context: &Context, killed: Option<&str>) -> Result<String> {
+    wait::wait_for("an operator that leads", LIMIT, || async {
+        let pods = pods(context).await?;
+        let (id, started) = container(pods.first().context("no operator pod")?)?;
+        let renewed = renewed(context).await?;
+        ensure!(renewed > started, "started at {started}, the Lease was renewed at {renewed}");
+        Ok(Some(id).filter(|id| killed != Some(id.as_str())))
+    })
+    .await
+}
+
 /// The operator's pods.
 pub(super) async fn pods(context: &Context) -> Result<Vec<Pod>> {
     let labels = format!("app.kubernetes.io/name={}", Operator::DEPLOYMENT);

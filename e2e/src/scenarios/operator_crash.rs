@@ -177,7 +177,7 @@ impl Killer<'_> {
 
     /// Kills the leading operator so long after the request was answered.
     async fn during(&mut self, moment: Duration, request: impl Future<Output = Result<()>>) -> Result<()> {
-        let id = self.leading_container().await?;
+        let id = operator::leading(self.context, self.killed.as_deref()).await?;
         let process = Pid::from_raw(self.context.embedded()?.container_process(&id).await?);
         request.await?;
         let sent = Instant::now();
@@ -186,19 +186,6 @@ impl Killer<'_> {
         self.moments.push(sent.elapsed().as_millis());
         self.killed = Some(id);
         Ok(())
-    }
-
-    /// Waits until the operator runs again and has renewed its Lease since.
-    async fn leading_container(&self) -> Result<String> {
-        wait::wait_for("an operator that leads", LIMIT, || async {
-            let pods = operator::pods(self.context).await?;
-            let pod = pods.first().context("no operator pod")?;
-            let (id, started) = operator::container(pod)?;
-            let renewed = operator::renewed(self.context).await?;
-            ensure!(renewed > started, "started at {started}, the Lease was renewed at {renewed}");
-            Ok(Some(id).filter(|id| self.killed.as_ref() != Some(id)))
-        })
-        .await
     }
 }
 

@@ -67,18 +67,17 @@ async fn changed_and_taken_back(context: &Context, stable: &str) -> Result<()> {
 async fn disturbed(context: &Context, stable: &str) -> Result<()> {
     let (candidate, _) = rollout::begin(context, &rollout::body_limit("70Mi"), 20).await?;
     let users = rollout::share(context, stable, &candidate, 20).await?;
-    without_operator(context, 20).await?;
+    without_operator(context, 20, "Paused").await?;
     ensure!(rollout::share(context, stable, &candidate, 20).await? == users, "users changed their revision");
 
     rollout::ask(context, "promote/2").await?;
     rollout::reach(context, 60).await?;
-    without_operator(context, 60).await?;
+    without_operator(context, 60, "Paused").await?;
     without_record(context).await?;
     rotated(context, &candidate).await?;
 
     rollout::ask(context, "abort/3").await?;
-    rollout::phase(context, "RolledBack").await?;
-    without_operator(context, 0).await?;
+    without_operator(context, 0, "RolledBack").await?;
     let seen = rollout::phase(context, "RolledBack").await?;
     ensure!(seen["status"]["rollout"]["rollback"]["reason"] == "Aborted", "{}", seen["status"]["rollout"]);
 
@@ -87,21 +86,29 @@ async fn disturbed(context: &Context, stable: &str) -> Result<()> {
     rollout::reach(context, 20).await?;
     rollout::ask(context, "promote-full/5").await?;
     rollout::reach(context, 100).await?;
-    without_operator(context, 100).await?;
+    without_operator(context, 100, "Progressing").await?;
     rollout::settled(context, &candidate).await?;
     println!("  the operator was killed at 20, 60, 0 and 100 %: no step began anew, none was skipped");
     rollout::only(context, &candidate).await
 }
 
-/// Kills the operator; the next one goes on where the step is, which began when it began.
-async fn without_operator(context: &Context, percent: u64) -> Result<()> {
+/// Kills the operator once all is said of a phase; the next one goes on where the step is, which began when it began.
+async fn without_operator(context: &Context, percent: u64, phase: &str) -> Result<()> {
     let place = |seen: &Value| {
         let rollout = &seen["status"]["rollout"];
         ["stableRevision", "candidateRevision", "percent", "phase", "step", "stepStartedAt", "holdEndsAt"]
             .map(|member| rollout[member].clone())
     };
-    let before = place(&rollout::seen(context).await?);
-    operator::replace(context).await?;
+    let before = wait::wait_for(&format!("{phase} at {percent} %"), rollout::LIMIT, || async {
+        let seen = rollout::seen(context).await?;
+        let rollout = &seen["status"]["rollout"];
+        // What progresses is in its hold.
+        let is_all = phase != "Progressing" || rollout["holdEndsAt"].is_string();
+        ensure!(rollout["phase"] == phase && rollout["percent"] == percent && is_all, "{rollout}");
+        Ok(Some(place(&seen)))
+    })
+    .await?;
+    operator::kill(context).await?;
     rollout::stays(context, percent, Duration::from_secs(2)).await?;
     let after = place(&rollout::seen(context).await?);
     ensure!(after == before, "{before:?} became {after:?}");
