@@ -46,24 +46,26 @@ impl InForce {
             digest,
             keys,
             wanted_percent: table.wanted_percent(),
+            candidate: table.rollout.as_ref().map(|rollout| rollout.revision.clone()),
             token,
-            pods: running(&observed.pods),
+            pods: running(observed),
         };
         Some(Self { table, target })
     }
 }
 
 /// Pods whose gateway runs: only they can hold a table.
-fn running(pods: &[Pod]) -> Vec<PodAddress> {
-    pods.iter().filter_map(address).collect()
+fn running(observed: &Observed) -> Vec<PodAddress> {
+    let own = observed.pods.iter().filter_map(|pod| address(pod, false));
+    own.chain(observed.candidates.iter().filter_map(|pod| address(pod, true))).collect()
 }
 
-fn address(pod: &Pod) -> Option<PodAddress> {
+fn address(pod: &Pod, of_candidate: bool) -> Option<PodAddress> {
     let status = pod.status.as_ref()?;
     let container = status.container_statuses.iter().flatten().find(|status| status.name == names::CONTAINER)?;
     container.state.as_ref()?.running.as_ref()?;
     let ip = status.pod_ip.clone().filter(|ip| !ip.is_empty())?;
-    Some(PodAddress { uid: pod.uid()?, name: pod.name_any(), ip, ready: is_ready(pod) })
+    Some(PodAddress { uid: pod.uid()?, name: pod.name_any(), ip, ready: is_ready(pod), of_candidate })
 }
 
 /// Greatest epoch that is known from elsewhere than the ConfigMap. Pods are asked only when the ConfigMap is gone.
@@ -71,7 +73,7 @@ pub async fn known_epoch(context: &Context, observed: &Observed) -> u64 {
     let traffic = observed.gateway.status.as_ref().and_then(|status| status.traffic.as_ref());
     let status = traffic.and_then(|traffic| traffic.epoch).and_then(|epoch| u64::try_from(epoch).ok()).unwrap_or(0);
     let (Some(token), None) = (&observed.secret.admin_token, observed.own(Part::Published)) else { return status };
-    let reports = context.confirmations.ask_once(&running(&observed.pods), token).await;
+    let reports = context.confirmations.ask_once(&running(observed), token).await;
     let own = reports.iter().filter(|report| report.gateway_uid == observed.uid());
     own.map(|report| report.epoch).max().unwrap_or(0).max(status)
 }
@@ -96,7 +98,8 @@ mod tests {
             Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
         let mut crashed = pod("c", true);
         crashed.status.as_mut().unwrap().container_statuses.as_mut().unwrap()[0].state = None;
-        let asked = running(&[pod("a", true), stopping, crashed, pod("d", false)]);
+        let pods = vec![pod("a", true), stopping, crashed, pod("d", false)];
+        let asked = running(&Observed { pods, ..observed() });
         let shown: Vec<_> = asked.iter().map(|pod| (pod.name.as_str(), pod.ready)).collect();
         assert_eq!(shown, [("ai-a", true), ("ai-b", false), ("ai-d", false)]);
     }

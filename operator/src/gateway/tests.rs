@@ -24,6 +24,7 @@ use super::part::Part;
 use super::publish::Live;
 use super::validate::{Policy, validate};
 use crate::analysis::hosts::HostRule;
+use crate::confirm::Summary;
 use crate::migration::progress::Progress;
 use crate::secrets::NoValue;
 
@@ -75,8 +76,10 @@ pub(crate) fn observed() -> Observed {
         ca_bundle: CaBundle::NotAsked,
         pods: Vec::new(),
         remembered: None,
-        confirmed: false,
+        candidates: Vec::new(),
+        summary: Summary::default(),
         report: None,
+        rollout_report: None,
         prices: Arc::default(),
         now: Timestamp::UNIX_EPOCH,
     }
@@ -89,6 +92,8 @@ pub(crate) fn remembered(observed: &Observed) -> Remembered {
         config: published.config.clone(),
         migration: observed.live.migration().unwrap(),
         progress: observed.live.state.migration.clone().unwrap(),
+        candidate: observed.live.candidate().cloned(),
+        record: observed.live.state.rollout.clone().unwrap(),
         image: observed.live.state.image.clone(),
         epoch: published.traffic.epoch,
         token: SecretValue::new("token"),

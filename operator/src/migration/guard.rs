@@ -54,7 +54,7 @@ impl Guard {
 /// Reads the spec.
 pub fn guard(spec: &MigrationSpec) -> Result<Guard, Vec<Problem>> {
     let mut problems = Vec::new();
-    let analysis = spec.analysis.as_ref().map(|analysis| read_analysis(analysis, &mut problems));
+    let analysis = spec.analysis.as_ref().map(|analysis| read_analysis(analysis, "spec.migration", &mut problems));
     let mut guard = Guard { analysis, cooldown: COOLDOWN, ..Guard::default() };
     if let Some(RollbackSpec { to, retries, cooldown }) = &spec.rollback {
         guard.to_previous = *to == RollbackTarget::PreviousStep;
@@ -68,7 +68,14 @@ pub fn guard(spec: &MigrationSpec) -> Result<Guard, Vec<Problem>> {
     if problems.is_empty() { Ok(guard) } else { Err(problems) }
 }
 
-fn read_analysis(spec: &AnalysisSpec, problems: &mut Vec<Problem>) -> Analysis {
+/// Reads an analysis alone. `path`: whose it is.
+pub fn of_analysis(spec: Option<&AnalysisSpec>, path: &str) -> Result<Guard, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let analysis = spec.map(|analysis| read_analysis(analysis, path, &mut problems));
+    if problems.is_empty() { Ok(Guard { analysis, ..Guard::default() }) } else { Err(problems) }
+}
+
+fn read_analysis(spec: &AnalysisSpec, path: &str, problems: &mut Vec<Problem>) -> Analysis {
     let errors = || Check {
         name: DEFAULT_CHECK.to_owned(),
         kind: CheckKind::ErrorRate { classes: Vec::new() },
@@ -82,7 +89,7 @@ fn read_analysis(spec: &AnalysisSpec, problems: &mut Vec<Problem>) -> Analysis {
                 checks.push(Check { name: check.name.clone(), kind: kind(check), limit, action: action(check.action) })
             }
             Err((member, message)) => {
-                let path = format!("spec.migration.analysis.checks[{index}].{member}");
+                let path = format!("{path}.analysis.checks[{index}].{member}");
                 problems.push(Problem::invalid(path, message));
             }
         }
@@ -91,7 +98,7 @@ fn read_analysis(spec: &AnalysisSpec, problems: &mut Vec<Problem>) -> Analysis {
         checks.push(errors());
     }
     let taken: Vec<_> = checks.iter().map(|check| check.name.as_str()).collect();
-    let metrics = metric::read(&spec.metrics, &taken, problems);
+    let metrics = metric::read(&spec.metrics, path, &taken, problems);
     Analysis {
         checks,
         metrics,
