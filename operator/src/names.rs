@@ -18,7 +18,7 @@ pub const OPERATOR: &str = "bifrost-operator";
 pub const COMPONENT: &str = "gateway";
 /// What stands for the product on a candidate's own pods, so that nothing that selects the gateway's selects them.
 pub const CANDIDATE_PRODUCT: &str = "bifrost-gateway-candidate";
-/// Label of a ConfigMap that keeps a revision: which one.
+/// Label of a candidate's own pods, and of a ConfigMap that keeps a revision: which one.
 pub const LABEL_REVISION: &str = "bifrost.dev/revision";
 /// Name of the gateway's container in its pods.
 pub const CONTAINER: &str = "gateway";

@@ -7,6 +7,7 @@ use bifrost_config::published::{CONFIG_VERSION, PublishedKeys, STABLE, Stable, T
 use bifrost_config::{AddressRule, Gate, Plan, Position, SecretValue, Strategy};
 use bifrost_crds::BifrostGateway;
 use bifrost_operator::analysis::hosts::HostRule;
+use bifrost_operator::confirm::Summary;
 use bifrost_operator::gateway::build::{Circumstances, build};
 use bifrost_operator::gateway::images::ImagePolicy;
 use bifrost_operator::gateway::observe::{CaBundle, Observed, ObservedKey};
@@ -99,7 +100,9 @@ fn observed(gateway: &BifrostGateway, documents: &Documents) -> Observed {
         ca_bundle,
         pods: Vec::new(),
         remembered: None,
-        confirmed: false,
+        candidates: Vec::new(),
+        summary: Summary::default(),
+        rollout_report: None,
         report: None,
         prices: Arc::default(),
         now: Timestamp::UNIX_EPOCH,

@@ -218,4 +218,21 @@ mod tests {
         assert!(counted(600, 400).skewed);
         assert!(!counted(850, 150).skewed);
     }
+
+    #[test]
+    fn a_candidate_is_held_by_the_gateways_pods_and_confirmed_by_its_own() {
+        let mut target = Target { candidate: Some("c".into()), ..target(&[("a", true), ("b", true), ("x", true)]) };
+        target.pods[2].of_candidate = true;
+        let holding = || Ok(StateReport { candidate: Some("c".into()), ..report() });
+        let seen = |b: Answer, x: Answer| {
+            let answers = [("a".to_owned(), holding()), ("b".to_owned(), b), ("x".to_owned(), x)].into();
+            let summary = Summary::of(&target, &answers);
+            (summary.programmed, summary.holds_candidate, summary.candidates, summary.released, summary.own_released)
+        };
+        assert_eq!(seen(holding(), holding()), (true, true, (1, 1), true, true));
+        // One that cannot use it serves what is stable, and confirms that.
+        assert_eq!(seen(Ok(report()), holding()), (true, false, (1, 1), true, true));
+        // The gateway is what it is without the candidate's pods.
+        assert_eq!(seen(holding(), Err(PodError::Unreachable)), (true, true, (1, 0), false, true));
+    }
 }

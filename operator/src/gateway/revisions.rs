@@ -5,6 +5,7 @@ use bifrost_config::Config;
 use super::observe::Observed;
 use super::part::Part;
 use super::status::rolls_out;
+use super::target::is_of;
 use super::validate::{Policy, last_config};
 use super::{draft, images};
 use crate::migration::Seen;
@@ -16,7 +17,12 @@ use crate::rollout::{self, Outcome, Sight};
 
 /// Where the rollout is to go from here.
 pub(super) fn follow(observed: &Observed, newest: &Config, wanted: &Revision, wish: &Wish) -> Outcome {
-    let record = last_record(observed, Some(newest), wanted);
+    let mut record = last_record(observed, Some(newest), wanted);
+    // Another spelling of what serves is no other revision: nothing would change, and a later operator may spell it otherwise.
+    let same = last_config(observed).is_some_and(|last| alone(last) == alone(newest));
+    if same && record.stable.image == wanted.image {
+        record.stable = wanted.clone();
+    }
     with_sight(observed, &record, |sight| rollout::decide::decide(wish, wanted, &record, sight, observed.now))
 }
 
@@ -62,8 +68,12 @@ fn alone(config: &Config) -> Config {
 
 fn with_sight(observed: &Observed, record: &Record, decide: impl FnOnce(Sight<'_>) -> Outcome) -> Outcome {
     let progress = record.candidate.as_ref().map(|candidate| &candidate.progress);
-    let pods = if record.has_own_pods() { &observed.candidates } else { &observed.pods };
-    let crash = progress.and_then(|progress| crash(pods, progress.watched?, progress.crash.as_deref()));
+    let id = record.candidate.as_ref().map(|candidate| candidate.revision.id.as_str());
+    let pods: Vec<_> = match record.has_own_pods() {
+        true => observed.candidates.iter().filter(|pod| is_of(pod, id)).cloned().collect(),
+        false => observed.pods.clone(),
+    };
+    let crash = progress.and_then(|progress| crash(&pods, progress.watched?, progress.crash.as_deref()));
     let judged = rollout::judged(observed.rollout_report.as_deref());
     let seen = Seen {
         request: observed.rollout_request(),

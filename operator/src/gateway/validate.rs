@@ -188,7 +188,7 @@ impl Found {
     ) -> Self {
         let config = Config { keys: std::mem::take(&mut keys.keys), ..config };
         let mut values = std::mem::take(&mut keys.values);
-        let mut told = newer.unwrap_or_else(|| keys);
+        let mut told = newer.unwrap_or(keys);
         values.extend(std::mem::take(&mut told.values));
         let candidate = candidate.map(|config| Config { keys: std::mem::take(&mut told.keys), ..config });
         let Transition { progress, split, mut events, wake } = transition;
