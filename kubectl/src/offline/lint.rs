@@ -59,6 +59,8 @@ fn gateway(placed: &Placed<BifrostGateway>, documents: &Documents, addresses: Ad
             ));
         }
     }
+    let rollout = super::rollout::warnings(gateway);
+    findings.warnings.extend(rollout.iter().map(|warning| format!("{}: {warning}", placed.place)));
     if gateway.spec.config.ca_bundle_ref.is_some() && ca_bundle(gateway, documents).is_none() {
         findings.warnings.push(format!(
             "{}: {}: is not in these files, so it is not checked",
