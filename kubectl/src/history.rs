@@ -1,6 +1,7 @@
 //! `history`: the revisions of spec.config and image that were stable, out of the ConfigMaps that the operator keeps of them.
 
 use bifrost_crds::{BifrostGateway, RolloutStatus};
+use bifrost_operator::names::LABEL_REVISION;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
@@ -15,8 +16,6 @@ use crate::session::Session;
 use crate::status::phase_word;
 use crate::table::table;
 
-/// Label of a ConfigMap of the history; its value is the revision.
-const LABEL: &str = "bifrost.dev/revision";
 /// The one member.
 const MEMBER: &str = "revision.json";
 
@@ -52,7 +51,7 @@ pub(crate) async fn read(session: &Session, gateway: &BifrostGateway) -> Result<
 
 /// The labels of the history's ConfigMaps.
 pub(crate) fn labels(gateway: &str) -> String {
-    format!("app.kubernetes.io/instance={gateway},{LABEL}")
+    format!("app.kubernetes.io/instance={gateway},{LABEL_REVISION}")
 }
 
 fn parse(gateway: &BifrostGateway, maps: &[ConfigMap]) -> (Vec<Revision>, Vec<String>) {

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use bifrost_crds::BifrostGateway;
+use bifrost_operator::names::candidate_selector_text;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams};
@@ -82,7 +83,7 @@ impl Session {
 
     /// The pods of a gateway, and those that a candidate has of its own.
     pub(crate) async fn pods(&self, gateway: &BifrostGateway) -> Result<(Vec<Pod>, Vec<Pod>), Failure> {
-        Ok((self.list(&pod_labels(gateway)).await?, self.list(&candidate_labels(&gateway.name_any())).await?))
+        Ok((self.list(&pod_labels(gateway)).await?, self.list(&candidate_selector_text(&gateway.name_any())).await?))
     }
 
     /// All objects of a kind with these labels.
@@ -118,11 +119,6 @@ pub(crate) fn pod_labels(gateway: &BifrostGateway) -> String {
     reported.unwrap_or_else(|| {
         format!("app.kubernetes.io/name=bifrost-gateway,app.kubernetes.io/instance={}", gateway.name_any())
     })
-}
-
-/// The labels of the pods that a candidate with another image has of its own.
-pub(crate) fn candidate_labels(gateway: &str) -> String {
-    format!("app.kubernetes.io/name=bifrost-gateway-candidate,app.kubernetes.io/instance={gateway}")
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use bifrost_crds::{BifrostGateway, MigrationPhase, MigrationStatus, RollbackStatus, RolloutStatus};
 use bifrost_operator::migration::request;
+use bifrost_operator::rollout;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::status::phase_word;
@@ -20,7 +21,7 @@ impl Subject {
     pub(crate) const fn annotation(self) -> &'static str {
         match self {
             Self::Migration => request::ANNOTATION,
-            Self::Rollout => "bifrost.dev/rollout-request",
+            Self::Rollout => rollout::ANNOTATION,
         }
     }
 

@@ -4,6 +4,7 @@ mod tree;
 mod view;
 
 use bifrost_crds::{BifrostGateway, MigrationPhase};
+use bifrost_operator::names::candidate_selector_text;
 use futures::{StreamExt as _, pin_mut, stream};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
@@ -15,7 +16,7 @@ use self::view::View;
 use crate::cli::{Format, StatusArgs};
 use crate::failure::Failure;
 use crate::run::say;
-use crate::session::{Session, candidate_labels, pod_labels};
+use crate::session::{Session, pod_labels};
 use crate::wait::refused;
 
 /// Changes come in bursts: those within this time are shown as one.
@@ -48,7 +49,7 @@ async fn follow(session: &Session, gateway: &BifrostGateway, format: Option<Form
     let of_gateway = watch_object(session.api::<BifrostGateway>(), &name).map(|event| event.map(|_| ()));
     let pods =
         |labels: &str| watcher(session.api::<Pod>(), Config::default().labels(labels)).map(|event| event.map(|_| ()));
-    let of_pods = stream::select(pods(&pod_labels(gateway)), pods(&candidate_labels(&name)));
+    let of_pods = stream::select(pods(&pod_labels(gateway)), pods(&candidate_selector_text(&name)));
     let changes = stream::select(of_gateway, of_pods);
     pin_mut!(changes);
     let mut printed = None;

@@ -105,11 +105,11 @@ fn observed(gateway: &BifrostGateway, documents: &Documents) -> Observed {
         unreadable_keys: BTreeMap::new(),
         ca_bundle,
         pods: Vec::new(),
-        remembered: None,
         candidates: Vec::new(),
+        remembered: None,
         summary: Summary::default(),
-        rollout_report: None,
         report: None,
+        rollout_report: None,
         prices: Arc::default(),
         now: Timestamp::UNIX_EPOCH,
     }

@@ -70,7 +70,7 @@ pub(super) fn objects(gateway: &str, rollout: &RolloutSpec) -> Vec<String> {
     if rollout.strategy == RolloutStrategy::Rolling {
         return Vec::new();
     }
-    let candidate = format!("{}-candidate", names::published(gateway));
+    let candidate = names::candidate(gateway);
     let mut objects = vec![format!("{CANDIDATE} in ConfigMap {}", names::published(gateway))];
     objects.extend(
         ["Deployment", "Service", "NetworkPolicy"].map(|kind| format!("{kind} {candidate}, for another image")),
