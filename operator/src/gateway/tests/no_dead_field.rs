@@ -114,6 +114,12 @@ const GATEWAY: &[Line] = &[
         "20%",
     ),
     (
+        "migration.analysis.checks[].min",
+        "migration: {canaryPercent: 10, shadow: {percent: 5, dailyLimit: '1'}, analysis: {checks: [{name: a, type: ShadowAgreement, min: @}]}}",
+        "90%",
+        "95%",
+    ),
+    (
         "migration.analysis.checks[].name",
         "migration: {canaryPercent: 10, analysis: {checks: [{name: @, type: ErrorRate}]}}",
         "a",
