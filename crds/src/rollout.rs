@@ -30,6 +30,10 @@ use crate::schema;
     validation = Rule::new("!has(self.analysis) || self.strategy != 'Rolling'")
         .message("under Rolling there is no candidate beside the stable revision to compare: take analysis out, or choose another strategy")
         .field_path(".analysis")
+        .reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.analysis) || !has(self.analysis.checks) || self.analysis.checks.all(c, c.type != 'ShadowAgreement')")
+        .message("copies compare the arms of a migration and say nothing of a candidate: take the check of type ShadowAgreement out")
+        .field_path(".analysis.checks")
         .reason(Reason::FieldValueForbidden)
 )]
 pub struct RolloutSpec {

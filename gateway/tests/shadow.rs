@@ -131,6 +131,14 @@ async fn a_copy_begins_when_the_answer_is_over_and_goes_with_the_pools_key() {
     let report = pair.report();
     assert_eq!((report.copied, report.agreed, report.failed, report.similarity[9]), (2, 2, 0, 2));
     assert!(report.spent > 0 && report.skipped.is_empty(), "{report:?}");
+    // Each beside its request, for the analysis.
+    let window = pair.shared.gatherer.window().await.window;
+    let strata = window.strata().iter().map(|stats| {
+        let copies = stats.arm(bifrost_analysis::Arm::Bifrost).unwrap().groups.iter().map(|group| group.copies);
+        let requests = stats.arm(bifrost_analysis::Arm::Baseline).map_or(0, bifrost_analysis::ArmStats::requests);
+        (stats.stratum.stream, requests, copies.fold((0, 0), |sum, one| (sum.0 + one.n, sum.1 + one.bad)))
+    });
+    assert_eq!(strata.collect::<Vec<_>>(), [(false, 1, (1, 0)), (true, 1, (1, 0))]);
 }
 
 #[tokio::test]
@@ -257,6 +265,7 @@ async fn copies_that_fail_or_hang_touch_nothing_and_count_nowhere_else() {
         [bifrost_analysis::Arm::Baseline, bifrost_analysis::Arm::Bifrost].map(|arm| window.requests(arm)),
         [23, 0]
     );
+    assert_eq!(window.copies(), 3, "those that hang are not compared yet");
     let text = Metrics::new(pair.shared.gatherer.clone(), Default::default).render().await;
     for line in [
         r#"bifrost_shadow_requests_total{outcome="failed"} 3"#,

@@ -101,6 +101,25 @@ pub struct Compared {
     pub sample: Sample,
 }
 
+/// A copy whose answer was compared with the first one. It was of a request that got a 2xx.
+#[derive(Debug, Clone, Copy)]
+pub struct Copied<'a> {
+    /// Name of the provider.
+    pub provider: &'a str,
+    /// Model.
+    pub model: &'a str,
+    /// Kind of request, such as `chat_completion`, whatever the form of its answer.
+    pub kind: &'static str,
+    /// Whether it asked for a stream.
+    pub stream: bool,
+    /// Group of the request's user ([`bifrost_analysis::group`]).
+    pub group: usize,
+    /// Epoch of the traffic table that decided the request.
+    pub epoch: u64,
+    /// Whether both answers agree.
+    pub agrees: bool,
+}
+
 impl Outcome<'_> {
     /// Whether a provider answered it with a 2xx, which also confirms the model's name.
     pub(super) fn is_confirmed(&self) -> bool {

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::gather::{Gatherer, Question};
 use super::models::ModelLabels;
-use super::outcome::{Arm, Outcome};
+use super::outcome::{Arm, Copied, Outcome};
 use super::series::{Labels, Numbers, Table};
 use super::windows::Marked;
 
@@ -74,9 +74,14 @@ impl Recorder {
         if let Ok(mut table) = self.table.try_borrow_mut() {
             table.add(outcome, &self.models);
         }
-        if self.compares && outcome.compared.is_some() {
-            self.compare(outcome);
+        if outcome.compared.is_some() {
+            self.compare(outcome.epoch, |window| window.record(outcome, &self.models));
         }
+    }
+
+    /// Counts a copy that was compared.
+    pub fn record_copy(&self, copied: &Copied<'_>) {
+        self.compare(copied.epoch, |window| window.record_copy(copied, &self.models));
     }
 
     /// One more request in progress, until the guard is dropped.
@@ -104,13 +109,15 @@ impl Recorder {
         self.eligible.set(eligible);
     }
 
-    fn compare(&self, outcome: &Outcome<'_>) {
+    /// Counts in the window what the table of this epoch decided, unless that split otherwise than the one in use.
+    fn compare(&self, epoch: u64, count: impl FnOnce(&mut Marked)) {
         let since = self.split_since.load(Ordering::Relaxed);
         if let Ok(mut window) = self.window.try_borrow_mut()
-            && outcome.epoch >= since
+            && self.compares
+            && epoch >= since
         {
             window.turn_to(since);
-            window.record(outcome, &self.models);
+            count(&mut window);
         }
     }
 
@@ -225,6 +232,30 @@ mod tests {
         assert_eq!((marked.since, marked.window.requests(Side::Bifrost)), (5, 1));
         gatherer.mark_split(7);
         assert_eq!(recorder.window().window.requests(Side::Bifrost), 0);
+    }
+
+    #[test]
+    fn copies_count_beside_requests_if_the_split_is_still_the_same() {
+        let (gatherer, recorder) = recorder();
+        let copied = Copied {
+            provider: "openai",
+            model: "gpt-4o-mini",
+            kind: "chat_completion",
+            stream: false,
+            group: 7,
+            epoch: 4,
+            agrees: true,
+        };
+        recorder.record(&compared());
+        recorder.record_copy(&copied);
+        recorder.record_copy(&Copied { agrees: false, ..copied });
+        let window = recorder.window().window;
+        assert_eq!((window.strata().len(), window.copies(), window.requests(Side::Bifrost)), (1, 2, 1));
+        gatherer.mark_split(5);
+        recorder.record_copy(&copied);
+        assert_eq!(recorder.window().window.copies(), 0);
+        recorder.record_copy(&Copied { epoch: 5, ..copied });
+        assert_eq!(recorder.window().window.copies(), 1);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use bifrost_analysis::{Arm as Side, Window};
 
 use super::models::{ModelLabels, OTHER};
-use super::outcome::{Arm, Outcome};
+use super::outcome::{Arm, Copied, Outcome};
 
 /// Requests counted since one mark of the split ([`super::Gatherer::mark_split`]).
 #[derive(Debug, Clone, Default)]
@@ -27,9 +27,18 @@ impl Marked {
             Arm::Baseline => Side::Baseline,
             Arm::Bifrost => Side::Bifrost,
         };
-        // Names that anybody can make up must not fill the window.
-        let is_known = outcome.model.is_empty() || models.has(outcome.model, outcome.is_confirmed());
-        let model = if is_known { outcome.model } else { OTHER };
+        let model = known(models, outcome.model, outcome.is_confirmed());
         self.window.record((outcome.provider, model, compared.kind, compared.stream), arm, &compared.sample);
     }
+
+    /// Counts a copy.
+    pub(super) fn record_copy(&mut self, copied: &Copied<'_>, models: &ModelLabels) {
+        let model = known(models, copied.model, true);
+        self.window.record_copy((copied.provider, model, copied.kind, copied.stream), copied.group, copied.agrees);
+    }
+}
+
+/// Names that anybody can make up must not fill the window.
+fn known<'m>(models: &ModelLabels, model: &'m str, confirmed: bool) -> &'m str {
+    if model.is_empty() || models.has(model, confirmed) { model } else { OTHER }
 }

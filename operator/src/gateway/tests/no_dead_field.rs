@@ -147,6 +147,12 @@ const GATEWAY: &[Line] = &[
         "20%",
     ),
     (
+        "migration.analysis.checks[].min",
+        "migration: {canaryPercent: 10, shadow: {percent: 5, dailyLimit: '1'}, analysis: {checks: [{name: a, type: ShadowAgreement, min: @}]}}",
+        "90%",
+        "95%",
+    ),
+    (
         "migration.analysis.checks[].name",
         "migration: {canaryPercent: 10, analysis: {checks: [{name: @, type: ErrorRate}]}}",
         "a",
@@ -426,7 +432,11 @@ const KEY: &[Line] = &[
 ];
 
 /// What acts where the API server checks a manifest, and nowhere else: the leaf, and how its rule names it.
-const ADMISSION: &[(&str, &str)] = &[("service.allowUnauthenticated", "self.allowUnauthenticated")];
+const ADMISSION: &[(&str, &str)] = &[
+    // It belongs to a check that is refused there.
+    ("rollout.analysis.checks[].min", "self.analysis.checks.all(c, c.type != 'ShadowAgreement')"),
+    ("service.allowUnauthenticated", "self.allowUnauthenticated"),
+];
 
 /// What Kubernetes defines, or what needs no sense of ours: the schema gives the values.
 const FROM_SCHEMA: &[&str] = &["availability.", "networkPolicy.", "paused", "pod.", "replicas", "service."];
