@@ -48,10 +48,10 @@ async fn refusal(request: reqwest::RequestBuilder) -> (u16, String, String) {
 impl Pair {
     /// Takes another traffic table into use.
     fn change(&self, edit: impl FnOnce(&mut TrafficTable)) {
-        let mut candidate = self.shared.current.load_full().unwrap().candidate.clone();
-        candidate.traffic.epoch += 1;
-        edit(&mut candidate.traffic);
-        self.shared.current.store(Some(Snapshot::build(candidate, &TlsRoots::with_file(None).unwrap()).unwrap()));
+        let mut parts = self.shared.current.load_full().unwrap().parts.clone();
+        parts.traffic.epoch += 1;
+        edit(&mut parts.traffic);
+        self.shared.current.store(Some(Snapshot::build(parts, &TlsRoots::with_file(None).unwrap()).unwrap()));
     }
 
     fn preview_base(&self) -> String {

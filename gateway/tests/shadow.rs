@@ -52,10 +52,10 @@ fn chat(extra: Value) -> String {
 impl Pair {
     async fn copying(percent: u8, shadow: Shadow) -> Self {
         let pair = Self::start(START, "{}").await;
-        let mut candidate = pair.shared.current.load_full().unwrap().candidate.clone();
-        candidate.traffic.percent = percent;
-        candidate.traffic.shadow = Some(shadow.clone());
-        pair.shared.current.store(Some(Snapshot::build(candidate, &TlsRoots::with_file(None).unwrap()).unwrap()));
+        let mut parts = pair.shared.current.load_full().unwrap().parts.clone();
+        parts.traffic.percent = percent;
+        parts.traffic.shadow = Some(shadow.clone());
+        pair.shared.current.store(Some(Snapshot::build(parts, &TlsRoots::with_file(None).unwrap()).unwrap()));
         if shadow.daily_limit == MUCH {
             // Enough for all copies of a test.
             pair.wait("money", |pair| pair.shared.gatherer.shadow().money().1 > 1.0).await;

@@ -98,7 +98,7 @@ pub fn admit(inbound: &Inbound<'_>, body: &Incoming, snapshot: &Snapshot) -> Res
 /// The answer to a body over the limit.
 pub fn too_large(snapshot: &Snapshot) -> GatewayError {
     let limit = snapshot.max_request_body();
-    let place = match &snapshot.candidate.file {
+    let place = match &snapshot.parts.file {
         Some(file) => format!("client.max_request_body_size_mb in {file}"),
         None => "spec.config.client.maxRequestBody of the BifrostGateway".to_owned(),
     };

@@ -210,7 +210,7 @@ pub(crate) fn stream_format(endpoint: Endpoint) -> Option<StreamFormat> {
 
 fn key_fault(no_key: NoKey, model: Option<&str>, upstream: &Upstream, snapshot: &Snapshot) -> GatewayError {
     let provider = &*upstream.name;
-    let file = snapshot.candidate.file.as_deref();
+    let file = snapshot.parts.file.as_deref();
     // Its start tells which: a caller may send a name of megabytes.
     let model = model.map(|model| &model[..model.floor_char_boundary(200)]);
     match (no_key, model, file) {

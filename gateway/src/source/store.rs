@@ -6,11 +6,11 @@ use bifrost_config::SecretValue;
 use bifrost_config::published::TrafficTable;
 use bifrost_config::report::{ArmCounts, StateReport};
 
-use crate::snapshot::{Candidate, Current, Snapshot};
+use crate::snapshot::{Current, Parts, Snapshot};
 use crate::telemetry::{ConfigStatus, Gatherer};
 use crate::upstream::tls::TlsRoots;
 
-/// Where a candidate comes from.
+/// Where what is offered comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// Read from the API server.
@@ -39,7 +39,7 @@ impl Origin {
     }
 }
 
-/// What became of a candidate.
+/// What became of an offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Offered {
     /// It is in use.
@@ -67,7 +67,7 @@ struct State {
     split_since: u64,
 }
 
-/// What the rules say about a candidate.
+/// What the rules say about an offer.
 #[derive(Debug, PartialEq, Eq)]
 enum Ruling {
     Take,
@@ -84,12 +84,12 @@ impl Store {
         Arc::new(Self { current, gatherer, roots, state: Mutex::default() })
     }
 
-    /// Offers a candidate.
-    pub fn offer(&self, candidate: Candidate, origin: Origin) -> Offered {
+    /// Offers what a source brought.
+    pub fn offer(&self, parts: Parts, origin: Origin) -> Offered {
         let mut state = self.lock();
         let held = self.current.load_full();
-        let in_use = held.as_ref().zip(state.origin).map(|(snapshot, origin)| (&snapshot.candidate, origin));
-        match rule(in_use, &candidate, origin) {
+        let in_use = held.as_ref().zip(state.origin).map(|(snapshot, origin)| (&snapshot.parts, origin));
+        match rule(in_use, &parts, origin) {
             Ruling::Take => {}
             Ruling::Same => {
                 state.origin = Some(origin);
@@ -103,15 +103,15 @@ impl Store {
                 let held = in_use.map_or(0, |(held, _)| held.traffic.epoch);
                 let problem = format!(
                     "epoch {} was offered while epoch {held} is in use: a traffic table never goes back",
-                    candidate.traffic.epoch
+                    parts.traffic.epoch
                 );
                 state.set_problem(problem.clone());
                 return Offered::Refused(problem);
             }
         }
-        let epoch = candidate.traffic.epoch;
-        let since = split_since(in_use.map(|(held, _)| (&held.traffic, state.split_since)), &candidate.traffic);
-        let snapshot = match Snapshot::build(candidate, &self.roots) {
+        let epoch = parts.traffic.epoch;
+        let since = split_since(in_use.map(|(held, _)| (&held.traffic, state.split_since)), &parts.traffic);
+        let snapshot = match Snapshot::build(parts, &self.roots) {
             Ok(snapshot) => snapshot,
             Err(error) => {
                 let problem = format!("epoch {epoch} cannot be used: {error}");
@@ -123,7 +123,7 @@ impl Store {
             }
         };
         announce(&snapshot, origin);
-        let models = snapshot.candidate.config.keys.iter().flat_map(|key| &key.models);
+        let models = snapshot.parts.config.keys.iter().flat_map(|key| &key.models);
         self.gatherer.models().configure(models.map(String::as_str));
         self.gatherer.mark_split(since);
         state.split_since = since;
@@ -166,7 +166,7 @@ impl Store {
     /// The token that guards the admin port, once one is known.
     pub fn admin_token(&self) -> Option<SecretValue> {
         let snapshot = self.current.load();
-        snapshot.as_ref()?.candidate.keys.admin_token.clone().filter(|token| !token.is_empty())
+        snapshot.as_ref()?.parts.keys.admin_token.clone().filter(|token| !token.is_empty())
     }
 
     /// What the pod reports about itself.
@@ -180,7 +180,7 @@ impl Store {
             ..StateReport::default()
         };
         if let Some(snapshot) = self.current.load().as_ref() {
-            let Candidate { traffic, digest, keys, .. } = &snapshot.candidate;
+            let Parts { traffic, digest, keys, .. } = &snapshot.parts;
             report.gateway_uid.clone_from(&traffic.gateway_uid);
             report.epoch = traffic.epoch;
             report.digest.clone_from(digest);
@@ -193,7 +193,7 @@ impl Store {
     pub fn status(&self) -> ConfigStatus {
         let state = self.lock();
         let snapshot = self.current.load();
-        let traffic = snapshot.as_ref().map(|snapshot| &snapshot.candidate.traffic);
+        let traffic = snapshot.as_ref().map(|snapshot| &snapshot.parts.traffic);
         ConfigStatus {
             epoch: traffic.map_or(0, |traffic| traffic.epoch),
             revision: traffic.map(|traffic| traffic.revision.clone()).unwrap_or_default(),
@@ -218,7 +218,7 @@ impl State {
 }
 
 /// The rules. For one gateway epochs only rise; the API server's word counts more than a copy; a copy counts only if it is newer.
-fn rule(in_use: Option<(&Candidate, Origin)>, offered: &Candidate, origin: Origin) -> Ruling {
+fn rule(in_use: Option<(&Parts, Origin)>, offered: &Parts, origin: Origin) -> Ruling {
     let Some((held, held_origin)) = in_use else { return Ruling::Take };
     if held.traffic.gateway_uid != offered.traffic.gateway_uid {
         // Another gateway of the same name. What was saved is this pod's own past, so a mounted copy is at least as new.
@@ -247,7 +247,7 @@ fn split_since(held: Option<(&TrafficTable, u64)>, offered: &TrafficTable) -> u6
 }
 
 fn announce(snapshot: &Snapshot, origin: Origin) {
-    let Candidate { config, traffic, keys, .. } = &snapshot.candidate;
+    let Parts { config, traffic, keys, .. } = &snapshot.parts;
     let without_value: Vec<_> =
         config.keys.iter().map(|key| key.name.as_str()).filter(|name| !keys.values.contains_key(*name)).collect();
     tracing::info!(
@@ -317,14 +317,14 @@ pub(crate) mod tests {
 
     #[test]
     fn a_bad_ca_bundle_holds_up_no_table_and_is_reported() {
-        let mut candidate = candidate("g", 2, 0);
-        candidate.config.ca_bundle = Some("nothing".into());
+        let mut parts = parts("g", 2, 0);
+        parts.config.ca_bundle = Some("nothing".into());
         let store = store();
-        assert_eq!(store.offer(candidate.clone(), Origin::Api), Offered::Taken);
+        assert_eq!(store.offer(parts.clone(), Origin::Api), Offered::Taken);
         let report = store.report(ArmCounts::default());
         assert_eq!(report.epoch, 2);
         assert!(report.problem.as_ref().unwrap().contains("the CA bundle holds no PEM certificate"), "{report:?}");
-        assert_eq!(store.offer(candidate, Origin::Api), Offered::Same);
+        assert_eq!(store.offer(parts, Origin::Api), Offered::Same);
         assert_eq!(store.report(ArmCounts::default()).problem, report.problem);
     }
 
@@ -336,10 +336,10 @@ pub(crate) mod tests {
         Store::new(Arc::default(), gatherer, TlsRoots::with_file(None).unwrap())
     }
 
-    fn candidate(uid: &str, epoch: u64, percent: u8) -> Candidate {
+    fn parts(uid: &str, epoch: u64, percent: u8) -> Parts {
         let members = members(uid, epoch, percent);
         let published = bifrost_config::published::Published::parse(&members).unwrap();
-        Candidate {
+        Parts {
             config: published.config,
             traffic: published.traffic,
             digest: digest(&members[STABLE], &members[TRAFFIC]),
@@ -349,27 +349,27 @@ pub(crate) mod tests {
     }
 
     fn epoch(store: &Store) -> u64 {
-        store.snapshot().unwrap().candidate.traffic.epoch
+        store.snapshot().unwrap().parts.traffic.epoch
     }
 
     #[test]
     fn a_lower_epoch_of_the_same_gateway_is_never_taken_and_is_reported() {
         let store = store();
-        assert_eq!(store.offer(candidate("u", 7, 10), Origin::Api), Offered::Taken);
-        assert!(matches!(store.offer(candidate("u", 6, 100), Origin::Api), Offered::Refused(_)));
+        assert_eq!(store.offer(parts("u", 7, 10), Origin::Api), Offered::Taken);
+        assert!(matches!(store.offer(parts("u", 6, 100), Origin::Api), Offered::Refused(_)));
         assert_eq!(epoch(&store), 7);
         assert!(store.problem().unwrap().contains("epoch 6"));
         assert!(!store.status().last_load_succeeded);
-        assert_eq!(store.offer(candidate("u", 8, 10), Origin::Api), Offered::Taken);
+        assert_eq!(store.offer(parts("u", 8, 10), Origin::Api), Offered::Taken);
         assert_eq!((store.problem(), store.status().generation), (None, 2));
     }
 
     #[test]
     fn another_gateway_of_the_name_starts_at_its_own_epoch_but_only_by_the_apis_word() {
         let store = store();
-        store.offer(candidate("old", 7, 10), Origin::Saved);
-        assert_eq!(store.offer(candidate("new", 1, 50), Origin::Api), Offered::Taken);
-        assert!(matches!(store.offer(candidate("old", 9, 10), Origin::Mounted), Offered::Refused(_)));
+        store.offer(parts("old", 7, 10), Origin::Saved);
+        assert_eq!(store.offer(parts("new", 1, 50), Origin::Api), Offered::Taken);
+        assert!(matches!(store.offer(parts("old", 9, 10), Origin::Mounted), Offered::Refused(_)));
         assert_eq!(store.report(ArmCounts::default()).gateway_uid, "new");
         assert_eq!(store.problem(), None);
     }
@@ -378,9 +378,9 @@ pub(crate) mod tests {
     fn of_two_copies_the_newer_one_serves_whatever_comes_first() {
         for (first, second) in [(Origin::Saved, Origin::Mounted), (Origin::Mounted, Origin::Saved)] {
             let store = store();
-            store.offer(candidate("u", 7, 0), first);
-            assert!(matches!(store.offer(candidate("u", 6, 100), second), Offered::Refused(_)));
-            assert_eq!(store.offer(candidate("u", 8, 5), second), Offered::Taken);
+            store.offer(parts("u", 7, 0), first);
+            assert!(matches!(store.offer(parts("u", 6, 100), second), Offered::Refused(_)));
+            assert_eq!(store.offer(parts("u", 8, 5), second), Offered::Taken);
             assert_eq!((epoch(&store), store.problem()), (8, None));
         }
     }
@@ -388,29 +388,29 @@ pub(crate) mod tests {
     #[test]
     fn a_changed_key_value_is_taken_at_the_same_epoch_and_what_is_the_same_is_not() {
         let store = store();
-        store.offer(candidate("u", 7, 10), Origin::Api);
-        assert_eq!(store.offer(candidate("u", 7, 10), Origin::Api), Offered::Same);
-        let rotated = Candidate { keys: keys("sk-2"), ..candidate("u", 7, 10) };
+        store.offer(parts("u", 7, 10), Origin::Api);
+        assert_eq!(store.offer(parts("u", 7, 10), Origin::Api), Offered::Same);
+        let rotated = Parts { keys: keys("sk-2"), ..parts("u", 7, 10) };
         assert_eq!(store.offer(rotated, Origin::Api), Offered::Taken);
-        assert_eq!(store.snapshot().unwrap().candidate.keys.values["main"].expose(), "sk-2");
+        assert_eq!(store.snapshot().unwrap().parts.keys.values["main"].expose(), "sk-2");
     }
 
     #[test]
-    fn a_candidate_that_cannot_be_used_leaves_the_last_good_one_in_use() {
+    fn what_cannot_be_used_leaves_the_last_good_one_in_use() {
         let store = store();
-        store.offer(candidate("u", 7, 10), Origin::Api);
-        let mut broken = candidate("u", 8, 10);
+        store.offer(parts("u", 7, 10), Origin::Api);
+        let mut broken = parts("u", 8, 10);
         broken.traffic.revision = "no\nheader".into();
         assert!(matches!(store.offer(broken, Origin::Api), Offered::Refused(_)));
         assert_eq!(epoch(&store), 7);
         assert!(store.report(ArmCounts::default()).problem.is_some());
-        assert_eq!(store.offer(candidate("u", 7, 10), Origin::Api), Offered::Same);
+        assert_eq!(store.offer(parts("u", 7, 10), Origin::Api), Offered::Same);
         assert_eq!(store.problem(), None);
     }
 
     #[test]
     fn a_split_counts_from_the_table_that_says_it_began_it_or_from_the_first_that_was_seen() {
-        let table = |epoch, percent, since| TrafficTable { since, ..candidate("u", epoch, percent).traffic };
+        let table = |epoch, percent, since| TrafficTable { since, ..parts("u", epoch, percent).traffic };
         assert_eq!(split_since(None, &table(7, 10, 0)), 7);
         assert_eq!(split_since(Some((&table(7, 10, 0), 5)), &table(8, 10, 0)), 5);
         assert_eq!(split_since(Some((&table(7, 10, 0), 5)), &table(8, 25, 0)), 8);
@@ -424,7 +424,7 @@ pub(crate) mod tests {
     fn the_report_names_what_is_in_use() {
         let store = store();
         assert_eq!(store.report(ArmCounts::default()).epoch, 0);
-        let taken = candidate("u", 7, 10);
+        let taken = parts("u", 7, 10);
         let digest = taken.digest.clone();
         store.offer(taken, Origin::Api);
         let report = store.report(ArmCounts { baseline: 9, bifrost: 1 });

@@ -165,8 +165,8 @@ fn mount(options: &ClusterOptions, members: Option<&Members>, key: Option<&str>)
 
 fn in_use(store: &Store) -> (String, u64, Option<String>) {
     let snapshot = store.snapshot().expect("a configuration is in use");
-    let value = snapshot.candidate.keys.values.get("main").map(|value| value.expose().to_owned());
-    (snapshot.candidate.traffic.gateway_uid.clone(), snapshot.candidate.traffic.epoch, value)
+    let value = snapshot.parts.keys.values.get("main").map(|value| value.expose().to_owned());
+    (snapshot.parts.traffic.gateway_uid.clone(), snapshot.parts.traffic.epoch, value)
 }
 
 async fn until(what: &str, holds: impl Fn() -> bool) {
