@@ -15,11 +15,17 @@ use rustls::ClientConfig;
 use crate::rules::Rules;
 use crate::upstream::tls::TlsRoots;
 
+mod tried;
+
+pub use tried::{Forward, Tried};
+
 /// What a source brings: everything a snapshot is made of.
 #[derive(Debug, Clone)]
 pub struct Parts {
     /// The configuration.
     pub config: Config,
+    /// That of a rollout's candidate where it has one of its own, or why it cannot be used.
+    pub tried: Option<Result<Config, String>>,
     /// The traffic table.
     pub traffic: TrafficTable,
     /// Digest of the bytes received; empty when standalone.
@@ -45,6 +51,8 @@ pub struct Snapshot {
     own: [OwnProvider; Front::ALL.len()],
     /// The revision, as the header that carries it.
     pub revision: HeaderValue,
+    /// What a rollout tries beside it, if this pod can serve that.
+    pub tried: Option<Tried>,
     /// What of the configuration cannot be used, while the rest of it is.
     pub problem: Option<String>,
 }
@@ -148,7 +156,16 @@ impl Snapshot {
             .map_err(|_| SnapshotError::Header("the name of a header in a rule of the migration"))?;
         let own = Front::ALL.map(|front| config.own_provider(front));
         let revision = HeaderValue::from_str(&parts.traffic.revision).map_err(|_| SnapshotError::Header("revision"))?;
-        Ok(Arc::new(Self { upstreams, rules, by_name, own, revision, problem, parts }))
+        let (tried, unusable) = match Tried::of(&parts, roots) {
+            Ok(tried) => (tried, None),
+            Err(unusable) => (None, Some(unusable)),
+        };
+        let of_tried = match &tried {
+            Some(Tried::Here(snapshot)) => snapshot.problem.clone(),
+            _ => None,
+        };
+        let problem = problem.or(unusable).or(of_tried);
+        Ok(Arc::new(Self { upstreams, rules, by_name, own, revision, tried, problem, parts }))
     }
 
     /// The traffic table.
@@ -159,6 +176,11 @@ impl Snapshot {
     /// Largest request body, in bytes.
     pub fn max_request_body(&self) -> u64 {
         self.parts.config.client.max_request_body
+    }
+
+    /// Largest request body that may be read before it is known which revision serves it, in bytes.
+    pub fn most_request_body(&self) -> u64 {
+        self.tried.as_ref().map_or(0, Tried::max_request_body).max(self.max_request_body())
     }
 
     /// Generation of each key value in use.
@@ -309,7 +331,7 @@ pub(crate) mod tests {
         edit(&mut traffic);
         let file = Some("config.json".to_owned());
         Snapshot::build(
-            Parts { config: loaded.config, traffic, digest: String::new(), keys, file },
+            Parts { config: loaded.config, tried: None, traffic, digest: String::new(), keys, file },
             &TlsRoots::with_file(None).unwrap(),
         )
         .unwrap()

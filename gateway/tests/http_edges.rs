@@ -382,12 +382,14 @@ async fn gateway_with(
         gatherer: Arc::default(),
         heartbeats: bifrost_gateway::telemetry::Heartbeats::new(runtimes),
         metrics_for_apps: None,
+        candidate: None,
         loads: (0..runtimes).map(|_| Default::default()).collect(),
     });
     let options = bifrost_gateway::server::ServeOptions {
         max_connections: 1_000,
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         preview: None,
+        forward: None,
         readiness_delay: Duration::from_millis(100),
         drain_timeout: Duration::from_secs(5),
     };

@@ -143,6 +143,7 @@ fn parts(loaded: Loaded, epoch: u64, path: &Path) -> Parts {
     Parts {
         traffic: TrafficTable::new(&migration, "", epoch, &revision(&stable)),
         config,
+        tried: None,
         digest: String::new(),
         keys: PublishedKeys { values, ..PublishedKeys::default() },
         file: Some(path.display().to_string()),

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use bifrost_config::Config;
 use bifrost_config::published::{Published, PublishedError, PublishedKeys};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -97,11 +96,11 @@ impl Inbox {
         self.keys.as_ref()
     }
 
-    /// Whether the configuration names a key that `known` does not, and whose value is not known here.
-    pub(super) fn lacks_a_new_value(&self, known: &Config) -> bool {
+    /// Whether a configuration names a key that `known` does not, and whose value is not known here.
+    pub(super) fn lacks_a_new_value(&self, known: &Parts) -> bool {
         let Some(Ok(Read { parts, .. })) = self.parts() else { return false };
-        let is_known = |name: &str| known.keys.iter().any(|key| key.name == name);
-        let mut names = parts.config.keys.iter().map(|key| &key.name);
+        let is_known = |name: &str| known.configs().flat_map(|config| &config.keys).any(|key| key.name == name);
+        let mut names = parts.configs().flat_map(|config| &config.keys).map(|key| &key.name);
         names.any(|name| !parts.keys.values.contains_key(name) && !is_known(name))
     }
 
@@ -121,8 +120,8 @@ pub(super) struct Read {
 
 impl Read {
     pub(super) fn new(members: &BTreeMap<String, String>, keys: PublishedKeys) -> Result<Self, PublishedError> {
-        let Published { config, traffic, digest, unknown, .. } = Published::parse(members)?;
-        Ok(Self { parts: Parts { config, traffic, digest, keys, file: None }, unknown })
+        let Published { config, candidate: tried, traffic, digest, unknown } = Published::parse(members)?;
+        Ok(Self { parts: Parts { config, tried, traffic, digest, keys, file: None }, unknown })
     }
 }
 

@@ -234,7 +234,7 @@ impl Source {
     /// may tell of it later than the other one of the configuration.
     async fn catch_up_with_keys(&mut self) {
         let Some(in_use) = self.store.snapshot() else { return };
-        if self.inbox.lacks_a_new_value(&in_use.parts.config)
+        if self.inbox.lacks_a_new_value(&in_use.parts)
             && let Ok(secret) = self.asker.secret(START_PATIENCE).await
         {
             self.inbox.secret(News::Asked, secret);

@@ -7,7 +7,7 @@ use bifrost_config::published::TrafficTable;
 use bifrost_config::report::{ArmCounts, StateReport};
 
 use crate::snapshot::{Current, Parts, Snapshot};
-use crate::telemetry::{ConfigStatus, Gatherer};
+use crate::telemetry::{Comparison, ConfigStatus, Gatherer};
 use crate::upstream::tls::TlsRoots;
 
 /// Where what is offered comes from.
@@ -55,6 +55,8 @@ pub struct Store {
     current: Arc<Current>,
     gatherer: Arc<Gatherer>,
     roots: TlsRoots,
+    /// The revision of the candidate that this pod is of; none in a pod of the stable one.
+    candidate: Option<String>,
     state: Mutex<State>,
 }
 
@@ -79,13 +81,23 @@ enum Ruling {
 }
 
 impl Store {
-    /// A store that fills `current`. `roots` are the authorities that the process trusts by itself.
-    pub fn new(current: Arc<Current>, gatherer: Arc<Gatherer>, roots: TlsRoots) -> Arc<Self> {
-        Arc::new(Self { current, gatherer, roots, state: Mutex::default() })
+    /// A store that fills `current`. `roots` are the authorities that the process trusts by itself, `candidate` the revision of the
+    /// candidate that the pod is of, if it is.
+    pub fn new(
+        current: Arc<Current>,
+        gatherer: Arc<Gatherer>,
+        roots: TlsRoots,
+        candidate: Option<String>,
+    ) -> Arc<Self> {
+        Arc::new(Self { current, gatherer, roots, candidate, state: Mutex::default() })
     }
 
     /// Offers what a source brought.
     pub fn offer(&self, parts: Parts, origin: Origin) -> Offered {
+        let parts = match &self.candidate {
+            Some(own) => parts.held_by_candidate(own),
+            None => parts,
+        };
         let mut state = self.lock();
         let held = self.current.load_full();
         let in_use = held.as_ref().zip(state.origin).map(|(snapshot, origin)| (&snapshot.parts, origin));
@@ -123,9 +135,10 @@ impl Store {
             }
         };
         announce(&snapshot, origin);
-        let models = snapshot.parts.config.keys.iter().flat_map(|key| &key.models);
-        self.gatherer.models().configure(models.map(String::as_str));
-        self.gatherer.mark_split(since);
+        let keys = snapshot.parts.configs().flat_map(|config| &config.keys);
+        self.gatherer.models().configure(keys.flat_map(|key| &key.models).map(String::as_str));
+        self.gatherer.mark(Comparison::Arms, since);
+        self.gatherer.mark(Comparison::Revisions, share_since(snapshot.traffic()));
         state.split_since = since;
         state.origin = Some(origin);
         state.generation += 1;
@@ -185,6 +198,10 @@ impl Store {
             report.epoch = traffic.epoch;
             report.digest.clone_from(digest);
             report.keys.clone_from(&keys.generations);
+            report.candidate = match &self.candidate {
+                Some(own) => (traffic.revision == *own).then(|| own.clone()),
+                None => snapshot.tried.as_ref().and(traffic.rollout.as_ref()).map(|rollout| rollout.revision.clone()),
+            };
         }
         report
     }
@@ -229,8 +246,11 @@ fn rule(in_use: Option<(&Parts, Origin)>, offered: &Parts, origin: Origin) -> Ru
     }
     match (offered.traffic.epoch.cmp(&held.traffic.epoch), origin.is_authority()) {
         (std::cmp::Ordering::Greater, _) => Ruling::Take,
-        (std::cmp::Ordering::Equal, true) if held.digest == offered.digest && held.keys == offered.keys => Ruling::Same,
-        (std::cmp::Ordering::Equal, true) => Ruling::Take,
+        (std::cmp::Ordering::Equal, true) => {
+            // The digest is not of the candidate's own bytes, only of the table that says which they must be.
+            let is_same = held.digest == offered.digest && held.keys == offered.keys && held.tried == offered.tried;
+            if is_same { Ruling::Same } else { Ruling::Take }
+        }
         (std::cmp::Ordering::Less, true) => Ruling::Behind,
         (_, false) => Ruling::Stale,
     }
@@ -246,6 +266,12 @@ fn split_since(held: Option<(&TrafficTable, u64)>, offered: &TrafficTable) -> u6
     }
 }
 
+/// Epoch of the table that gave the candidate its share; 0 without one.
+fn share_since(table: &TrafficTable) -> u64 {
+    // No share began in the future.
+    table.rollout.as_ref().map_or(0, |rollout| rollout.since.min(table.epoch).max(1))
+}
+
 fn announce(snapshot: &Snapshot, origin: Origin) {
     let Parts { config, traffic, keys, .. } = &snapshot.parts;
     let without_value: Vec<_> =
@@ -259,6 +285,8 @@ fn announce(snapshot: &Snapshot, origin: Origin) {
         rules = traffic.rules.len(),
         providers = config.providers.len(),
         keys = config.keys.len() - without_value.len(),
+        candidate = traffic.rollout.as_ref().filter(|_| snapshot.tried.is_some()).map(|rollout| &rollout.revision),
+        candidate_percent = traffic.rollout.as_ref().map(|rollout| rollout.percent),
         "configuration in use"
     );
     if !without_value.is_empty() {
@@ -270,166 +298,4 @@ fn announce(snapshot: &Snapshot, origin: Origin) {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use bifrost_config::published::{CONFIG_VERSION, PublishedKeys, STABLE, Stable, TRAFFIC, digest, revision};
-    use bifrost_config::{AddressRule, Draft, KeyDraft, Migration, ProviderDraft, ProviderType, validate};
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    /// The members of a ConfigMap of gateway `uid` with this epoch and percent.
-    pub(in crate::source) fn members(uid: &str, epoch: u64, percent: u8) -> BTreeMap<String, String> {
-        let key = KeyDraft {
-            path: "k".into(),
-            name: "main".into(),
-            provider: "openai".into(),
-            models: Vec::new(),
-            weight: 1,
-            enabled: true,
-            hosts: Vec::new(),
-        };
-        published(uid, epoch, percent, vec![key])
-    }
-
-    pub(in crate::source) fn members_without_keys(uid: &str, epoch: u64, percent: u8) -> BTreeMap<String, String> {
-        published(uid, epoch, percent, Vec::new())
-    }
-
-    fn published(uid: &str, epoch: u64, percent: u8, keys: Vec<KeyDraft>) -> BTreeMap<String, String> {
-        let provider = ProviderDraft {
-            path: "p".into(),
-            name: "openai".into(),
-            provider_type: ProviderType::OpenAI,
-            base_url: None,
-            network: Default::default(),
-        };
-        let draft = Draft { providers: vec![provider], keys, ..Draft::default() };
-        let (config, plan) = validate(&draft, AddressRule::NoLocal).unwrap();
-        let stable = serde_json::to_string(&Stable { config_version: CONFIG_VERSION, config }).unwrap();
-        let table = TrafficTable::new(&Migration { percent, ..plan.goal() }, uid, epoch, &revision(&stable));
-        let traffic = serde_json::to_string(&table).unwrap();
-        BTreeMap::from([(STABLE.to_owned(), stable), (TRAFFIC.to_owned(), traffic)])
-    }
-
-    pub(in crate::source) fn keys(value: &str) -> PublishedKeys {
-        PublishedKeys::parse([("key.main", value.as_bytes()), ("admin-token", b"token-1".as_slice())])
-    }
-
-    #[test]
-    fn a_bad_ca_bundle_holds_up_no_table_and_is_reported() {
-        let mut parts = parts("g", 2, 0);
-        parts.config.ca_bundle = Some("nothing".into());
-        let store = store();
-        assert_eq!(store.offer(parts.clone(), Origin::Api), Offered::Taken);
-        let report = store.report(ArmCounts::default());
-        assert_eq!(report.epoch, 2);
-        assert!(report.problem.as_ref().unwrap().contains("the CA bundle holds no PEM certificate"), "{report:?}");
-        assert_eq!(store.offer(parts, Origin::Api), Offered::Same);
-        assert_eq!(store.report(ArmCounts::default()).problem, report.problem);
-    }
-
-    pub(crate) fn store() -> Arc<Store> {
-        store_of(Arc::default())
-    }
-
-    pub(crate) fn store_of(gatherer: Arc<Gatherer>) -> Arc<Store> {
-        Store::new(Arc::default(), gatherer, TlsRoots::with_file(None).unwrap())
-    }
-
-    fn parts(uid: &str, epoch: u64, percent: u8) -> Parts {
-        let members = members(uid, epoch, percent);
-        let published = bifrost_config::published::Published::parse(&members).unwrap();
-        Parts {
-            config: published.config,
-            traffic: published.traffic,
-            digest: digest(&members[STABLE], &members[TRAFFIC]),
-            keys: keys("sk-1"),
-            file: None,
-        }
-    }
-
-    fn epoch(store: &Store) -> u64 {
-        store.snapshot().unwrap().parts.traffic.epoch
-    }
-
-    #[test]
-    fn a_lower_epoch_of_the_same_gateway_is_never_taken_and_is_reported() {
-        let store = store();
-        assert_eq!(store.offer(parts("u", 7, 10), Origin::Api), Offered::Taken);
-        assert!(matches!(store.offer(parts("u", 6, 100), Origin::Api), Offered::Refused(_)));
-        assert_eq!(epoch(&store), 7);
-        assert!(store.problem().unwrap().contains("epoch 6"));
-        assert!(!store.status().last_load_succeeded);
-        assert_eq!(store.offer(parts("u", 8, 10), Origin::Api), Offered::Taken);
-        assert_eq!((store.problem(), store.status().generation), (None, 2));
-    }
-
-    #[test]
-    fn another_gateway_of_the_name_starts_at_its_own_epoch_but_only_by_the_apis_word() {
-        let store = store();
-        store.offer(parts("old", 7, 10), Origin::Saved);
-        assert_eq!(store.offer(parts("new", 1, 50), Origin::Api), Offered::Taken);
-        assert!(matches!(store.offer(parts("old", 9, 10), Origin::Mounted), Offered::Refused(_)));
-        assert_eq!(store.report(ArmCounts::default()).gateway_uid, "new");
-        assert_eq!(store.problem(), None);
-    }
-
-    #[test]
-    fn of_two_copies_the_newer_one_serves_whatever_comes_first() {
-        for (first, second) in [(Origin::Saved, Origin::Mounted), (Origin::Mounted, Origin::Saved)] {
-            let store = store();
-            store.offer(parts("u", 7, 0), first);
-            assert!(matches!(store.offer(parts("u", 6, 100), second), Offered::Refused(_)));
-            assert_eq!(store.offer(parts("u", 8, 5), second), Offered::Taken);
-            assert_eq!((epoch(&store), store.problem()), (8, None));
-        }
-    }
-
-    #[test]
-    fn a_changed_key_value_is_taken_at_the_same_epoch_and_what_is_the_same_is_not() {
-        let store = store();
-        store.offer(parts("u", 7, 10), Origin::Api);
-        assert_eq!(store.offer(parts("u", 7, 10), Origin::Api), Offered::Same);
-        let rotated = Parts { keys: keys("sk-2"), ..parts("u", 7, 10) };
-        assert_eq!(store.offer(rotated, Origin::Api), Offered::Taken);
-        assert_eq!(store.snapshot().unwrap().parts.keys.values["main"].expose(), "sk-2");
-    }
-
-    #[test]
-    fn what_cannot_be_used_leaves_the_last_good_one_in_use() {
-        let store = store();
-        store.offer(parts("u", 7, 10), Origin::Api);
-        let mut broken = parts("u", 8, 10);
-        broken.traffic.revision = "no\nheader".into();
-        assert!(matches!(store.offer(broken, Origin::Api), Offered::Refused(_)));
-        assert_eq!(epoch(&store), 7);
-        assert!(store.report(ArmCounts::default()).problem.is_some());
-        assert_eq!(store.offer(parts("u", 7, 10), Origin::Api), Offered::Same);
-        assert_eq!(store.problem(), None);
-    }
-
-    #[test]
-    fn a_split_counts_from_the_table_that_says_it_began_it_or_from_the_first_that_was_seen() {
-        let table = |epoch, percent, since| TrafficTable { since, ..parts("u", epoch, percent).traffic };
-        assert_eq!(split_since(None, &table(7, 10, 0)), 7);
-        assert_eq!(split_since(Some((&table(7, 10, 0), 5)), &table(8, 10, 0)), 5);
-        assert_eq!(split_since(Some((&table(7, 10, 0), 5)), &table(8, 25, 0)), 8);
-        // A pod that starts later, and one that did not see the table between two of the same split.
-        assert_eq!(split_since(None, &table(9, 10, 5)), 5);
-        assert_eq!(split_since(Some((&table(5, 10, 5), 5)), &table(7, 10, 7)), 7);
-        assert_eq!(split_since(None, &table(9, 10, 99)), 9);
-    }
-
-    #[test]
-    fn the_report_names_what_is_in_use() {
-        let store = store();
-        assert_eq!(store.report(ArmCounts::default()).epoch, 0);
-        let taken = parts("u", 7, 10);
-        let digest = taken.digest.clone();
-        store.offer(taken, Origin::Api);
-        let report = store.report(ArmCounts { baseline: 9, bifrost: 1 });
-        assert!(report.confirms("u", 7, &digest, &BTreeMap::new()));
-        assert_eq!((report.eligible.baseline, report.version.is_empty()), (9, false));
-        assert_eq!(store.admin_token().unwrap().expose(), "token-1");
-    }
-}
+pub(crate) mod tests;
