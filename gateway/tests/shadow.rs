@@ -11,7 +11,7 @@ use bifrost_config::report::ShadowReport;
 use bifrost_config::{ProviderType, Shadow, ShadowPrice, ShadowedArm};
 use bifrost_fake_provider::{Match, Record, RecordQuery, Rule, Script};
 use bifrost_gateway::snapshot::Snapshot;
-use bifrost_gateway::telemetry::Metrics;
+use bifrost_gateway::telemetry::{Comparison, Metrics};
 use bifrost_gateway::upstream::tls::TlsRoots;
 use serde_json::{Value, json};
 use support::{CLIENT_KEY, POOL_KEY, Pair};
@@ -52,10 +52,10 @@ fn chat(extra: Value) -> String {
 impl Pair {
     async fn copying(percent: u8, shadow: Shadow) -> Self {
         let pair = Self::start(START, "{}").await;
-        let mut candidate = pair.shared.current.load_full().unwrap().candidate.clone();
-        candidate.traffic.percent = percent;
-        candidate.traffic.shadow = Some(shadow.clone());
-        pair.shared.current.store(Some(Snapshot::build(candidate, &TlsRoots::with_file(None).unwrap()).unwrap()));
+        let mut parts = pair.shared.current.load_full().unwrap().parts.clone();
+        parts.traffic.percent = percent;
+        parts.traffic.shadow = Some(shadow.clone());
+        pair.shared.current.store(Some(Snapshot::build(parts, &TlsRoots::with_file(None).unwrap()).unwrap()));
         if shadow.daily_limit == MUCH {
             // Enough for all copies of a test.
             pair.wait("money", |pair| pair.shared.gatherer.shadow().money().1 > 1.0).await;
@@ -260,7 +260,7 @@ async fn copies_that_fail_or_hang_touch_nothing_and_count_nowhere_else() {
 
     let eligible = pair.shared.gatherer.eligible().await;
     assert_eq!((eligible.baseline, eligible.bifrost), (23, 0));
-    let window = pair.shared.gatherer.window().await.window;
+    let window = pair.shared.gatherer.window(Comparison::Arms).await.window;
     assert_eq!(
         [bifrost_analysis::Arm::Baseline, bifrost_analysis::Arm::Bifrost].map(|arm| window.requests(arm)),
         [23, 0]

@@ -10,7 +10,7 @@ use bifrost_config::{AddressRule, Shadow, ShadowedArm, file};
 use bifrost_gateway::memory::Budget;
 use bifrost_gateway::server::drain::Drain;
 use bifrost_gateway::server::{ServeOptions, Shared, start};
-use bifrost_gateway::snapshot::{Candidate, Current, Snapshot};
+use bifrost_gateway::snapshot::{Current, Parts, Snapshot};
 use bifrost_gateway::telemetry::{Gatherer, Heartbeats};
 use bifrost_gateway::upstream::connect::Connector;
 use bifrost_gateway::upstream::resolve::Resolver;
@@ -57,6 +57,7 @@ pub(crate) fn serve(args: &[String]) {
             max_connections: 100,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, setup.port)),
             preview: None,
+            forward: None,
             readiness_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(1),
         };
@@ -75,9 +76,9 @@ fn shared(setup: Setup) -> Arc<Shared> {
     let keys = PublishedKeys { values: loaded.values, ..PublishedKeys::default() };
     let mut traffic = TrafficTable::new(&loaded.migration, "", 1, "measured");
     traffic.shadow = setup.shadow.map(|chosen| shadow(chosen, percent));
-    let candidate = Candidate { config: loaded.config, traffic, digest: String::new(), keys, file: None };
+    let parts = Parts { config: loaded.config, tried: None, traffic, digest: String::new(), keys, file: None };
     let current = Arc::new(Current::default());
-    current.store(Some(Snapshot::build(candidate, &TlsRoots::with_file(None).unwrap()).unwrap()));
+    current.store(Some(Snapshot::build(parts, &TlsRoots::with_file(None).unwrap()).unwrap()));
     Arc::new(Shared {
         current,
         budget: Budget::new(64 << 20),
@@ -86,6 +87,7 @@ fn shared(setup: Setup) -> Arc<Shared> {
         gatherer: Arc::new(Gatherer::new()),
         heartbeats: Heartbeats::new(1),
         metrics_for_apps: None,
+        candidate: None,
         loads: Box::new([Default::default()]),
     })
 }

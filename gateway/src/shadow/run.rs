@@ -110,8 +110,13 @@ fn build(
     upstream: usize,
     snapshot: &LocalSnapshot,
 ) -> Option<Request<OnwardBody>> {
-    let inbound =
-        Inbound { door: Door::Main, route, query: kept.query.as_deref(), head: Head::new(kept.headers.clone()) };
+    let inbound = Inbound {
+        door: Door::Main,
+        route,
+        path: &kept.path,
+        query: kept.query.as_deref(),
+        head: Head::new(kept.headers.clone()),
+    };
     let peeked = Ok(peek);
     let choice = Choice {
         arm: kept.to,
@@ -160,11 +165,12 @@ async fn send(
     let deadline = shard.deadlines.arm(LIMIT);
     let upstream = &snapshot.upstreams[upstream];
     let calling = async {
-        let (response, lease) = match exchange(&shard.copies, upstream, request).await {
-            Ok(done) => done,
-            Err(Failure::Lost(_)) => return Got::Lost,
-            Err(Failure::Connect(_) | Failure::NeverSent) => return Got::NotSent,
-        };
+        let (response, lease) =
+            match exchange(&shard.copies, &upstream.endpoint, upstream.network.connect_timeout(), request).await {
+                Ok(done) => done,
+                Err(Failure::Lost(_)) => return Got::Lost,
+                Err(Failure::Connect(..) | Failure::NeverSent(_)) => return Got::NotSent,
+            };
         let status = response.status();
         let is_success = status.is_success();
         match read(response, endpoint).await {

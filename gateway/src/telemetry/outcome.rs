@@ -88,6 +88,19 @@ pub struct Outcome<'a> {
     pub client_gone: bool,
     /// What it says of its arm; none where that is not to be compared with the other's.
     pub compared: Option<Compared>,
+    /// What it says of its revision; none where no rollout gave it to one.
+    pub of_revision: Option<OfRevision<'a>>,
+}
+
+/// What a request says of the revision to which a rollout gave it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OfRevision<'a> {
+    /// Whether that is the candidate.
+    pub candidate: bool,
+    /// The model as the client named it.
+    pub model: &'a str,
+    /// How it went.
+    pub compared: Compared,
 }
 
 /// What a request says of its arm, among those that asked for the same.
@@ -165,6 +178,7 @@ pub(super) mod tests {
             output_tokens: 20,
             client_gone: false,
             compared: None,
+            of_revision: None,
         }
     }
 
