@@ -59,9 +59,8 @@ simulate: ## Simulate migrations: how often the analysis is wrong, and how fast 
 	$(CARGO) run --quiet --release --locked --package bifrost-analysis --example simulate
 
 .PHONY: cost
-cost: ## Measure what the analysis costs a request, in instructions; needs valgrind
-	$(CARGO) build --quiet --locked --release --package bifrost-gateway
-	$(CARGO) run --quiet --locked --package bifrost-gateway --example request_cost -- "$${CARGO_TARGET_DIR:-target}/release/bifrost-gateway"
+cost: ## Measure what the analysis and a shadow cost a request, in instructions; needs valgrind
+	$(CARGO) run --quiet --locked --release --package bifrost-gateway --example request_cost
 
 .PHONY: lint
 lint: ## Check formatting and lints

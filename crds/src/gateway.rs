@@ -137,7 +137,8 @@ pub struct BifrostGatewaySpec {
     /// Which share of the traffic takes the gateway's pipeline, and which goes straight to the vendor.
     #[serde(default)]
     pub migration: MigrationSpec,
-    /// How a change of config or image takes over from what runs.
+    /// How a change of config or image takes over from what runs. Whatever else changes is no part of it: provider keys and the
+    /// migration take effect at once, in the stable revision and in the candidate, other settings of the pods pod by pod.
     #[serde(default)]
     pub rollout: RolloutSpec,
 }

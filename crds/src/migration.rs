@@ -64,6 +64,10 @@ use crate::schema;
         .message("under DropIn there is no baseline arm to compare with: take analysis out, or choose another strategy")
         .field_path(".analysis")
         .reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.analysis) || !has(self.analysis.checks) || has(self.shadow) || self.analysis.checks.all(c, c.type != 'ShadowAgreement')")
+        .message("a check of type ShadowAgreement needs copies: set shadow, or take the check out")
+        .field_path(".shadow")
+        .reason(Reason::FieldValueRequired),
     validation = Rule::new("!has(self.analysis) || !has(self.blueGreen) || has(self.blueGreen.preview) || has(self.blueGreen.watch)")
         .message("analysis would never look at green: set watch, such as 30m, or preview, or take analysis out")
         .field_path(".blueGreen.watch")

@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::migration::AnalysisSpec;
 use crate::schema;
 
-/// How a change of spec.config or of the image takes over from what runs. Provider keys are no part of a revision: they take effect
-/// at once, in the stable revision and in the candidate.
+/// How a change of spec.config or of the image takes over from what runs.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -31,11 +30,15 @@ use crate::schema;
     validation = Rule::new("!has(self.analysis) || self.strategy != 'Rolling'")
         .message("under Rolling there is no candidate beside the stable revision to compare: take analysis out, or choose another strategy")
         .field_path(".analysis")
+        .reason(Reason::FieldValueForbidden),
+    validation = Rule::new("!has(self.analysis) || !has(self.analysis.checks) || self.analysis.checks.all(c, c.type != 'ShadowAgreement')")
+        .message("copies compare the arms of a migration and say nothing of a candidate: take the check of type ShadowAgreement out")
+        .field_path(".analysis.checks")
         .reason(Reason::FieldValueForbidden)
 )]
 pub struct RolloutSpec {
     /// Rolling: new configuration is in force at once, a new image pod by pod. Canary: the candidate gets a rising share of the
-    /// requests and replaces the stable revision after the last step. BlueGreen: the candidate is tried on the preview port,
+    /// users and replaces the stable revision after the last step. BlueGreen: the candidate is tried on the preview port,
     /// then gets everything at once.
     #[serde(default)]
     #[schemars(schema_with = "schema::words::<RolloutStrategy>")]
@@ -46,8 +49,8 @@ pub struct RolloutSpec {
     /// Strategy BlueGreen: what is waited for before and after the switch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blue_green: Option<RolloutBlueGreenSpec>,
-    /// How the candidate is compared with the stable revision, which stands where a migration has the baseline arm. Absent: only
-    /// containers that end, and the progress deadline, send it back.
+    /// How the candidate is compared with the stable revision. Below, baseline arm means the stable revision, bifrost arm the
+    /// candidate, and migration the rollout. Absent: only containers that end, and the progress deadline, send the candidate back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<AnalysisSpec>,
     /// How long a step may wait for its pods, such as 10m: for candidates that must become ready, for pods that must load the
@@ -108,7 +111,8 @@ pub struct RolloutCanarySpec {
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutStep {
-    /// How many percent of the users the candidate serves, 1 to 100.
+    /// How many percent of the users the candidate serves, 1 to 100. What a user is, spec.migration.stickiness says; a request
+    /// without one is decided by chance.
     #[schemars(range(min = 1, max = 100))]
     pub percent: i32,
     /// How long every ready pod must have confirmed this step before the next one, such as 10m. Absent: no time.
@@ -131,8 +135,8 @@ pub struct RolloutStep {
         .reason(Reason::FieldValueRequired)
 )]
 pub struct RolloutBlueGreenSpec {
-    /// What must be waited for while only the preview Service, NAME-bifrost-preview, serves the candidate. Absent: it gets
-    /// everything as soon as it is ready.
+    /// What must be waited for while only the preview Service, NAME-bifrost-preview at port 8081, serves the candidate. Absent: the
+    /// candidate gets everything as soon as it is ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<RolloutPreviewSpec>,
     /// How long the candidate is watched after the switch, such as 30m, before it becomes the stable revision: until then a failed
@@ -152,11 +156,11 @@ pub struct RolloutBlueGreenSpec {
         .reason(Reason::FieldValueRequired)
 )]
 pub struct RolloutPreviewSpec {
-    /// How long the preview must have been there, such as 10m. Absent: no time.
+    /// How long the preview must have been there before the switch, such as 10m. Absent: no time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::hold")]
     pub hold: Option<String>,
-    /// Whether somebody must ask for the switch: kubectl bifrost promote --rollout, or the annotation
+    /// Whether somebody must ask for the switch besides: kubectl bifrost promote --rollout, or the annotation
     /// bifrost.dev/rollout-request: promote/ID.
     #[serde(default)]
     pub pause: bool,

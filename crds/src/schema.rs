@@ -66,6 +66,11 @@ pub(crate) fn check_max(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "minLength": 1, "maxLength": 16, "pattern": pattern})
 }
 
+/// The least of a check, a share.
+pub(crate) fn check_min(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "minLength": 2, "maxLength": 8})
+}
+
 /// How much more than the baseline a check allows.
 pub(crate) fn check_increase(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "minLength": 2, "maxLength": 16, "pattern": "^[0-9]{1,4}(\\.[0-9]{1,3})?%$"})

@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use bifrost_config::SecretValue;
-use bifrost_config::report::{ANALYSIS_PATH, PATH as STATE_PATH, REFRESH_PATH};
+use bifrost_config::report::{ANALYSIS_PATH, PATH as STATE_PATH, REFRESH_PATH, ROLLOUT_ANALYSIS_PATH};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 
 use crate::source::Store;
 use crate::source::kubernetes::ClusterHandle;
-use crate::telemetry::{CONTENT_TYPE, Gatherer, Heartbeats, Metrics};
+use crate::telemetry::{CONTENT_TYPE, Comparison, Gatherer, Heartbeats, Metrics};
 
 /// The body of `/health`, here and on the applications' port, in the form of the guide's product.
 pub const HEALTH: &str = r#"{"status":"ok","components":{}}"#;
@@ -70,7 +70,8 @@ pub fn router(admin: Arc<Admin>) -> Router {
         .route("/metrics", get(metrics))
         .route(STATE_PATH, get(state))
         .route(REFRESH_PATH, post(refresh))
-        .route(ANALYSIS_PATH, get(analysis))
+        .route(ANALYSIS_PATH, get(async |admin, headers| analysis(Comparison::Arms, admin, headers).await))
+        .route(ROLLOUT_ANALYSIS_PATH, get(async |admin, headers| analysis(Comparison::Revisions, admin, headers).await))
         .with_state(admin)
 }
 
@@ -149,10 +150,14 @@ async fn refresh(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Result<
     }
 }
 
-/// What the requests say of the arms since the split last changed.
-async fn analysis(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Result<Response, Refusal> {
+/// What the requests say of the arms since the split last changed, or of a rollout's revisions since the candidate got its share.
+async fn analysis(
+    comparison: Comparison,
+    State(admin): State<Arc<Admin>>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
     authorize(&admin, &headers)?;
-    let report = admin.gatherer.window().await;
+    let report = admin.gatherer.window(comparison).await;
     // Elsewhere: it may be a megabyte, and this thread accepts connections.
     let written = tokio::task::spawn_blocking(move || Json(report).into_response()).await;
     Ok(written.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response()))

@@ -15,11 +15,17 @@ use rustls::ClientConfig;
 use crate::rules::Rules;
 use crate::upstream::tls::TlsRoots;
 
+mod tried;
+
+pub use tried::{Forward, Tried};
+
 /// What a source brings: everything a snapshot is made of.
 #[derive(Debug, Clone)]
-pub struct Candidate {
+pub struct Parts {
     /// The configuration.
     pub config: Config,
+    /// That of a rollout's candidate where it has one of its own, or why it cannot be used.
+    pub tried: Option<Result<Config, String>>,
     /// The traffic table.
     pub traffic: TrafficTable,
     /// Digest of the bytes received; empty when standalone.
@@ -34,7 +40,7 @@ pub struct Candidate {
 #[derive(Debug)]
 pub struct Snapshot {
     /// What it was made of.
-    pub candidate: Candidate,
+    pub parts: Parts,
     /// Providers in the order of the configuration.
     pub upstreams: Vec<Upstream>,
     /// The rules of a gradual migration.
@@ -45,6 +51,8 @@ pub struct Snapshot {
     own: [OwnProvider; Front::ALL.len()],
     /// The revision, as the header that carries it.
     pub revision: HeaderValue,
+    /// What a rollout tries beside it, if this pod can serve that.
+    pub tried: Option<Tried>,
     /// What of the configuration cannot be used, while the rest of it is.
     pub problem: Option<String>,
 }
@@ -110,7 +118,7 @@ pub enum NoKey {
     ValueMissing,
 }
 
-/// Why a candidate cannot become a snapshot.
+/// Why parts make no snapshot.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
     /// The TLS library's own settings.
@@ -125,9 +133,9 @@ pub enum SnapshotError {
 pub type Current = ArcSwapOption<Snapshot>;
 
 impl Snapshot {
-    /// Resolves a candidate. `roots` are the authorities that the process trusts beside the configuration's own.
-    pub fn build(candidate: Candidate, roots: &TlsRoots) -> Result<Arc<Self>, SnapshotError> {
-        let config = &candidate.config;
+    /// Resolves what a source brought. `roots` are the authorities that the process trusts beside the configuration's own.
+    pub fn build(parts: Parts, roots: &TlsRoots) -> Result<Arc<Self>, SnapshotError> {
+        let config = &parts.config;
         let needs_tls = config.providers.iter().any(|p| p.base_url.scheme == Scheme::Https);
         let (tls, problem) = match needs_tls {
             true => {
@@ -140,31 +148,44 @@ impl Snapshot {
         let upstreams = config
             .providers
             .iter()
-            .map(|provider| Upstream::build(provider, &candidate, tls.as_ref()))
+            .map(|provider| Upstream::build(provider, &parts, tls.as_ref()))
             .collect::<Result<Vec<_>, _>>()?;
         let by_name: HashMap<_, _> =
             config.providers.iter().enumerate().map(|(index, p)| (p.name.clone(), index)).collect();
-        let rules = Rules::build(&candidate.traffic.rules, |name| by_name.get(name).copied())
+        let rules = Rules::build(&parts.traffic.rules, |name| by_name.get(name).copied())
             .map_err(|_| SnapshotError::Header("the name of a header in a rule of the migration"))?;
         let own = Front::ALL.map(|front| config.own_provider(front));
-        let revision =
-            HeaderValue::from_str(&candidate.traffic.revision).map_err(|_| SnapshotError::Header("revision"))?;
-        Ok(Arc::new(Self { upstreams, rules, by_name, own, revision, problem, candidate }))
+        let revision = HeaderValue::from_str(&parts.traffic.revision).map_err(|_| SnapshotError::Header("revision"))?;
+        let (tried, unusable) = match Tried::of(&parts, roots) {
+            Ok(tried) => (tried, None),
+            Err(unusable) => (None, Some(unusable)),
+        };
+        let of_tried = match &tried {
+            Some(Tried::Here(snapshot)) => snapshot.problem.clone(),
+            _ => None,
+        };
+        let problem = problem.or(unusable).or(of_tried);
+        Ok(Arc::new(Self { upstreams, rules, by_name, own, revision, tried, problem, parts }))
     }
 
     /// The traffic table.
     pub fn traffic(&self) -> &TrafficTable {
-        &self.candidate.traffic
+        &self.parts.traffic
     }
 
     /// Largest request body, in bytes.
     pub fn max_request_body(&self) -> u64 {
-        self.candidate.config.client.max_request_body
+        self.parts.config.client.max_request_body
+    }
+
+    /// Largest request body that may be read before it is known which revision serves it, in bytes.
+    pub fn most_request_body(&self) -> u64 {
+        self.tried.as_ref().map_or(0, Tried::max_request_body).max(self.max_request_body())
     }
 
     /// Generation of each key value in use.
     pub fn key_generations(&self) -> &BTreeMap<String, u64> {
-        &self.candidate.keys.generations
+        &self.parts.keys.generations
     }
 
     /// The provider that belongs to a front.
@@ -180,11 +201,7 @@ impl Snapshot {
 }
 
 impl Upstream {
-    fn build(
-        provider: &Provider,
-        candidate: &Candidate,
-        tls: Option<&Arc<ClientConfig>>,
-    ) -> Result<Self, SnapshotError> {
+    fn build(provider: &Provider, parts: &Parts, tls: Option<&Arc<ClientConfig>>) -> Result<Self, SnapshotError> {
         let vendor = provider.provider_type.vendor();
         let base = &provider.base_url;
         let version = if base.has_version() { "" } else { vendor.version_prefix };
@@ -196,15 +213,14 @@ impl Upstream {
             base: base.clone(),
             tls,
         };
-        let configured = candidate.config.keys.iter().filter(|key| key.provider == provider.name);
+        let configured = parts.config.keys.iter().filter(|key| key.provider == provider.name);
         let mut keys = Vec::new();
         let mut rules = Vec::new();
         let mut waiting = Vec::new();
         for key in configured {
             // The operator has checked this already; a key must not leave for another host whoever is wrong.
             let allowed = key.hosts.contains(&base.host);
-            let header =
-                candidate.keys.values.get(&key.name).and_then(|value| auth_header(vendor.auth, value.expose()));
+            let header = parts.keys.values.get(&key.name).and_then(|value| auth_header(vendor.auth, value.expose()));
             match header.filter(|_| allowed) {
                 Some(header) => {
                     keys.push(PoolKey { name: key.name.as_str().into(), header });
@@ -315,7 +331,7 @@ pub(crate) mod tests {
         edit(&mut traffic);
         let file = Some("config.json".to_owned());
         Snapshot::build(
-            Candidate { config: loaded.config, traffic, digest: String::new(), keys, file },
+            Parts { config: loaded.config, tried: None, traffic, digest: String::new(), keys, file },
             &TlsRoots::with_file(None).unwrap(),
         )
         .unwrap()
@@ -355,9 +371,9 @@ pub(crate) mod tests {
             r#"{"providers":{"openai":{"network_config":{"base_url":"http://127.0.0.1:1"},"keys":[
             {"name":"a","value":"sk-a","models":["x"]},{"name":"b","value":"sk-b","models":["y"]}]}}}"#,
         );
-        let mut candidate = complete.candidate.clone();
-        candidate.keys.values.remove("b");
-        let partial = Snapshot::build(candidate, &TlsRoots::with_file(None).unwrap()).unwrap();
+        let mut parts = complete.parts.clone();
+        parts.keys.values.remove("b");
+        let partial = Snapshot::build(parts, &TlsRoots::with_file(None).unwrap()).unwrap();
         let upstream = &partial.upstreams[0];
         assert!(upstream.choose_key(Some("x"), 0).is_ok());
         assert_eq!(upstream.choose_key(Some("y"), 0), Err(NoKey::ValueMissing));

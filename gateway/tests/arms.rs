@@ -9,7 +9,7 @@ use bifrost_config::published::TrafficTable;
 use bifrost_config::{EndpointKind, MatchRule, Strategy};
 use bifrost_fake_provider::RecordQuery;
 use bifrost_gateway::snapshot::Snapshot;
-use bifrost_gateway::telemetry::Metrics;
+use bifrost_gateway::telemetry::{Comparison, Metrics};
 use bifrost_gateway::upstream::tls::TlsRoots;
 use serde_json::{Value, json};
 use support::{CLIENT_KEY, POOL_KEY, Pair};
@@ -48,10 +48,10 @@ async fn refusal(request: reqwest::RequestBuilder) -> (u16, String, String) {
 impl Pair {
     /// Takes another traffic table into use.
     fn change(&self, edit: impl FnOnce(&mut TrafficTable)) {
-        let mut candidate = self.shared.current.load_full().unwrap().candidate.clone();
-        candidate.traffic.epoch += 1;
-        edit(&mut candidate.traffic);
-        self.shared.current.store(Some(Snapshot::build(candidate, &TlsRoots::with_file(None).unwrap()).unwrap()));
+        let mut parts = self.shared.current.load_full().unwrap().parts.clone();
+        parts.traffic.epoch += 1;
+        edit(&mut parts.traffic);
+        self.shared.current.store(Some(Snapshot::build(parts, &TlsRoots::with_file(None).unwrap()).unwrap()));
     }
 
     fn preview_base(&self) -> String {
@@ -239,7 +239,7 @@ async fn both_arms_are_measured_alike() {
         send(json!({"chunks": 20, "error_after": 5}), true).await;
         pair.post(CHAT, "{").send().await.unwrap().bytes().await.unwrap();
 
-        let report = pair.shared.gatherer.window().await;
+        let report = pair.shared.gatherer.window(Comparison::Arms).await;
         let strata = report.window.strata();
         let told = |stream: bool| {
             let found =
@@ -291,7 +291,7 @@ async fn tool_calls_are_looked_at_where_the_request_named_tools() {
                 assert!(response.text().await.unwrap().contains("tool_calls"));
             }
         }
-        let report = pair.shared.gatherer.window().await;
+        let report = pair.shared.gatherer.window(Comparison::Arms).await;
         for stats in report.window.strata() {
             let groups = &stats.arm(arm).unwrap().groups;
             let calls: u32 = groups.iter().map(|group| group.invalid_tool_call.n).sum();
@@ -317,7 +317,7 @@ async fn only_what_was_left_to_the_split_or_the_preview_is_measured() {
     pair.client.get(format!("{}/health", pair.base)).send().await.unwrap();
     pair.change(|table| table.strategy = Strategy::DropIn);
     ask(pair.post(CHAT, BODY)).await;
-    let window = pair.shared.gatherer.window().await.window;
+    let window = pair.shared.gatherer.window(Comparison::Arms).await.window;
     assert_eq!([Arm::Baseline, Arm::Bifrost].map(|arm| window.requests(arm)), [1, 2]);
 }
 

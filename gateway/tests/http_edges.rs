@@ -370,10 +370,10 @@ async fn gateway_with(
     use bifrost_gateway::snapshot::{Current, Snapshot};
     use bifrost_gateway::upstream::{connect::Connector, resolve::Resolver, tls::TlsRoots};
     let (first, _serving) = gateway(provider, migration).await;
-    let mut candidate = first.current.load_full().unwrap().candidate.clone();
-    change(&mut candidate.config);
+    let mut parts = first.current.load_full().unwrap().parts.clone();
+    change(&mut parts.config);
     let current = Arc::new(Current::default());
-    current.store(Some(Snapshot::build(candidate, &TlsRoots::with_file(None).unwrap()).unwrap()));
+    current.store(Some(Snapshot::build(parts, &TlsRoots::with_file(None).unwrap()).unwrap()));
     let shared = Arc::new(Shared {
         current,
         budget: bifrost_gateway::memory::Budget::new(64 << 20),
@@ -382,12 +382,14 @@ async fn gateway_with(
         gatherer: Arc::default(),
         heartbeats: bifrost_gateway::telemetry::Heartbeats::new(runtimes),
         metrics_for_apps: None,
+        candidate: None,
         loads: (0..runtimes).map(|_| Default::default()).collect(),
     });
     let options = bifrost_gateway::server::ServeOptions {
         max_connections: 1_000,
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         preview: None,
+        forward: None,
         readiness_delay: Duration::from_millis(100),
         drain_timeout: Duration::from_secs(5),
     };

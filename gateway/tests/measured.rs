@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bifrost_analysis::{Arm, Failure, GroupSums};
 use bifrost_gateway::server::{Serving, Shared};
+use bifrost_gateway::telemetry::Comparison;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -63,7 +64,7 @@ impl Measured {
     async fn counted(&self, requests: u32) -> Vec<GroupSums> {
         let counted = async {
             loop {
-                let window = self.shared.gatherer.window().await.window;
+                let window = self.shared.gatherer.window(Comparison::Arms).await.window;
                 let stats = window.strata().iter().filter_map(|stratum| stratum.arm(self.arm));
                 let sums: Vec<_> = stats.flat_map(|stats| stats.groups.iter().copied()).collect();
                 if sums.iter().map(|sums| sums.requests).sum::<u32>() >= requests {

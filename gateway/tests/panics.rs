@@ -8,6 +8,7 @@ mod support;
 use std::time::Duration;
 
 use bifrost_analysis::{Arm, Failure};
+use bifrost_gateway::telemetry::Comparison;
 use serde_json::json;
 use support::Pair;
 use tracing::span::{Attributes, Id, Record};
@@ -45,7 +46,7 @@ async fn a_panic_over_a_request_is_the_gateways_failure_and_costs_no_other() {
     assert!(pair.post(path, &body.to_string()).send().await.unwrap().bytes().await.is_err());
     let counted = async {
         loop {
-            let window = pair.shared.gatherer.window().await.window;
+            let window = pair.shared.gatherer.window(Comparison::Arms).await.window;
             if window.requests(Arm::Bifrost) > 0 {
                 return window;
             }

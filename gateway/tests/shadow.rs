@@ -11,7 +11,7 @@ use bifrost_config::report::ShadowReport;
 use bifrost_config::{ProviderType, Shadow, ShadowPrice, ShadowedArm};
 use bifrost_fake_provider::{Match, Record, RecordQuery, Rule, Script};
 use bifrost_gateway::snapshot::Snapshot;
-use bifrost_gateway::telemetry::Metrics;
+use bifrost_gateway::telemetry::{Comparison, Metrics};
 use bifrost_gateway::upstream::tls::TlsRoots;
 use serde_json::{Value, json};
 use support::{CLIENT_KEY, POOL_KEY, Pair};
@@ -52,10 +52,10 @@ fn chat(extra: Value) -> String {
 impl Pair {
     async fn copying(percent: u8, shadow: Shadow) -> Self {
         let pair = Self::start(START, "{}").await;
-        let mut candidate = pair.shared.current.load_full().unwrap().candidate.clone();
-        candidate.traffic.percent = percent;
-        candidate.traffic.shadow = Some(shadow.clone());
-        pair.shared.current.store(Some(Snapshot::build(candidate, &TlsRoots::with_file(None).unwrap()).unwrap()));
+        let mut parts = pair.shared.current.load_full().unwrap().parts.clone();
+        parts.traffic.percent = percent;
+        parts.traffic.shadow = Some(shadow.clone());
+        pair.shared.current.store(Some(Snapshot::build(parts, &TlsRoots::with_file(None).unwrap()).unwrap()));
         if shadow.daily_limit == MUCH {
             // Enough for all copies of a test.
             pair.wait("money", |pair| pair.shared.gatherer.shadow().money().1 > 1.0).await;
@@ -131,6 +131,14 @@ async fn a_copy_begins_when_the_answer_is_over_and_goes_with_the_pools_key() {
     let report = pair.report();
     assert_eq!((report.copied, report.agreed, report.failed, report.similarity[9]), (2, 2, 0, 2));
     assert!(report.spent > 0 && report.skipped.is_empty(), "{report:?}");
+    // Each beside its request, for the analysis.
+    let window = pair.shared.gatherer.window().await.window;
+    let strata = window.strata().iter().map(|stats| {
+        let copies = stats.arm(bifrost_analysis::Arm::Bifrost).unwrap().groups.iter().map(|group| group.copies);
+        let requests = stats.arm(bifrost_analysis::Arm::Baseline).map_or(0, bifrost_analysis::ArmStats::requests);
+        (stats.stratum.stream, requests, copies.fold((0, 0), |sum, one| (sum.0 + one.n, sum.1 + one.bad)))
+    });
+    assert_eq!(strata.collect::<Vec<_>>(), [(false, 1, (1, 0)), (true, 1, (1, 0))]);
 }
 
 #[tokio::test]
@@ -252,11 +260,12 @@ async fn copies_that_fail_or_hang_touch_nothing_and_count_nowhere_else() {
 
     let eligible = pair.shared.gatherer.eligible().await;
     assert_eq!((eligible.baseline, eligible.bifrost), (23, 0));
-    let window = pair.shared.gatherer.window().await.window;
+    let window = pair.shared.gatherer.window(Comparison::Arms).await.window;
     assert_eq!(
         [bifrost_analysis::Arm::Baseline, bifrost_analysis::Arm::Bifrost].map(|arm| window.requests(arm)),
         [23, 0]
     );
+    assert_eq!(window.copies(), 3, "those that hang are not compared yet");
     let text = Metrics::new(pair.shared.gatherer.clone(), Default::default).render().await;
     for line in [
         r#"bifrost_shadow_requests_total{outcome="failed"} 3"#,

@@ -1,12 +1,11 @@
-//! `analysis`: what the analysis of the two arms says.
+//! `analysis`: what the analysis of the two arms, or of a candidate beside the stable revision, says.
 //!
 //! Read as the JSON that is there, not through a type: what a newer operator reports is shown, not dropped.
 
 use kube::ResourceExt;
-use kube::api::{Api, ApiResource, DynamicObject};
 use serde_json::Value;
 
-use crate::cli::GatewayArg;
+use crate::cli::AnalysisArgs;
 use crate::failure::Failure;
 use crate::run::say;
 use crate::session::Session;
@@ -18,21 +17,29 @@ const FIRST: [(&str, &str); 2] = [("verdict", "VERDICT"), ("provider", "PROVIDER
 /// Columns that come last, as they are long.
 const LAST: [&str; 2] = ["reason", "message"];
 
-/// Prints `status.analysis`.
-pub(crate) async fn run(session: &Session, gateway: &GatewayArg) -> Result<(), Failure> {
-    let name = session.gateway(gateway.name.as_deref()).await?.name_any();
-    let resource = ApiResource::erase::<bifrost_crds::BifrostGateway>(&());
-    let api = Api::<DynamicObject>::namespaced_with(session.client.clone(), &session.namespace, &resource);
-    let object = api.get(&name).await?;
-    say(&text(&name, object.data.pointer("/status/analysis")))
+/// Where the status has the analysis of the migration, and what it means when there is none.
+const MIGRATION: (&str, &str) = (
+    "/status/analysis",
+    "no analysis is configured, or it has not measured yet: the migration waits for holds and requests only",
+);
+/// The same of the rollout.
+const ROLLOUT: (&str, &str) = (
+    "/status/rollout/analysis",
+    "no candidate is under way, no spec.rollout.analysis is configured, or it has not measured yet",
+);
+
+/// Prints `status.analysis`, or that of the rollout.
+pub(crate) async fn run(session: &Session, args: &AnalysisArgs) -> Result<(), Failure> {
+    let name = session.gateway(args.gateway.name.as_deref()).await?.name_any();
+    let (pointer, none) = if args.rollout { ROLLOUT } else { MIGRATION };
+    let object = session.raw(&name).await?;
+    match object.data.pointer(pointer).filter(|analysis| !is_empty(analysis)) {
+        Some(analysis) => say(&text(analysis)),
+        None => say(&format!("{name}: {none}")),
+    }
 }
 
-fn text(name: &str, analysis: Option<&Value>) -> String {
-    let Some(analysis) = analysis.filter(|analysis| !is_empty(analysis)) else {
-        return format!(
-            "{name}: no analysis is configured, or it has not measured yet: the migration waits for holds and requests only"
-        );
-    };
+fn text(analysis: &Value) -> String {
     let checks = analysis.get("checks").and_then(Value::as_array).or_else(|| analysis.as_array());
     let mut text = String::new();
     for (member, value) in analysis.as_object().into_iter().flatten().filter(|(member, _)| *member != "checks") {
@@ -87,9 +94,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_an_analysis_it_says_so() {
-        assert!(text("ai", None).contains("no analysis is configured"));
-        assert!(text("ai", Some(&json!({}))).contains("no analysis is configured"));
+    fn an_empty_analysis_is_none() {
+        assert!(is_empty(&json!(null)) && is_empty(&json!({})) && !is_empty(&json!({"verdict": "Pass"})));
     }
 
     #[test]
@@ -98,6 +104,6 @@ mod tests {
         let mut analysis = serde_json::to_value(gateway.status.unwrap().analysis).unwrap();
         // What a later operator may add is shown as well.
         analysis["checks"][1]["requests"] = json!(812);
-        insta::assert_snapshot!(text("ai", Some(&analysis)));
+        insta::assert_snapshot!(text(&analysis));
     }
 }

@@ -12,9 +12,9 @@ use self::plan::{Planned, plan};
 use crate::cli::{GatewayArg, WaitArgs};
 use crate::failure::Failure;
 use crate::human;
-use crate::request::describe;
 use crate::run::say;
 use crate::session::Session;
+use crate::standing::Subject;
 use crate::wait::{Waited, wait};
 
 /// Makes the change and waits until every ready pod has confirmed it.
@@ -38,11 +38,21 @@ pub(crate) async fn run(
             written.metadata.generation
         }
     };
+    until_in_force(session, &name, generation.unwrap_or(0), args, Subject::Migration).await
+}
+
+/// Waits until every ready pod has confirmed a generation of the spec, and says where the subject stands then.
+pub(crate) async fn until_in_force(
+    session: &Session,
+    name: &str,
+    generation: i64,
+    args: &WaitArgs,
+    subject: Subject,
+) -> Result<(), Failure> {
     if args.no_wait {
         return Ok(());
     }
-    let generation = generation.unwrap_or(0);
-    match wait(session, &name, args.timeout, |gateway| in_force(gateway, generation)).await? {
+    match wait(session, name, args.timeout, |gateway| in_force(gateway, generation, subject)).await? {
         Waited::Done(InForce::Yes(text), took) => say(&format!("in force after {}{text}", human::duration(took))),
         Waited::Done(InForce::Never(why), _) => {
             Err(Failure::no(format!("{name}: the operator does not accept it: {why}")))
@@ -66,7 +76,7 @@ enum InForce {
     Never(String),
 }
 
-fn in_force(gateway: &BifrostGateway, generation: i64) -> Option<InForce> {
+fn in_force(gateway: &BifrostGateway, generation: i64, subject: Subject) -> Option<InForce> {
     let accepted = condition(gateway, ACCEPTED, generation);
     if let Some(refused) = accepted.filter(|condition| condition.status == "False") {
         return Some(InForce::Never(refused.message.clone()));
@@ -75,9 +85,8 @@ fn in_force(gateway: &BifrostGateway, generation: i64) -> Option<InForce> {
     if programmed.status != "True" {
         return None;
     }
-    let migration = gateway.status.as_ref().and_then(|status| status.migration.as_ref());
-    let mut text =
-        migration.map(describe).filter(|text| !text.is_empty()).map_or_else(String::new, |text| format!(": {text}"));
+    let place = Some(subject.standing(gateway).describe()).filter(|place| !place.is_empty());
+    let mut text = place.map_or_else(String::new, |place| format!(": {place}"));
     if gateway.spec.paused {
         text.push_str("; spec.paused holds back what adds, `kubectl bifrost resume` lets it go on");
     }
@@ -108,8 +117,8 @@ mod tests {
     fn an_older_confirmation_is_none() {
         let gateway = gateway();
         let generation = gateway.metadata.generation.unwrap();
-        assert!(matches!(in_force(&gateway, generation), Some(InForce::Yes(_))));
-        assert_eq!(in_force(&gateway, generation + 1), None);
+        assert!(matches!(in_force(&gateway, generation, Subject::Migration), Some(InForce::Yes(_))));
+        assert_eq!(in_force(&gateway, generation + 1, Subject::Migration), None);
         assert!(!not_yet(&gateway).is_empty());
     }
 
@@ -121,14 +130,14 @@ mod tests {
         accepted.status = "False".into();
         accepted.message = "spec.config.providers[0].baseURL: no".into();
         let refused = InForce::Never("spec.config.providers[0].baseURL: no".into());
-        assert_eq!(in_force(&gateway, gateway.metadata.generation.unwrap()), Some(refused));
+        assert_eq!(in_force(&gateway, gateway.metadata.generation.unwrap(), Subject::Migration), Some(refused));
     }
 
     #[test]
     fn a_paused_gateway_says_what_it_holds_back() {
         let mut gateway = gateway();
         gateway.spec.paused = true;
-        let Some(InForce::Yes(text)) = in_force(&gateway, 1) else { panic!("not in force") };
+        let Some(InForce::Yes(text)) = in_force(&gateway, 1, Subject::Migration) else { panic!("not in force") };
         assert!(text.contains("kubectl bifrost resume"), "{text}");
     }
 

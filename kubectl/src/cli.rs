@@ -34,18 +34,23 @@ pub(crate) struct ClusterArgs {
 pub(crate) enum Command {
     /// Show where a gateway is: readiness, step, shares, keys, pods, and what to do about what is wrong.
     Status(StatusArgs),
-    /// Let a migration take its next step, or with --full the last one its spec allows.
+    /// Let a migration or a rollout take its next step, or with --full the last one its spec allows.
     Promote(PromoteArgs),
-    /// Send everything straight to the vendors and stay there, until a retry or a change of the spec.
-    Abort(RequestArgs),
-    /// Take a migration that was rolled back up again.
-    Retry(RequestArgs),
-    /// Begin a migration again at its first step.
-    Restart(RequestArgs),
+    /// Send everything straight to the vendors, with --rollout to the stable revision, and stay there until a retry or a change of
+    /// the spec.
+    Abort(AskArgs),
+    /// Take a migration or a rollout that went back up again.
+    Retry(AskArgs),
+    /// Begin a migration or a rollout again at its first step.
+    Restart(AskArgs),
     /// Hold back what adds or changes (spec.paused).
     Pause(RequestArgs),
     /// Let a paused gateway go on.
     Resume(RequestArgs),
+    /// List the revisions of config and image that were stable, the newest last.
+    History(HistoryArgs),
+    /// Set spec.config and spec.image back to a revision of the history.
+    Undo(UndoArgs),
     /// Set the share of the users that takes the bifrost arm (spec.migration.canaryPercent).
     SetPercent(PercentArgs),
     /// Set the active colour of a blue-green migration.
@@ -58,7 +63,7 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Go through the migration checklist: what is fine, what is not, and the command that puts it right.
     Preflight(PreflightArgs),
-    /// Print what the analysis of the two arms says.
+    /// Print what the analysis of the two arms, or of a rollout, says.
     Analysis(AnalysisArgs),
     /// Write a support bundle without credentials: resources, objects, events, logs.
     Report(ReportArgs),
@@ -178,6 +183,33 @@ pub(crate) enum Phase {
 pub(crate) struct AnalysisArgs {
     #[command(flatten)]
     pub(crate) gateway: GatewayArg,
+    /// The analysis of the candidate against the stable revision, not that of the migration.
+    #[arg(long)]
+    pub(crate) rollout: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UndoArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArg,
+    /// Revision to go back to, as `history` lists them. Absent: while a candidate is under way the stable one, else the newest that
+    /// is not the stable one.
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) to: Option<String>,
+    /// Print what would change, and ask the API server whether it would take it, without writing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Write although somebody else than kubectl, such as Argo CD, Flux or Helm, keeps these fields and may set them back.
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
 }
 
 #[derive(Debug, Args)]
@@ -233,10 +265,20 @@ pub(crate) struct RequestArgs {
     pub(crate) wait: WaitArgs,
 }
 
+/// What is asked of the operator, and of what.
+#[derive(Debug, Args)]
+pub(crate) struct AskArgs {
+    #[command(flatten)]
+    pub(crate) request: RequestArgs,
+    /// Ask it of the rollout of a new revision (spec.rollout), not of the migration.
+    #[arg(long)]
+    pub(crate) rollout: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct PromoteArgs {
     #[command(flatten)]
-    pub(crate) request: RequestArgs,
+    pub(crate) ask: AskArgs,
     /// Go to the last step at once.
     #[arg(long)]
     pub(crate) full: bool,

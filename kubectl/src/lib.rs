@@ -13,6 +13,7 @@ mod compat;
 mod completion;
 mod dialect;
 mod failure;
+mod history;
 mod human;
 mod import;
 mod keys;
@@ -23,8 +24,10 @@ mod report;
 mod request;
 pub mod run;
 mod session;
+mod standing;
 mod status;
 mod table;
 #[cfg(test)]
 mod testing;
+mod undo;
 mod wait;

@@ -5,6 +5,7 @@
 mod documents;
 mod lint;
 mod render;
+mod rollout;
 
 use std::fs;
 use std::io::Read as _;
@@ -91,11 +92,33 @@ mod tests {
 
     #[test]
     fn the_examples_have_no_problems() {
-        let text = include_str!("../../examples/openai-and-anthropic.yaml");
-        let found = documents(text);
-        assert_eq!((found.gateways.len(), found.keys.len()), (1, 2));
-        let findings = lint::lint(&found, AddressRule::NoLocal);
-        assert_eq!((findings.problems, findings.warnings), (vec![], vec![]));
+        let examples = [
+            include_str!("../../examples/openai-and-anthropic.yaml"),
+            include_str!("../../examples/rollouts/blue-green.yaml"),
+            include_str!("../../examples/rollouts/canary.yaml"),
+        ];
+        for text in examples {
+            let found = documents(text);
+            assert_eq!((found.gateways.len(), found.keys.len()), (1, 2));
+            let findings = lint::lint(&found, AddressRule::NoLocal);
+            assert_eq!((findings.problems, findings.warnings), (vec![], vec![]));
+        }
+    }
+
+    #[test]
+    fn objects_of_a_rollout_are_told_apart_and_what_should_be_thought_over_is_warned_of() {
+        let text = include_str!("../testdata/lint/canary.yaml");
+        let rollout = "  rollout: {strategy: Canary, canary: {steps: [{percent: 10, hold: 10m}]}}\n---";
+        let found = documents(&text.replacen("---", rollout, 1));
+        let warnings = lint::lint(&found, AddressRule::NoLocal).warnings;
+        assert!(
+            warnings.iter().any(|warning| warning.contains("BifrostGateway llm/ai: spec.rollout: ")),
+            "{warnings:?}"
+        );
+        let rendered = render::render(&found.gateways[0], &found, AddressRule::NoLocal).unwrap();
+        assert!(rendered.contains("\n# a new revision: Canary, 10 % (held 10m) → stable\n"), "{rendered}");
+        let (always, passing) = rendered.split_once("\n# only while a candidate exists\n").unwrap();
+        assert!(!always.contains("candidate") && passing.contains("Deployment ai-bifrost-candidate"), "{rendered}");
     }
 
     #[test]

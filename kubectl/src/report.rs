@@ -25,9 +25,10 @@ use serde_json::{Map, Value, json};
 use self::clean::{clean, members_only, redacted};
 use crate::cli::ReportArgs;
 use crate::failure::Failure;
+use crate::history;
 use crate::redact::redact;
 use crate::run::{note, say};
-use crate::session::{Session, pod_labels};
+use crate::session::Session;
 
 /// Lines of each pod's log.
 const LOG_LINES: i64 = 200;
@@ -39,13 +40,14 @@ pub(crate) async fn run(session: &Session, args: &ReportArgs) -> Result<(), Fail
     let gateway = session.gateway(args.gateway.name.as_deref()).await?;
     let name = gateway.name_any();
     let keys = session.list::<ProviderKey>("").await.map(|keys| crate::keys::selected(&gateway, keys));
-    let pods = session.list::<Pod>(&pod_labels(&gateway)).await;
+    let pods = session.pods(&gateway).await.map(|(own, candidates)| [own, candidates].concat());
     let mut report = Map::new();
     report.insert("madeAt".into(), json!(Timestamp::now()));
     report.insert("plugin".into(), json!(env!("CARGO_PKG_VERSION")));
     report.insert("gateway".into(), redacted(clean(&gateway)));
     report.insert("providerKeys".into(), all(keys));
     report.insert("objects".into(), objects(session, &name).await);
+    report.insert("history".into(), all(session.list::<ConfigMap>(&history::labels(&name)).await));
     report.insert("events".into(), events(session, &name).await);
     report.insert("operators".into(), operators(session).await);
     let logs = match &pods {
@@ -80,6 +82,7 @@ fn all<K: Serialize>(read: Result<Vec<K>, Failure>) -> Value {
 /// The objects that the operator makes for a gateway.
 async fn objects(session: &Session, name: &str) -> Value {
     let published = format!("{name}-bifrost");
+    let candidate = format!("{name}-bifrost-candidate");
     let mut found = vec![
         one::<Deployment>(session, name).await,
         one::<Service>(session, name).await,
@@ -92,6 +95,9 @@ async fn objects(session: &Session, name: &str) -> Value {
         one::<RoleBinding>(session, &published).await,
         one::<PodDisruptionBudget>(session, &published).await,
         one::<NetworkPolicy>(session, &published).await,
+        one::<Deployment>(session, &candidate).await,
+        one::<Service>(session, &candidate).await,
+        one::<NetworkPolicy>(session, &candidate).await,
     ];
     let secret = session.api::<Secret>().get_opt(&format!("{name}-bifrost-keys")).await;
     found.push(match secret {

@@ -3,7 +3,6 @@
 mod outcome;
 
 use bifrost_crds::BifrostGateway;
-use bifrost_operator::migration::request::ANNOTATION;
 pub(crate) use bifrost_operator::migration::request::Verb;
 use k8s_openapi::api::core::v1::Event;
 use kube::ResourceExt;
@@ -11,13 +10,13 @@ use kube::api::ListParams;
 use serde_json::json;
 use tokio::time::{Duration, Instant, sleep};
 
-pub(crate) use self::outcome::describe;
 use self::outcome::{Outcome, outcome};
-use crate::cli::RequestArgs;
+use crate::cli::AskArgs;
 use crate::failure::Failure;
 use crate::human;
 use crate::run::{note, say};
 use crate::session::Session;
+use crate::standing::Subject;
 use crate::wait::{Waited, wait};
 
 /// Reason of the event about a request that the operator did not follow.
@@ -26,27 +25,34 @@ const REFUSED: &str = "RequestRefused";
 const EVENT_DELAY: Duration = Duration::from_secs(2);
 
 /// Writes the request and waits until it was handled.
-pub(crate) async fn run(session: &Session, verb: Verb, args: &RequestArgs) -> Result<(), Failure> {
-    let gateway = session.gateway(args.gateway.name.as_deref()).await?;
+pub(crate) async fn run(session: &Session, verb: Verb, args: &AskArgs) -> Result<(), Failure> {
+    let subject = if args.rollout { Subject::Rollout } else { Subject::Migration };
+    let (wanted, waiting) = (&args.request.gateway, &args.request.wait);
+    let gateway = session.gateway(wanted.name.as_deref()).await?;
     let name = gateway.name_any();
-    let value = annotation(verb, &new_id(), &gateway)?;
-    session.patch(&name, &json!({"metadata": {"annotations": {ANNOTATION: value}}})).await?;
-    if args.wait.no_wait {
+    let value = annotation(subject, verb, &new_id(), &gateway)?;
+    session.patch(&name, &json!({"metadata": {"annotations": {subject.annotation(): value}}})).await?;
+    if waiting.no_wait {
         return say(&format!("{name}: asked for {value}"));
     }
-    let handled = |gateway: &BifrostGateway| is_handled(gateway, &value).then(|| Box::new(gateway.clone()));
-    match wait(session, &name, args.wait.timeout, handled).await? {
-        Waited::TimedOut(last) => Err(Failure::TimedOut(unhandled(&value, last.as_deref(), args.wait.timeout))),
+    let handled = |gateway: &BifrostGateway| {
+        let standing = subject.standing(gateway);
+        (standing.handled_request.as_deref() == Some(value.as_str())).then_some(standing)
+    };
+    match wait(session, &name, waiting.timeout, handled).await? {
+        Waited::TimedOut(last) => Err(Failure::TimedOut(unhandled(subject, &value, last.as_deref(), waiting.timeout))),
         Waited::Done(after, took) => {
-            let mut outcome = outcome(&gateway, &after, None);
+            let before = subject.standing(&gateway);
+            let mut outcome = outcome(&before, &after, None);
             if outcome.is_open() {
                 let refusal = refusal(session, &name, &value).await;
-                outcome = self::outcome::outcome(&gateway, &after, refusal.as_deref());
+                outcome = self::outcome::outcome(&before, &after, refusal.as_deref());
             }
+            let asked = format!("{name}: {verb}{}", subject.flag());
             match outcome {
-                Outcome::Refused(why) => Err(Failure::no(format!("{name}: {} was refused: {why}", verb.as_str()))),
+                Outcome::Refused(why) => Err(Failure::no(format!("{asked} was refused: {why}"))),
                 Outcome::Moved(text) | Outcome::Same(text) => {
-                    say(&format!("{name}: {} handled after {}: {text}", verb.as_str(), human::duration(took)))
+                    say(&format!("{asked} handled after {}: {text}", human::duration(took)))
                 }
             }
         }
@@ -54,17 +60,27 @@ pub(crate) async fn run(session: &Session, verb: Verb, args: &RequestArgs) -> Re
 }
 
 /// The annotation's value, pinned to what is being moved to now, so that it cannot hit a spec that the caller has not seen.
-fn annotation(verb: Verb, id: &str, gateway: &BifrostGateway) -> Result<String, Failure> {
-    let migration = gateway.status.as_ref().and_then(|status| status.migration.as_ref());
-    match migration.and_then(|migration| migration.revision.as_deref()) {
-        Some(revision) => Ok(format!("{}/{id}@{revision}", verb.as_str())),
-        // Going back is right for any revision.
-        None if verb == Verb::Abort => Ok(format!("abort/{id}")),
-        None => Err(Failure::no(format!(
-            "the operator has not reported where the migration of {} is: is it running, and does it serve this namespace? See `kubectl bifrost preflight`",
-            gateway.name_any()
-        ))),
+fn annotation(subject: Subject, verb: Verb, id: &str, gateway: &BifrostGateway) -> Result<String, Failure> {
+    if let Some(revision) = subject.standing(gateway).revision {
+        return Ok(format!("{verb}/{id}@{revision}"));
     }
+    // Going back is right for any revision.
+    if verb == Verb::Abort {
+        return Ok(format!("abort/{id}"));
+    }
+    let name = gateway.name_any();
+    let has_rollout = gateway.status.as_ref().is_some_and(|status| status.rollout.is_some());
+    Err(Failure::no(match subject {
+        Subject::Rollout if has_rollout => format!(
+            "{name} has no candidate: the stable revision is what spec.config and the image ask for; see `kubectl bifrost status`"
+        ),
+        Subject::Rollout => format!(
+            "the operator has not reported on a rollout of {name}: is it running, does it serve this namespace, and is it new enough for spec.rollout? See `kubectl bifrost preflight`"
+        ),
+        Subject::Migration => format!(
+            "the operator has not reported where the migration of {name} is: is it running, and does it serve this namespace? See `kubectl bifrost preflight`"
+        ),
+    }))
 }
 
 /// Eight letters and digits.
@@ -72,13 +88,9 @@ fn new_id() -> String {
     (0..8).map(|_| fastrand::alphanumeric().to_ascii_lowercase()).collect()
 }
 
-fn is_handled(gateway: &BifrostGateway, value: &str) -> bool {
-    let migration = gateway.status.as_ref().and_then(|status| status.migration.as_ref());
-    migration.and_then(|migration| migration.handled_request.as_deref()) == Some(value)
-}
-
-fn unhandled(value: &str, last: Option<&BifrostGateway>, limit: Duration) -> String {
-    let written = last.is_none_or(|gateway| gateway.annotations().get(ANNOTATION).is_some_and(|now| now == value));
+fn unhandled(subject: Subject, value: &str, last: Option<&BifrostGateway>, limit: Duration) -> String {
+    let annotation = subject.annotation();
+    let written = last.is_none_or(|gateway| gateway.annotations().get(annotation).is_some_and(|now| now == value));
     let limit = human::duration(limit);
     if written {
         format!(
@@ -116,27 +128,39 @@ async fn refusal(session: &Session, name: &str, value: &str) -> Option<String> {
     }
 }
 
-/// Why this request was refused: the note that begins with it. Its id makes it unlike every other one.
+/// Why this request was refused: what follows it in a note. Its id makes it unlike every other one.
 fn words<'a>(mut notes: impl Iterator<Item = &'a str>, value: &str) -> Option<String> {
-    notes.find_map(|note| note.strip_prefix(value)?.strip_prefix(": ").map(str::to_owned))
+    let asked = format!("{value}: ");
+    notes.find_map(|note| note.split_once(&asked).map(|(_, why)| why.to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::tests::gateway;
+    use crate::cli::RequestArgs;
+    use crate::status::tests::{gateway, rolling_out};
 
     #[test]
     fn a_request_is_pinned_to_the_revision_that_was_read() {
-        assert_eq!(annotation(Verb::PromoteFull, "k3x9", &gateway()).unwrap(), "promote-full/k3x9@4f1c2a9b");
+        let asked =
+            |subject, gateway: &BifrostGateway| annotation(subject, Verb::PromoteFull, "k3x9", gateway).unwrap();
+        assert_eq!(asked(Subject::Migration, &gateway()), "promote-full/k3x9@4f1c2a9b");
+        assert_eq!(asked(Subject::Rollout, &rolling_out()), "promote-full/k3x9@9b1c2d3e4f");
     }
 
     #[test]
     fn without_a_revision_only_going_back_is_asked_for() {
         let mut gateway = gateway();
         gateway.status = None;
-        assert_eq!(annotation(Verb::Abort, "k3x9", &gateway).unwrap(), "abort/k3x9");
-        assert!(annotation(Verb::Promote, "k3x9", &gateway).is_err());
+        for subject in [Subject::Migration, Subject::Rollout] {
+            assert_eq!(annotation(subject, Verb::Abort, "k3x9", &gateway).unwrap(), "abort/k3x9");
+            let failure = annotation(subject, Verb::Promote, "k3x9", &gateway).unwrap_err();
+            assert!(failure.to_string().contains("has not reported"), "{failure}");
+        }
+        let mut gateway = rolling_out();
+        gateway.status.as_mut().unwrap().rollout.as_mut().unwrap().candidate_revision = None;
+        let failure = annotation(Subject::Rollout, Verb::Promote, "k3x9", &gateway).unwrap_err();
+        assert!(failure.to_string().starts_with("ai has no candidate"), "{failure}");
     }
 
     #[test]
@@ -148,22 +172,37 @@ mod tests {
 
     #[test]
     fn a_refusal_is_found_by_the_request_itself() {
-        let notes =
-            ["promote/aaaa@r: too early", "promote/k3x9@r: there is nothing to promote", "promote/k3x9@r2: other"];
+        let notes = [
+            "promote/aaaa@r: too early",
+            "promote/k3x9@r2: other",
+            "promote/k3x9@r: there is nothing to promote",
+            "rollout: abort/b4b4: there is no candidate",
+        ];
         let found = |value| words(notes.into_iter(), value);
         assert_eq!(found("promote/k3x9@r").as_deref(), Some("there is nothing to promote"));
+        assert_eq!(found("abort/b4b4").as_deref(), Some("there is no candidate"));
         assert_eq!(found("promote/zzzz@r"), None);
     }
 
     #[test]
     fn who_was_overtaken_by_another_request_is_told() {
-        let mut other = gateway();
-        other.metadata.annotations = Some([(ANNOTATION.to_owned(), "abort/zzz".to_owned())].into());
-        let text = unhandled("promote/k3x9@r", Some(&other), Duration::from_secs(30));
-        assert!(text.contains("another request took its place"), "{text}");
-        other.metadata.annotations = Some([(ANNOTATION.to_owned(), "promote/k3x9@r".to_owned())].into());
-        let text = unhandled("promote/k3x9@r", Some(&other), Duration::from_secs(30));
-        assert!(text.contains("has not answered within 30s"), "{text}");
+        let asked = |value: &str| {
+            let mut gateway = gateway();
+            let annotation = Subject::Migration.annotation().to_owned();
+            gateway.metadata.annotations = Some([(annotation, value.to_owned())].into());
+            unhandled(Subject::Migration, "promote/k3x9@r", Some(&gateway), Duration::from_secs(30))
+        };
+        assert!(asked("abort/zzz").contains("another request took its place"), "{}", asked("abort/zzz"));
+        assert!(asked("promote/k3x9@r").contains("has not answered within 30s"), "{}", asked("promote/k3x9@r"));
+    }
+
+    const ANNOTATION: &str = Subject::Migration.annotation();
+
+    fn ask(milliseconds: u64, rollout: bool) -> AskArgs {
+        AskArgs {
+            request: RequestArgs { gateway: crate::testing::ai(), wait: crate::testing::wait(milliseconds) },
+            rollout,
+        }
     }
 
     async fn promote(
@@ -171,8 +210,7 @@ mod tests {
         milliseconds: u64,
     ) -> (Result<(), Failure>, serde_json::Value) {
         let (session, state) = crate::testing::session(operator);
-        let args = RequestArgs { gateway: crate::testing::ai(), wait: crate::testing::wait(milliseconds) };
-        let result = run(&session, Verb::Promote, &args).await;
+        let result = run(&session, Verb::Promote, &ask(milliseconds, false)).await;
         let patches = state.lock().unwrap().patches.clone();
         assert_eq!(patches.len(), 1);
         (result, patches[0].clone())
@@ -206,6 +244,22 @@ mod tests {
         };
         let failure = promote(refuse, 5000).await.0.unwrap_err();
         assert_eq!(failure.to_string(), "ai: promote was refused: there is nothing to promote");
+    }
+
+    #[tokio::test]
+    async fn a_rollout_is_asked_by_an_annotation_of_its_own_and_answers_itself() {
+        let refuse = |state: &mut crate::testing::State| {
+            let value = state.gateway["metadata"]["annotations"][Subject::Rollout.annotation()].clone();
+            state.refusals.push(format!("rollout: {}: there is no rollback to retry after", value.as_str().unwrap()));
+            state.gateway["status"]["rollout"]["handledRequest"] = value;
+        };
+        let (session, state) = crate::testing::session(refuse);
+        state.lock().unwrap().gateway["status"] = serde_json::to_value(rolling_out().status).unwrap();
+        let failure = run(&session, Verb::Retry, &ask(5000, true)).await.unwrap_err();
+        assert_eq!(failure.to_string(), "ai: retry --rollout was refused: there is no rollback to retry after");
+        let patches = state.lock().unwrap().patches.clone();
+        let value = patches[0]["metadata"]["annotations"][Subject::Rollout.annotation()].as_str().unwrap();
+        assert!(value.starts_with("retry/") && value.ends_with("@9b1c2d3e4f"), "{value}");
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use crate::cli::{Cli, Command};
 use crate::failure::Failure;
 use crate::request::{self, Verb};
 use crate::session::Session;
-use crate::{analysis, bench, compat, completion, import, keys, offline, preflight, report, status};
+use crate::{analysis, bench, compat, completion, history, import, keys, offline, preflight, report, status, undo};
 
 /// The process.
 pub fn main() -> ExitCode {
@@ -33,11 +33,11 @@ pub fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<(), Failure> {
     let open = || Session::open(&cli.cluster);
-    let ask = async |verb, args: &crate::cli::RequestArgs| request::run(&open().await?, verb, args).await;
+    let ask = async |verb, args: &crate::cli::AskArgs| request::run(&open().await?, verb, args).await;
     match &cli.command {
         Command::Status(args) => status::run(&open().await?, args).await,
-        Command::Promote(args) if args.full => ask(Verb::PromoteFull, &args.request).await,
-        Command::Promote(args) => ask(Verb::Promote, &args.request).await,
+        Command::Promote(args) if args.full => ask(Verb::PromoteFull, &args.ask).await,
+        Command::Promote(args) => ask(Verb::Promote, &args.ask).await,
         Command::Abort(args) => ask(Verb::Abort, args).await,
         Command::Retry(args) => ask(Verb::Retry, args).await,
         Command::Restart(args) => ask(Verb::Restart, args).await,
@@ -52,11 +52,13 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::SetPhase(args) => {
             change::run(&open().await?, &args.gateway, &args.wait, &Change::phase(&args.phase)).await
         }
+        Command::History(args) => history::run(&open().await?, args).await,
+        Command::Undo(args) => undo::run(&open().await?, args).await,
         Command::Keys(args) => keys::run(&open().await?, &args.gateway).await,
         Command::Test(args) => compat::run(&open().await?, args).await,
         Command::Bench(args) => bench::run(&open().await?, args).await,
         Command::Preflight(args) => preflight::run(&open().await?, args).await,
-        Command::Analysis(args) => analysis::run(&open().await?, &args.gateway).await,
+        Command::Analysis(args) => analysis::run(&open().await?, args).await,
         Command::Report(args) => report::run(&open().await?, args).await,
         Command::Import(args) => import::run(args, cli.cluster.namespace.as_deref()),
         Command::Lint(args) => offline::lint(args),

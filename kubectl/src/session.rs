@@ -3,8 +3,10 @@
 use std::fmt::Debug;
 
 use bifrost_crds::BifrostGateway;
+use bifrost_operator::names::candidate_selector_text;
 use k8s_openapi::NamespaceResourceScope;
-use kube::api::{ListParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, Resource, ResourceExt};
 use serde_json::Value;
@@ -58,10 +60,30 @@ impl Session {
         only_one(all, &self.namespace)
     }
 
+    /// A gateway as the JSON that is there: what a newer operator knows besides is not lost.
+    pub(crate) async fn raw(&self, name: &str) -> Result<DynamicObject, Failure> {
+        Ok(self.raw_api().get(name).await?)
+    }
+
     /// Changes a gateway by a merge patch.
     pub(crate) async fn patch(&self, name: &str, patch: &Value) -> Result<BifrostGateway, Failure> {
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        Ok(self.api::<BifrostGateway>().patch(name, &params, &Patch::Merge(patch)).await?)
+        Ok(self.api::<BifrostGateway>().patch(name, &patch_params(), &Patch::Merge(patch)).await?)
+    }
+
+    /// The same with the answer as it is; with `dry_run` the API server only says what it would become.
+    pub(crate) async fn patch_raw(&self, name: &str, patch: &Value, dry_run: bool) -> Result<DynamicObject, Failure> {
+        let params = PatchParams { dry_run, ..patch_params() };
+        Ok(self.raw_api().patch(name, &params, &Patch::Merge(patch)).await?)
+    }
+
+    fn raw_api(&self) -> Api<DynamicObject> {
+        let resource = ApiResource::erase::<BifrostGateway>(&());
+        Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
+    }
+
+    /// The pods of a gateway, and those that a candidate has of its own.
+    pub(crate) async fn pods(&self, gateway: &BifrostGateway) -> Result<(Vec<Pod>, Vec<Pod>), Failure> {
+        Ok((self.list(&pod_labels(gateway)).await?, self.list(&candidate_selector_text(&gateway.name_any())).await?))
     }
 
     /// All objects of a kind with these labels.
@@ -71,6 +93,10 @@ impl Session {
     {
         Ok(self.api::<K>().list(&ListParams::default().labels(labels)).await?.items)
     }
+}
+
+fn patch_params() -> PatchParams {
+    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
 }
 
 fn only_one(mut all: Vec<BifrostGateway>, namespace: &str) -> Result<BifrostGateway, Failure> {

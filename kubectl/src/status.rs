@@ -4,6 +4,7 @@ mod tree;
 mod view;
 
 use bifrost_crds::{BifrostGateway, MigrationPhase};
+use bifrost_operator::names::candidate_selector_text;
 use futures::{StreamExt as _, pin_mut, stream};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
@@ -36,19 +37,19 @@ pub(crate) async fn run(session: &Session, args: &StatusArgs) -> Result<(), Fail
 
 async fn read(session: &Session, gateway: BifrostGateway) -> View {
     // Who may read the gateway but not its pods still sees the rest.
-    let (pods, fault) = match session.list::<Pod>(&pod_labels(&gateway)).await {
-        Ok(pods) => (pods, None),
-        Err(failure) => (Vec::new(), Some(failure.to_string())),
-    };
-    View { pods_fault: fault, ..view::view(&gateway, &pods) }
+    match session.pods(&gateway).await {
+        Ok((own, candidates)) => view::view(&gateway, &own, &candidates),
+        Err(failure) => View { pods_fault: Some(failure.to_string()), ..view::view(&gateway, &[], &[]) },
+    }
 }
 
 /// Prints again at every change of the gateway or of its pods that can be seen in what is printed.
 async fn follow(session: &Session, gateway: &BifrostGateway, format: Option<Format>) -> Result<(), Failure> {
     let name = gateway.name_any();
     let of_gateway = watch_object(session.api::<BifrostGateway>(), &name).map(|event| event.map(|_| ()));
-    let pods = Config::default().labels(&pod_labels(gateway));
-    let of_pods = watcher(session.api::<Pod>(), pods).map(|event| event.map(|_| ()));
+    let pods =
+        |labels: &str| watcher(session.api::<Pod>(), Config::default().labels(labels)).map(|event| event.map(|_| ()));
+    let of_pods = stream::select(pods(&pod_labels(gateway)), pods(&candidate_selector_text(&name)));
     let changes = stream::select(of_gateway, of_pods);
     pin_mut!(changes);
     let mut printed = None;
@@ -99,13 +100,18 @@ pub(crate) mod tests {
         serde_yaml_ng::from_str(include_str!("../testdata/gateway.yaml")).unwrap()
     }
 
+    /// A gateway with a candidate of another image, and with a shadow.
+    pub(crate) fn rolling_out() -> BifrostGateway {
+        serde_yaml_ng::from_str(include_str!("../testdata/rolling-out.yaml")).unwrap()
+    }
+
     fn pods() -> Vec<Pod> {
         let text = include_str!("../testdata/pods.yaml");
         serde_yaml_ng::from_str(text).unwrap()
     }
 
     fn shown(gateway: &BifrostGateway) -> String {
-        tree::tree(&view::view(gateway, &pods()), "2026-03-02T10:05:00Z".parse().unwrap())
+        tree::tree(&view::view(gateway, &pods(), &[]), "2026-03-02T10:05:00Z".parse().unwrap())
     }
 
     #[test]
@@ -124,14 +130,51 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_candidate_stands_beside_the_stable_revision() {
+        let candidates: Vec<Pod> = serde_yaml_ng::from_str(include_str!("../testdata/candidate-pods.yaml")).unwrap();
+        let view = view::view(&rolling_out(), &pods(), &candidates);
+        insta::assert_snapshot!(tree::tree(&view, "2026-03-02T10:05:00Z".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_candidate_that_was_taken_back_says_why_and_what_to_do() {
+        let mut gateway = rolling_out();
+        let rollout = gateway.status.as_mut().unwrap().rollout.as_mut().unwrap();
+        rollout.phase = Some(MigrationPhase::RolledBack);
+        (rollout.step, rollout.percent, rollout.candidate_ready_replicas) = (Some("0/3".into()), Some(0), None);
+        let rollback = serde_json::json!({"at": "2026-03-02T10:04:50Z", "from": "10 %", "reason": "AnalysisFailed", "message": "errors: 9.1 % of 132 requests failed, 0.4 % of 1190 of the stable revision"});
+        rollout.rollback = serde_json::from_value(rollback).unwrap();
+        insta::assert_snapshot!(shown(&gateway));
+    }
+
+    #[test]
+    fn without_a_candidate_the_stable_revision_is_named() {
+        let mut gateway = rolling_out();
+        let rollout = gateway.status.as_mut().unwrap().rollout.as_mut().unwrap();
+        *rollout = bifrost_crds::RolloutStatus {
+            stable_revision: rollout.stable_revision.clone(),
+            stable_image: rollout.stable_image.clone(),
+            phase: Some(MigrationPhase::Completed),
+            ..Default::default()
+        };
+        let shown = shown(&gateway);
+        assert!(
+            shown.contains(
+                "├─ rollout    Canary, Completed\n│  └─ stable  3f2a9c1e07, registry.example/bifrost-gateway:0.1.0\n"
+            ),
+            "{shown}"
+        );
+    }
+
+    #[test]
     fn a_gateway_that_no_operator_has_seen() {
         let mut gateway = gateway();
         gateway.status = None;
-        insta::assert_snapshot!(tree::tree(&view::view(&gateway, &[]), Timestamp::UNIX_EPOCH));
+        insta::assert_snapshot!(tree::tree(&view::view(&gateway, &[], &[]), Timestamp::UNIX_EPOCH));
     }
 
     #[test]
     fn programs_get_the_same_in_their_form() {
-        insta::assert_snapshot!(print(&view::view(&gateway(), &pods()), Some(Format::Yaml)).unwrap());
+        insta::assert_snapshot!(print(&view::view(&gateway(), &pods(), &[]), Some(Format::Yaml)).unwrap());
     }
 }

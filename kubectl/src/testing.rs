@@ -15,10 +15,14 @@ use crate::session::Session;
 /// What it holds.
 pub(crate) struct State {
     pub(crate) gateway: Value,
+    /// ConfigMaps, whatever labels are asked for.
+    pub(crate) config_maps: Vec<Value>,
     /// Notes of events with the reason RequestRefused.
     pub(crate) refusals: Vec<String>,
     /// Bodies of the patches that came.
     pub(crate) patches: Vec<Value>,
+    /// What somebody else does before the next patch.
+    pub(crate) before_patch: Option<Operator>,
 }
 
 /// Plays the operator, after each patch.
@@ -29,7 +33,9 @@ pub(crate) fn session(operator: Operator) -> (Session, Arc<Mutex<State>>) {
     let gateway = serde_yaml_ng::from_str::<serde_yaml_ng::Value>(include_str!("../testdata/gateway.yaml")).unwrap();
     let mut gateway = serde_json::to_value(gateway).unwrap();
     gateway["metadata"]["resourceVersion"] = json!("1");
-    let state = Arc::new(Mutex::new(State { gateway, refusals: Vec::new(), patches: Vec::new() }));
+    let state =
+        State { gateway, config_maps: Vec::new(), refusals: Vec::new(), patches: Vec::new(), before_patch: None };
+    let state = Arc::new(Mutex::new(state));
     let held = Arc::clone(&state);
     let service = tower::service_fn(move |request: Request<Body>| {
         let state = Arc::clone(&held);
@@ -37,7 +43,9 @@ pub(crate) fn session(operator: Operator) -> (Session, Arc<Mutex<State>>) {
             let (head, body) = request.into_parts();
             let body = body.collect().await.unwrap().to_bytes();
             let answer = answer(&mut state.lock().unwrap(), operator, &head.method, &head.uri.to_string(), &body);
-            Ok::<_, std::convert::Infallible>(Response::new(Body::from(answer)))
+            let code = answer["code"].as_u64().map_or(200, |code| u16::try_from(code).unwrap());
+            let answer = Response::builder().status(code).body(Body::from(answer.to_string().into_bytes())).unwrap();
+            Ok::<_, std::convert::Infallible>(answer)
         }
     });
     (Session { client: Client::new(service, "llm"), namespace: "llm".to_owned() }, state)
@@ -53,21 +61,35 @@ pub(crate) fn ai() -> GatewayArg {
     GatewayArg { name: Some("ai".to_owned()) }
 }
 
-fn answer(state: &mut State, operator: Operator, method: &Method, uri: &str, body: &Bytes) -> Vec<u8> {
+fn answer(state: &mut State, operator: Operator, method: &Method, uri: &str, body: &Bytes) -> Value {
     let list = |kind: &str, version: &str, items: Value| json!({"kind": format!("{kind}List"), "apiVersion": version, "metadata": {"resourceVersion": "1"}, "items": items});
     if method == Method::PATCH {
-        let patch: Value = serde_json::from_slice(body).unwrap();
-        if patch.get("spec").is_some() {
-            let generation = state.gateway["metadata"]["generation"].as_i64().unwrap();
-            state.gateway["metadata"]["generation"] = json!(generation + 1);
+        if let Some(before) = state.before_patch.take() {
+            before(state);
         }
-        merge(&mut state.gateway, &patch);
+        let patch: Value = serde_json::from_slice(body).unwrap();
+        let version = patch["metadata"].get("resourceVersion");
+        if version.is_some_and(|version| *version != state.gateway["metadata"]["resourceVersion"]) {
+            return json!({"kind": "Status", "status": "Failure", "code": 409, "reason": "Conflict", "message": "the object has been modified"});
+        }
+        let mut gateway = state.gateway.clone();
+        if patch.get("spec").is_some() {
+            let generation = gateway["metadata"]["generation"].as_i64().unwrap();
+            gateway["metadata"]["generation"] = json!(generation + 1);
+        }
+        merge(&mut gateway, &patch);
+        if uri.contains("dryRun=All") {
+            return gateway;
+        }
+        state.gateway = gateway;
         state.patches.push(patch);
         operator(state);
     }
-    let value = if uri.contains("/events") {
+    if uri.contains("/events") {
         let event = |(index, note): (usize, &String)| json!({"metadata": {"name": format!("e{index}")}, "involvedObject": {}, "reason": "RequestRefused", "message": note});
         list("Event", "v1", state.refusals.iter().enumerate().map(event).collect())
+    } else if uri.contains("/configmaps") {
+        list("ConfigMap", "v1", json!(state.config_maps))
     } else if uri.contains("watch=") {
         // The watch ends at once, and begins again.
         json!({"type": "MODIFIED", "object": state.gateway})
@@ -75,8 +97,7 @@ fn answer(state: &mut State, operator: Operator, method: &Method, uri: &str, bod
         list("BifrostGateway", bifrost_crds::API_VERSION, json!([state.gateway]))
     } else {
         state.gateway.clone()
-    };
-    value.to_string().into_bytes()
+    }
 }
 
 fn merge(into: &mut Value, patch: &Value) {
@@ -85,7 +106,11 @@ fn merge(into: &mut Value, patch: &Value) {
         return;
     };
     for (name, value) in members {
-        if into.get(name).is_some_and(Value::is_object) && value.is_object() {
+        if value.is_null() {
+            if let Some(into) = into.as_object_mut() {
+                into.remove(name);
+            }
+        } else if into.get(name).is_some_and(Value::is_object) && value.is_object() {
             merge(&mut into[name], value);
         } else {
             into[name] = value.clone();

@@ -3,9 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-const SHOWN: [&str; 8] = [
+const SHOWN: [&str; 11] = [
     "src/snapshots/kubectl_bifrost__status__tests__a_canary_on_its_way.snap",
     "src/snapshots/kubectl_bifrost__status__tests__a_rollback_says_why_and_what_to_do.snap",
+    "src/snapshots/kubectl_bifrost__status__tests__a_candidate_stands_beside_the_stable_revision.snap",
+    "src/snapshots/kubectl_bifrost__history__tests__revisions_are_listed_with_what_they_are_now.snap",
+    "src/snapshots/kubectl_bifrost__undo__tests__what_changes_is_shown.snap",
     "src/snapshots/kubectl_bifrost__keys__tests__each_key_says_what_became_of_it.snap",
     "src/snapshots/kubectl_bifrost__analysis__tests__checks_are_a_table_whatever_members_they_have.snap",
     "src/snapshots/kubectl_bifrost__preflight__tests__when_all_of_it_has_moved.snap",

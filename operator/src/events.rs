@@ -60,6 +60,8 @@ pub enum Reason {
     AnalysisInconclusive,
     /// The migration went back by itself, or somebody aborted it.
     RolledBack,
+    /// A rollout's candidate was taken back, and nobody had asked for it.
+    CandidateFailed,
     /// What somebody asked for by an annotation was done.
     RequestHandled,
     /// What somebody asked for by an annotation was not done.
@@ -87,6 +89,7 @@ impl Reason {
                 | Self::Unreadable
                 | Self::SkewedCohort
                 | Self::RolledBack
+                | Self::CandidateFailed
                 | Self::AnalysisFailed
                 | Self::RequestRefused
                 | Self::Degraded
@@ -98,6 +101,7 @@ impl Reason {
         match self {
             Self::ConfigApplied | Self::TrafficChanged | Self::KeyRotated | Self::KeyRevoked => "Publish",
             Self::StepStarted | Self::StepPaused | Self::PhaseStarted | Self::Promoted | Self::RolledBack => "Migrate",
+            Self::CandidateFailed => "RollOut",
             Self::AnalysisFailed | Self::AnalysisInconclusive => "Analyse",
             Self::RequestHandled | Self::RequestRefused => "Request",
             Self::ConfigRejected | Self::ConfigTooLarge | Self::NameConflict | Self::Unreadable => "Validate",

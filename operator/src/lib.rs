@@ -19,6 +19,7 @@ pub mod migration;
 pub mod names;
 pub mod prices;
 pub mod provider_key;
+pub mod rollout;
 pub mod run;
 pub mod secrets;
 pub mod tls;

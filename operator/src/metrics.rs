@@ -21,6 +21,10 @@ pub struct Metrics {
     pub migration_stage: IntGaugeVec,
     /// Whether a rollback is in force, by gateway.
     pub rolled_back: IntGaugeVec,
+    /// Share of a rollout's candidate, by gateway, in percent.
+    pub rollout_percent: IntGaugeVec,
+    /// Whether a candidate was taken back, by gateway.
+    pub rollout_rolled_back: IntGaugeVec,
     /// Whether the gateway is ready, by gateway.
     pub ready: IntGaugeVec,
     /// Whether this process leads.
@@ -74,6 +78,17 @@ impl Metrics {
                 Opts::new("bifrost_operator_migration_rolled_back", "Whether a rollback is in force: 1 or 0."),
                 GATEWAY,
             )?,
+            rollout_percent: IntGaugeVec::new(
+                Opts::new(
+                    "bifrost_operator_rollout_percent",
+                    "Share of a rollout's candidate in percent, 0 without one.",
+                ),
+                GATEWAY,
+            )?,
+            rollout_rolled_back: IntGaugeVec::new(
+                Opts::new("bifrost_operator_rollout_rolled_back", "Whether a candidate was taken back: 1 or 0."),
+                GATEWAY,
+            )?,
             ready: IntGaugeVec::new(
                 Opts::new("bifrost_operator_gateway_ready", "Whether the gateway is ready: 1 or 0."),
                 GATEWAY,
@@ -88,6 +103,8 @@ impl Metrics {
         registry.register(Box::new(metrics.wanted_percent.clone()))?;
         registry.register(Box::new(metrics.migration_stage.clone()))?;
         registry.register(Box::new(metrics.rolled_back.clone()))?;
+        registry.register(Box::new(metrics.rollout_percent.clone()))?;
+        registry.register(Box::new(metrics.rollout_rolled_back.clone()))?;
         registry.register(Box::new(metrics.ready.clone()))?;
         registry.register(Box::new(metrics.leader.clone()))?;
         Ok(metrics)
@@ -101,6 +118,8 @@ impl Metrics {
         let _ = self.ready.remove_label_values(labels);
         let _ = self.migration_stage.remove_label_values(labels);
         let _ = self.rolled_back.remove_label_values(labels);
+        let _ = self.rollout_percent.remove_label_values(labels);
+        let _ = self.rollout_rolled_back.remove_label_values(labels);
         let _ = self.confirm_seconds.remove_label_values(labels);
     }
 

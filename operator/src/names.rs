@@ -16,6 +16,10 @@ pub const PRODUCT: &str = "bifrost-gateway";
 pub const OPERATOR: &str = "bifrost-operator";
 /// The component, as a label value.
 pub const COMPONENT: &str = "gateway";
+/// What stands for the product on a candidate's own pods, so that nothing that selects the gateway's selects them.
+pub const CANDIDATE_PRODUCT: &str = "bifrost-gateway-candidate";
+/// Label of a candidate's own pods, and of a ConfigMap that keeps a revision: which one.
+pub const LABEL_REVISION: &str = "bifrost.dev/revision";
 /// Name of the gateway's container in its pods.
 pub const CONTAINER: &str = "gateway";
 
@@ -39,6 +43,16 @@ pub fn preview(gateway: &str) -> String {
     format!("{gateway}-bifrost-preview")
 }
 
+/// Deployment, Service and NetworkPolicy of a candidate that has an image of its own.
+pub fn candidate(gateway: &str) -> String {
+    format!("{gateway}-bifrost-candidate")
+}
+
+/// The ConfigMap that keeps a revision.
+pub fn history(gateway: &str, revision: &str) -> String {
+    format!("{gateway}-bifrost-{revision}")
+}
+
 /// The ConfigMap for `envFrom` that leads an application to the gateway.
 pub fn env(gateway: &str) -> String {
     format!("{gateway}-bifrost-env")
@@ -54,6 +68,11 @@ pub fn selector(gateway: &str) -> BTreeMap<String, String> {
     labelled([(LABEL_NAME, PRODUCT), (LABEL_INSTANCE, gateway)])
 }
 
+/// The labels by which a candidate's own pods are selected.
+pub fn candidate_selector(gateway: &str) -> BTreeMap<String, String> {
+    labelled([(LABEL_NAME, CANDIDATE_PRODUCT), (LABEL_INSTANCE, gateway)])
+}
+
 /// The labels of every owned object.
 pub fn labels(gateway: &str) -> BTreeMap<String, String> {
     labelled([
@@ -66,7 +85,16 @@ pub fn labels(gateway: &str) -> BTreeMap<String, String> {
 
 /// The selector as a text, as the API takes it.
 pub fn selector_text(gateway: &str) -> String {
-    let pairs: Vec<_> = selector(gateway).into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+    text(selector(gateway))
+}
+
+/// That of a candidate's own pods.
+pub fn candidate_selector_text(gateway: &str) -> String {
+    text(candidate_selector(gateway))
+}
+
+fn text(labels: BTreeMap<String, String>) -> String {
+    let pairs: Vec<_> = labels.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
     pairs.join(",")
 }
 

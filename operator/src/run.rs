@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use bifrost_config::Axis;
 use futures::stream;
 use kube::Client;
 use tokio::sync::{mpsc, watch};
@@ -154,7 +155,7 @@ impl Process {
         // Without a receiver the controller is gone, and these tasks with it soon.
         let wake = move |name: &GatewayName| drop(wake.send(name.clone()));
         let confirmations = Confirmations::new(pods.clone(), wake.clone());
-        let analyses = Analyses::new(pods, asker, self.prices.clone(), wake);
+        let of = |axis| Analyses::new(pods.clone().counting(axis), asker.clone(), self.prices.clone(), wake.clone());
         let context = gateway::context::Context::new(
             self.client.clone(),
             Writer::new(self.client.clone(), self.leadership.clone()),
@@ -162,7 +163,7 @@ impl Process {
             self.metrics.clone(),
             Policy { images: self.cli.images(), addresses: self.cli.addresses(), hosts: self.hosts.clone() },
             confirmations,
-            analyses,
+            (of(Axis::Migration), of(Axis::Rollout)),
         );
         let key_context = provider_key::Context {
             client: self.client.clone(),

@@ -114,10 +114,29 @@ pub struct WebhookMetric {
         .message("max is absolute, maxIncrease against the baseline arm: take one of the two out, or make two checks")
         .field_path(".max")
         .reason(Reason::FieldValueForbidden),
-    validation = Rule::new("self.type == 'ErrorRate' || has(self.max) || has(self.maxIncrease)")
+    validation = Rule::new("self.type in ['ErrorRate', 'ShadowAgreement'] || has(self.max) || has(self.maxIncrease)")
         .message("the check needs a limit: set max, or maxIncrease")
         .field_path(".maxIncrease")
         .reason(Reason::FieldValueRequired),
+    validation = Rule::new("self.type != 'ShadowAgreement' || has(self.min)")
+        .message("the check needs a limit: set min, such as 95%")
+        .field_path(".min")
+        .reason(Reason::FieldValueRequired),
+    validation = Rule::new("!has(self.min) || self.min.matches('^(100([.]0{1,3})?|[0-9]{1,2}([.][0-9]{1,3})?)%$')")
+        .message("must be a percentage of the copies from 0% to 100%, such as 95%")
+        .field_path(".min"),
+    validation = Rule::new("self.type == 'ShadowAgreement' || !has(self.min)")
+        .message("min belongs to type ShadowAgreement: set max or maxIncrease in its place")
+        .field_path(".min")
+        .reason(Reason::FieldValueForbidden),
+    validation = Rule::new("self.type != 'ShadowAgreement' || !has(self.max)")
+        .message("type ShadowAgreement has a least and no most: set min in place of max")
+        .field_path(".max")
+        .reason(Reason::FieldValueForbidden),
+    validation = Rule::new("self.type != 'ShadowAgreement' || !has(self.maxIncrease)")
+        .message("type ShadowAgreement has a least and no most: set min in place of maxIncrease")
+        .field_path(".maxIncrease")
+        .reason(Reason::FieldValueForbidden),
     validation = Rule::new("self.type == 'ErrorRate' || !has(self.failures)")
         .message("failures belong to type ErrorRate: take them out")
         .field_path(".failures")
@@ -146,6 +165,7 @@ pub struct AnalysisCheck {
     /// the typical (geometric mean) time of successful requests. OutputTokens: the mean of an answer. CostPerRequest: the
     /// mean, by the price list that the operator was given (value prices of its chart). EmptyResponseRate: the share of
     /// answers without content. InvalidToolCallRate: of the answers that call tools, the share with arguments that are no valid JSON.
+    /// ShadowAgreement: the share of the copies of spec.migration.shadow whose answer agrees with the first one.
     #[serde(rename = "type")]
     #[schemars(schema_with = "schema::words::<CheckType>")]
     pub type_: CheckType,
@@ -163,6 +183,10 @@ pub struct AnalysisCheck {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::check_increase")]
     pub max_increase: Option<String>,
+    /// Type ShadowAgreement: the least share of copies whose answer agrees, such as 95%.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::check_min")]
+    pub min: Option<String>,
     /// What follows if it fails. Rollback: traffic goes back. Pause: the migration waits for somebody. Warn: an event. Absent:
     /// Rollback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -189,6 +213,8 @@ pub enum CheckType {
     EmptyResponseRate,
     /// Of the answers that call tools, the share with arguments that are no valid JSON.
     InvalidToolCallRate,
+    /// The share of copies whose answer agrees with the first one.
+    ShadowAgreement,
 }
 
 /// Why a request failed.

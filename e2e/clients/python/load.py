@@ -32,6 +32,7 @@ def arguments():
     parser.add_argument("--api", choices=["chat", "responses", "messages"], default="chat")
     parser.add_argument("--model", help="default: a small model of the API's vendor")
     parser.add_argument("--stream", action="store_true")
+    parser.add_argument("--tools", action="store_true", help="chat: requests bring a tool")
     parser.add_argument("--prompt", default="Say hello.")
     parser.add_argument("--duration", type=float, help="seconds; instead of --requests")
     parser.add_argument("--until-stdin-closes", action="store_true", help="at most --duration seconds")
@@ -56,6 +57,9 @@ def make_call(client, args):
         return client.messages.with_raw_response.create, {**common, "messages": question, "max_tokens": 100}
     if args.api == "responses":
         return client.responses.with_raw_response.create, {**common, "input": args.prompt}
+    if args.tools:
+        pay = {"name": "pay", "parameters": {"type": "object", "properties": {"amount": {"type": "number"}}}}
+        common["tools"] = [{"type": "function", "function": pay}]
     return client.chat.completions.with_raw_response.create, {**common, "messages": question}
 
 

@@ -10,6 +10,8 @@ use crate::{images::Images, paths, progress::Step, target::Target};
 pub const OPERATOR_NAMESPACE: &str = "bifrost-system";
 const RELEASE: &str = "bifrost";
 
+/// Metrics of an analysis are asked for at the fake vendors' pod.
+const METRICS_HOST: &str = "analysis.allowedHosts={measures.vendors.svc}";
 /// What belongs to the cluster is one release's only.
 const SECOND_RELEASE: [&str; 3] =
     ["crds.install=false", "admissionPolicy.install=false", "rbac.aggregateClusterRoles=false"];
@@ -41,7 +43,7 @@ impl Operator {
             Watch::Namespaces(names) => format!("watch.namespaces={{{}}}", names.join(",")),
             Watch::Cluster => "watch.cluster=true".to_owned(),
         };
-        upgrade(target, images, OPERATOR_NAMESPACE, &[&watch]).await
+        upgrade(target, images, OPERATOR_NAMESPACE, &[&watch, METRICS_HOST]).await
     }
 
     /// A second one, for the namespace that it is in and no other, and waits until it runs.

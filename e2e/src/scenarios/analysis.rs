@@ -3,13 +3,15 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use bifrost_fake_provider::{Control, Cut, Match, RecordQuery, Rule, Script};
+use bifrost_fake_provider::{Control, Cut, Match, RecordQuery, Rule, Script, Usage};
 use futures::FutureExt;
 use serde_json::{Value, json};
 
 use super::{
     gateway::{self, APP_OPENAI, OBJECT, POOL_OPENAI},
-    load, migration, objects,
+    load,
+    migration::{self, JUDGED},
+    objects,
 };
 use crate::{
     deploy::Vendors,
@@ -20,20 +22,19 @@ use crate::{
 /// The scenario.
 pub(super) const SCENARIO: Scenario = Scenario::new(
     "analysis",
-    "Errors, slow first tokens, cut streams and a crash of the bifrost arm: rolled back by itself, the baseline unharmed",
+    "Errors, slow first tokens, cut streams, dear answers, broken tool calls, a crash: rolled back, the baseline unharmed",
     |context| run(context).boxed(),
 )
 .embedded_only()
 .limit(Duration::from_secs(900));
 
 const REPLICAS: u64 = 2;
-/// How long the analysis may take to say something.
-const JUDGED: Duration = Duration::from_secs(90);
 /// How long it may take from the decision until every replica has confirmed it.
 const BACK: Duration = Duration::from_secs(10);
 /// Every request is of another user, as they come from many.
 const USERS: [&str; 2] = ["--concurrency", "8"];
 const STREAMS: [&str; 3] = ["--stream", "--concurrency", "8"];
+const TOOLS: [&str; 3] = ["--tools", "--concurrency", "8"];
 
 async fn run(context: &Context) -> Result<()> {
     let (_port, control) = Vendors::control(&context.target).await?;
@@ -41,14 +42,53 @@ async fn run(context: &Context) -> Result<()> {
     gateway::create(context, 2, half(json!({}))).await?;
     nothing_is_known_without_traffic(context).await?;
 
-    let errors = Script { status: Some(500), ..Script::default() };
-    fault(context, &control, "errors", &USERS, json!({}), errors).await?;
-    let slow = Script { first_byte_delay_ms: 400, ..Script::default() };
-    let first_token = json!({"checks": [{"name": "ttft", "type": "TimeToFirstToken", "maxIncrease": "50%"}]});
-    fault(context, &control, "slow first tokens", &STREAMS, first_token, slow).await?;
-    let cut = Script { chunks: Some(20), cut_after: Some(3), cut: Cut::Reset, ..Script::default() };
-    fault(context, &control, "cut streams", &STREAMS, json!({}), cut).await?;
+    for fault in faults() {
+        fault.run(context, &control).await.context(fault.name)?;
+    }
     crash(context).await
+}
+
+/// What happens to the requests of the pool's key, and the checks that find it.
+struct Fault {
+    name: &'static str,
+    load: &'static [&'static str],
+    analysis: Value,
+    /// How the vendor answers everybody.
+    usual: Script,
+    /// How it answers the pool's key once the check has passed.
+    broken: Script,
+}
+
+fn faults() -> Vec<Fault> {
+    let check = |kind: &str, increase: &str| json!({"checks": [{"name": "it", "type": kind, "maxIncrease": increase}]});
+    let fault = |name, load, analysis, broken| Fault { name, load, analysis, usual: Script::default(), broken };
+    let errors = Script { status: Some(500), ..Script::default() };
+    let slow = Script { first_byte_delay_ms: 400, ..Script::default() };
+    let cut = Script { chunks: Some(20), cut_after: Some(3), cut: Cut::Reset, ..Script::default() };
+    let dear = Script { usage: Usage { output: Some(2_000), ..Usage::default() }, ..Script::default() };
+    let tool_calls = Fault {
+        usual: calls_tool(r#"{"amount": 5}"#),
+        ..fault("broken tool calls", &TOOLS, check("InvalidToolCallRate", "5%"), calls_tool(r#"{"amount": "#))
+    };
+    vec![
+        fault("errors", &USERS, json!({}), errors),
+        fault("slow first tokens", &STREAMS, check("TimeToFirstToken", "50%"), slow),
+        fault("cut streams", &STREAMS, json!({}), cut),
+        fault("dear answers", &USERS, check("CostPerRequest", "20%"), dear),
+        tool_calls,
+    ]
+}
+
+/// An answer that calls the tool that requests bring.
+fn calls_tool(arguments: &str) -> Script {
+    let call = json!({"id": "call_1", "type": "function", "function": {"name": "pay", "arguments": arguments}});
+    let message = json!({"role": "assistant", "content": null, "tool_calls": [call]});
+    let body = json!({
+        "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "gpt-4o-mini",
+        "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}],
+        "usage": {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30},
+    });
+    Script { status: Some(200), body: Some(body), ..Script::default() }
 }
 
 /// Half of the users for a long time, then all.
@@ -85,47 +125,41 @@ async fn nothing_is_known_without_traffic(context: &Context) -> Result<()> {
     Ok(())
 }
 
-async fn verdict(context: &Context, wanted: &str) -> Result<Value> {
-    wait::wait_for(&format!("the verdict {wanted}"), JUDGED, || async {
-        let seen = migration::seen(context).await?;
-        let analysis = seen["status"]["analysis"].clone();
-        ensure!(analysis["verdict"] == wanted, "{analysis} {}", seen["status"]["migration"]);
-        Ok(Some(seen))
-    })
-    .await
+impl Fault {
+    async fn run(&self, context: &Context, control: &Control) -> Result<()> {
+        control.reset_all().await?;
+        answer(control, None, &self.usual).await?;
+        let spec = begin(context, self.analysis.clone()).await?["spec"].clone();
+        let story = async {
+            migration::verdict(context, "Pass").await?;
+            let before = control.last_seq().await?;
+            control.clear_rules().await?;
+            answer(control, Some(POOL_OPENAI), &self.broken).await?;
+            answer(control, None, &self.usual).await?;
+            let back = rolled_back(context, self.name, Instant::now()).await?;
+            Ok((before, back))
+        };
+        let ((before, back), load) = load::amid(context, self.load, story).await?;
+        ensure!(back["spec"] == spec, "the spec was written");
+        let own = RecordQuery { since: before, key: Some(APP_OPENAI.to_owned()), ..RecordQuery::default() };
+        let own = control.records(&own).await?;
+        let harmed = own.iter().filter(|record| record.status != 200).count();
+        ensure!(own.len() > 50 && harmed == 0, "{harmed} of {} requests of the baseline arm", own.len());
+        println!(
+            "    {} of {} requests failed meanwhile, none of them on the baseline arm",
+            load.failures, load.requests
+        );
+        let reason = &back["status"]["migration"]["rollback"];
+        ensure!(reason["reason"] == "AnalysisFailed", "{reason}");
+        println!("    {}", reason["message"].as_str().unwrap_or_default());
+        Ok(())
+    }
 }
 
-/// Requests of the pool's key meet a fault; the application's own do not.
-async fn fault(
-    context: &Context,
-    control: &Control,
-    name: &str,
-    load: &[&str],
-    analysis: Value,
-    script: Script,
-) -> Result<()> {
-    control.reset_all().await?;
-    let spec = begin(context, analysis).await?["spec"].clone();
-    let story = async {
-        verdict(context, "Pass").await?;
-        let before = control.last_seq().await?;
-        let matches = Match { key: Some(POOL_OPENAI.to_owned()), ..Match::default() };
-        control.add_rule(&Rule { name: None, matches, times: None, used: 0, script }).await?;
-        let broken = Instant::now();
-        let back = rolled_back(context, name, broken).await?;
-        Ok((before, back))
-    };
-    let ((before, back), load) = load::amid(context, load, story).await?;
-    ensure!(back["spec"] == spec, "the spec was written");
-    let own = RecordQuery { since: before, key: Some(APP_OPENAI.to_owned()), ..RecordQuery::default() };
-    let own = control.records(&own).await?;
-    let harmed = own.iter().filter(|record| record.status != 200).count();
-    ensure!(own.len() > 50 && harmed == 0, "{harmed} of {} requests of the baseline arm", own.len());
-    println!("    {} of {} requests failed meanwhile, none of them on the baseline arm", load.failures, load.requests);
-    let reason = &back["status"]["migration"]["rollback"];
-    ensure!(reason["reason"] == "AnalysisFailed", "{reason}");
-    println!("    {}", reason["message"].as_str().unwrap_or_default());
-    Ok(())
+/// How a key's requests are answered, or everybody's that no earlier word is about.
+async fn answer(control: &Control, key: Option<&str>, script: &Script) -> Result<()> {
+    let matches = Match { key: key.map(str::to_owned), ..Match::default() };
+    Ok(control.add_rule(&Rule { name: None, matches, times: None, used: 0, script: script.clone() }).await?)
 }
 
 /// Waits until every replica has confirmed the way back, and checks what is told of it.

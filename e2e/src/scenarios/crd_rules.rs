@@ -24,9 +24,11 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 );
 
 const CASES: &str = "crds/tests/cel";
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "examples/openai-and-anthropic.yaml",
+    "examples/rollouts/blue-green.yaml",
+    "examples/rollouts/canary.yaml",
     "examples/strategies/blue-green.yaml",
     "examples/strategies/canary-analysis.yaml",
     "examples/strategies/canary-percent.yaml",

@@ -13,6 +13,8 @@ use crate::{scenarios::Context, wait};
 
 /// How long the operator may take to do what is asked for.
 pub(super) const HANDLED: Duration = Duration::from_secs(20);
+/// How long the analysis may take to say something.
+pub(super) const JUDGED: Duration = Duration::from_secs(90);
 /// The annotation.
 pub(super) const REQUEST: &str = "bifrost.dev/request";
 
@@ -57,6 +59,23 @@ pub(super) async fn phase(context: &Context, phase: &str) -> Result<Value> {
         Ok(Some(seen))
     })
     .await
+}
+
+/// Waits for a verdict of the analysis, and returns the gateway.
+pub(super) async fn verdict(context: &Context, wanted: &str) -> Result<Value> {
+    wait::wait_for(&format!("the verdict {wanted}"), JUDGED, || async {
+        let seen = seen(context).await?;
+        let analysis = &seen["status"]["analysis"];
+        ensure!(analysis["verdict"] == wanted, "{analysis} {}", seen["status"]["migration"]);
+        Ok(Some(seen))
+    })
+    .await
+}
+
+/// What the analysis says of a check; none where it does not say anything of it.
+pub(super) fn check<'a>(seen: &'a Value, name: &str) -> Option<&'a str> {
+    let checks = seen["status"]["analysis"]["checks"].as_array()?;
+    checks.iter().find(|check| check["name"] == name)?["message"].as_str()
 }
 
 /// Looks for a while, and fails if the percent is ever another.

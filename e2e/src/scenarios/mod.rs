@@ -1,6 +1,7 @@
 //! The end-to-end scenarios: one behaviour a file, each in a Kubernetes namespace of its own.
 
 mod analysis;
+mod analysis_metrics;
 mod api_outage;
 mod arm_contents;
 mod bad_config;
@@ -41,6 +42,7 @@ mod operator_crash;
 mod operator_takeover;
 mod report;
 mod resource_updates;
+mod rollback;
 mod rolling_restart;
 mod rollout;
 mod rollout_blue_green;
@@ -52,6 +54,7 @@ mod rollout_image;
 pub mod runner;
 mod secret_permission;
 mod shadow;
+mod shadow_agreement;
 mod shell;
 mod standalone;
 mod streams;
@@ -123,7 +126,10 @@ pub const ALL: &[Scenario] = &[
     blue_green::SCENARIO,
     gradual::SCENARIO,
     analysis::SCENARIO,
+    analysis_metrics::SCENARIO,
+    rollback::SCENARIO,
     shadow::SCENARIO,
+    shadow_agreement::SCENARIO,
     canary_story::SCENARIO,
     kubectl_plugin::SCENARIO,
     resource_updates::SCENARIO,

@@ -42,6 +42,8 @@ pub enum CheckKind {
     EmptyResponseRate,
     /// The share of answers with a tool call that is not valid.
     InvalidToolCallRate,
+    /// The share of copies whose answer does not agree with the first one. Sentences say it the other way round: how many agree.
+    ShadowAgreement,
 }
 
 /// What is too much.
@@ -96,7 +98,9 @@ pub(crate) enum Scale {
 impl CheckKind {
     pub(crate) fn scale(&self) -> Scale {
         match self {
-            Self::ErrorRate { .. } | Self::EmptyResponseRate | Self::InvalidToolCallRate => Scale::Share,
+            Self::ErrorRate { .. } | Self::EmptyResponseRate | Self::InvalidToolCallRate | Self::ShadowAgreement => {
+                Scale::Share
+            }
             Self::Latency | Self::TimeToFirstToken | Self::GatewayOverhead => Scale::LogMillis,
             Self::OutputTokens | Self::CostPerRequest => Scale::Mean,
         }

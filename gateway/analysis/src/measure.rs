@@ -68,5 +68,6 @@ fn read(kind: &CheckKind, sums: &GroupSums, price: Option<Price>) -> (f64, f64) 
         },
         CheckKind::EmptyResponseRate => share(&sums.empty),
         CheckKind::InvalidToolCallRate => share(&sums.invalid_tool_call),
+        CheckKind::ShadowAgreement => share(&sums.copies),
     }
 }

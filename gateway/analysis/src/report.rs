@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use crate::check::{Action, CheckKind, Limit, Scale};
+use crate::check::{Action, Check, CheckKind, Limit, Scale};
 use crate::contrast::Contrast;
 use crate::stratum::Stratum;
 
@@ -115,6 +115,7 @@ impl Shown {
 /// A measured value as people read it.
 pub(crate) fn value(kind: &CheckKind, value: f64) -> String {
     match kind.scale() {
+        Scale::Share if *kind == CheckKind::ShadowAgreement => format!("{} %", digits((1.0 - value) * 100.0)),
         Scale::Share => format!("{} %", digits(value * 100.0)),
         Scale::LogMillis => format!("{} ms", digits(value)),
         Scale::Mean if *kind == CheckKind::OutputTokens => format!("{} tokens", digits(value)),
@@ -130,6 +131,24 @@ pub(crate) fn limit(kind: &CheckKind, limit: Limit) -> String {
             format!("+{} points", digits(increase * 100.0))
         }
         Limit::AgainstBaseline(increase) => format!("+{} %", digits(increase * 100.0)),
+    }
+}
+
+/// What follows from what was observed, as a clause.
+pub(crate) fn conclusion(check: &Check, verdict: Verdict, cause: Option<Cause>) -> String {
+    let limit = limit(&check.kind, check.limit);
+    let (over, within, counted) = match check.kind {
+        CheckKind::ShadowAgreement => (["less than", "below"], "not less than", "copies"),
+        _ => (["more than", "above"], "within", "requests"),
+    };
+    match (verdict, cause) {
+        (Verdict::Fail, _) => format!("{} {limit} at any look", over[0]),
+        (Verdict::Pass, _) => format!("{within} {limit}"),
+        (_, Some(Cause::Unproven)) => format!("{} {limit}, which may still be chance", over[1]),
+        (_, Some(Cause::TooFewUsers)) => "too few users to tell the arm from a user".into(),
+        (_, Some(Cause::NoBaseline)) => "and many of its requests have none on the baseline arm to compare with".into(),
+        (_, Some(Cause::NoPrice)) => "some requests have no price".into(),
+        _ => format!("too few {counted} yet"),
     }
 }
 
@@ -167,6 +186,9 @@ pub(crate) fn place(stratum: Option<&Stratum>) -> String {
 
 /// What both arms show, as a clause.
 pub(crate) fn observed(kind: &CheckKind, shown: &Shown, requests: [u64; 2]) -> String {
+    if *kind == CheckKind::ShadowAgreement {
+        return format!("{} of {} copies agree", value(kind, shown.bifrost), grouped(requests[1]));
+    }
     let mut text = format!("{} on the bifrost arm", value(kind, shown.bifrost));
     // Writing to a string cannot fail.
     let _ = match shown.baseline {

@@ -35,7 +35,7 @@ pub struct Share {
 }
 
 impl Share {
-    fn add(&mut self, bad: bool) {
+    pub(crate) fn add(&mut self, bad: bool) {
         self.n = self.n.saturating_add(1);
         self.bad = self.bad.saturating_add(u32::from(bad));
     }
@@ -57,7 +57,8 @@ pub struct Usage {
     pub output: u64,
 }
 
-/// The sums of one group, in one stratum and arm. Everything but `requests` and `failures` is of successful requests only.
+/// The sums of one group, in one stratum and arm. Everything but `requests`, `failures` and `copies` is of
+/// successful requests only.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct GroupSums {
     /// Finished requests.
@@ -76,6 +77,9 @@ pub struct GroupSums {
     pub empty: Share,
     /// Answers with a tool call that is not valid.
     pub invalid_tool_call: Share,
+    /// Copies of requests to the other arm; bad are those whose answer does not agree. A copy belongs to no arm alone and counts in
+    /// none's requests: it is kept with the new arm, whose verdict it is.
+    pub copies: Share,
 }
 
 impl GroupSums {
@@ -121,6 +125,7 @@ impl GroupSums {
         self.usage.output = self.usage.output.saturating_add(other.usage.output);
         self.empty.merge(&other.empty);
         self.invalid_tool_call.merge(&other.invalid_tool_call);
+        self.copies.merge(&other.copies);
     }
 
     /// How many requests failed in one of these classes.

@@ -66,7 +66,7 @@ pub struct Watch {
 
 #[derive(Debug, Clone)]
 struct Look {
-    /// Requests on the new arm.
+    /// Requests on the new arm, and copies.
     requests: u64,
     checks: Vec<Check>,
     reports: Vec<CheckReport>,
@@ -76,14 +76,15 @@ impl Watch {
     /// How much more data there must be for the next look.
     const GROWTH: f64 = 1.02;
 
-    /// Whether the checks would be looked at again with so many requests on the new arm.
+    /// Whether the checks would be looked at again with so many requests on the new arm, copies included.
     pub fn is_due(&self, requests: u64) -> bool {
         self.last.as_ref().is_none_or(|last| requests as f64 >= last.requests as f64 * Self::GROWTH)
     }
 
     /// The verdict, with the checks as of the last look. Other checks than then are looked at at once.
     pub fn look(&mut self, inputs: &Inputs<'_>) -> Report {
-        let requests = inputs.merged.total.requests(Arm::Bifrost);
+        let total = &inputs.merged.total;
+        let requests = total.requests(Arm::Bifrost) + total.copies();
         let is_due = self.is_due(requests);
         let current = self.last.take().filter(|last| !is_due && last.checks == inputs.checks);
         let look = || Look { requests, checks: inputs.checks.to_vec(), reports: checks(inputs) };
@@ -280,15 +281,9 @@ fn describe(
     let half_width = bound::normal_to_student(score, contrast.freedom) * contrast.std_error;
     let shown = Shown::new(contrast, check.kind.scale(), check.limit, half_width);
     let requests = contrast.counts.map(|count| count as u64);
-    let limit = report::limit(&check.kind, check.limit);
-    let conclusion = match (verdict, cause) {
-        (Verdict::Fail, _) => format!("more than {limit} at any look"),
-        (Verdict::Pass, _) => format!("within {limit}"),
-        (_, Some(Cause::Unproven)) => format!("above {limit}, which may still be chance"),
-        (_, Some(Cause::TooFewUsers)) => "too few users to tell the arm from a user".into(),
-        (_, Some(Cause::NoBaseline)) => "and many of its requests have none on the baseline arm to compare with".into(),
-        (_, Some(Cause::NoPrice)) => unpriced.unwrap_or("some requests have no price").into(),
-        _ => "too few requests yet".into(),
+    let conclusion = match (cause, unpriced) {
+        (Some(Cause::NoPrice), Some(unpriced)) => unpriced.to_owned(),
+        _ => report::conclusion(check, verdict, cause),
     };
     let observed = report::observed(&check.kind, &shown, requests);
     CheckReport {
@@ -313,6 +308,8 @@ fn nothing_measured(inputs: &Inputs<'_>, check: &Check, unpriced: Option<String>
         (Cause::NoPrice, unpriced.as_str())
     } else if is_compared && requests[0] == 0 && requests[1] > 0 {
         (Cause::NoBaseline, "the baseline arm has no traffic to compare with")
+    } else if check.kind == CheckKind::ShadowAgreement {
+        (Cause::TooFewRequests, "nothing has been copied and compared yet, see status.shadow")
     } else {
         (Cause::TooFewRequests, "nothing has been measured yet")
     };

@@ -119,6 +119,17 @@ impl Window {
         }
     }
 
+    /// Counts one copy of a request to the other arm, by the group of the request's user: whether both answers agree.
+    pub fn record_copy(
+        &mut self,
+        (provider, model, endpoint, stream): (&str, &str, &str, bool),
+        group: usize,
+        agrees: bool,
+    ) {
+        let Slot(place) = self.slot(provider, model, endpoint, stream);
+        self.strata[place].arm_mut(Arm::Bifrost).groups[group % GROUPS].copies.add(!agrees);
+    }
+
     /// The slot of a stratum, which is added if it is new.
     pub fn slot(&mut self, provider: &str, model: &str, endpoint: &str, stream: bool) -> Slot {
         let hash = name_hash(provider, model, endpoint, stream);
@@ -169,6 +180,12 @@ impl Window {
     /// The strata, in the order in which they were first seen here.
     pub fn strata(&self) -> &[StratumStats] {
         &self.strata
+    }
+
+    /// Copies, over all strata.
+    pub fn copies(&self) -> u64 {
+        let arms = self.strata.iter().filter_map(|stats| stats.arm(Arm::Bifrost));
+        arms.flat_map(|arm| arm.groups.iter()).map(|group| u64::from(group.copies.n)).sum()
     }
 
     /// Finished requests of an arm, over all strata.

@@ -127,7 +127,7 @@ impl Serialize for Window {
 }
 
 fn arm_out(stats: &ArmStats) -> ArmOut {
-    let groups = stats.groups.iter().enumerate().filter(|(_, sums)| sums.requests > 0);
+    let groups = stats.groups.iter().enumerate().filter(|(_, sums)| !is_default(*sums));
     ArmOut {
         groups: groups.map(|(group, sums)| GroupJson::new(group, sums)).collect(),
         latency: stats.latency.filled().collect(),
@@ -154,6 +154,8 @@ struct GroupJson {
     empty: (u32, u32),
     #[serde(default, skip_serializing_if = "is_default")]
     invalid_tool_call: (u32, u32),
+    #[serde(default, skip_serializing_if = "is_default")]
+    copies: (u32, u32),
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -172,6 +174,7 @@ impl GroupJson {
             usage: (sums.usage.n, sums.usage.input, sums.usage.output),
             empty: (sums.empty.n, sums.empty.bad),
             invalid_tool_call: (sums.invalid_tool_call.n, sums.invalid_tool_call.bad),
+            copies: (sums.copies.n, sums.copies.bad),
         }
     }
 
@@ -196,6 +199,7 @@ impl GroupJson {
             usage: Usage { n: count(n)?, input, output },
             empty: share(self.empty)?,
             invalid_tool_call: share(self.invalid_tool_call)?,
+            copies: Some(self.copies).filter(|(n, bad)| bad <= n).map(|(n, bad)| Share { n, bad })?,
         })
     }
 }
@@ -250,7 +254,7 @@ impl ArmIn {
         for group in self.groups.0 {
             let sums = group.checked().ok_or_else(|| format!("group {} has impossible counts", group.g))?;
             match stats.groups.get_mut(group.g) {
-                Some(place) if place.requests == 0 => *place = sums,
+                Some(place) if is_default(place) => *place = sums,
                 Some(_) => return Err(format!("group {} is there twice", group.g)),
                 None => return Err(format!("group {} does not exist", group.g)),
             }
@@ -294,6 +298,16 @@ mod tests {
     }
 
     #[test]
+    fn copies_are_read_where_there_are_no_requests() {
+        let mut window = Window::new();
+        window.record_copy(("p", "m", "e", false), 5, true);
+        window.record_copy(("p", "m", "e", false), 5, false);
+        let report = WindowReport { instance: "a".into(), epoch_mark: 1, window };
+        assert_eq!(read(&serde_json::to_string(&report).unwrap()).unwrap(), report);
+        assert_eq!((report.window.copies(), report.window.requests(Arm::Bifrost)), (2, 0));
+    }
+
+    #[test]
     fn impossible_counts_are_refused() {
         for (arm, complaint) in [
             (r#"{"groups":[{"g":64,"requests":1}]}"#, "group 64 does not exist"),
@@ -306,6 +320,8 @@ mod tests {
             (r#"{"groups":[{"g":1,"requests":1,"latency":[1,NaN]}]}"#, "expected"),
             (r#"{"groups":[{"g":1,"requests":1,"empty":[1,2]}]}"#, "impossible"),
             (r#"{"groups":[{"g":1,"requests":1,"usage":[0,2,0]}]}"#, "impossible"),
+            (r#"{"groups":[{"g":1,"requests":0,"copies":[1,2]}]}"#, "impossible"),
+            (r#"{"groups":[{"g":1,"requests":0,"copies":[1,0]},{"g":1,"requests":1}]}"#, "group 1 is there twice"),
             (r#"{"groups":[{"g":1,"requests":-1}]}"#, "invalid value"),
             (r#"{"groups":[],"latency":[[208,1]]}"#, "bucket 208 does not exist"),
         ] {

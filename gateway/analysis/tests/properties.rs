@@ -31,8 +31,12 @@ fn window() -> impl Strategy<Value = Window> {
         let mut window = Window::new();
         for (model, stream, is_new, sample, times) in requests {
             let arm = if is_new { Arm::Bifrost } else { Arm::Baseline };
+            let stratum = ("openai", ["a", "b", "c", "d"][model], "chat_completion", stream);
             for _ in 0..times {
-                window.record(("openai", ["a", "b", "c", "d"][model], "chat_completion", stream), arm, &sample);
+                window.record(stratum, arm, &sample);
+            }
+            if sample.failure.is_none() {
+                window.record_copy(stratum, sample.group, is_new);
             }
         }
         window
@@ -66,6 +70,7 @@ fn shown(window: &Window) -> Vec<String> {
                         g.usage,
                         g.empty,
                         g.invalid_tool_call,
+                        g.copies,
                     )
                 })
                 .collect();

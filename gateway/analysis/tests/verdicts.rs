@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bifrost_analysis::{
-    Action, Arm, Budget, Cause, Check, CheckKind, Failure, GROSS_FAILURE, Inputs, Limit, Merged, Position, Price,
-    Prices, Report, Sample, Verdict, Watch, Window, verdict,
+    Action, Arm, Budget, Cause, Check, CheckKind, CheckReport, Failure, GROSS_FAILURE, Inputs, Limit, Merged, Position,
+    Price, Prices, Report, Sample, Verdict, Watch, Window, verdict,
 };
 
 /// `requests` of a model on an arm, evenly over the groups, of which one in `each` fails.
@@ -189,4 +189,72 @@ fn checks_are_looked_at_again_when_the_data_has_grown() {
     let report = watch.look(&inputs(&merged, &checks, &prices));
     assert_eq!(report.checks[0].requests[1], 5_100);
     assert_eq!(report, verdict(&inputs(&merged, &checks, &prices)));
+}
+
+/// Copies of a model, evenly over the groups, of which one in `each` differs.
+fn copied(window: &mut Window, model: &str, copies: usize, each: usize) {
+    for number in 0..copies {
+        let group = number.wrapping_mul(37) / 3 % 64;
+        window.record_copy(("openai", model, "chat_completion", false), group, number % each != 0);
+    }
+}
+
+fn agreement(window: Window, least: f64) -> CheckReport {
+    let kind = CheckKind::ShadowAgreement;
+    let mut report = judge(&complete(window), &[check(kind, Limit::Absolute(1.0 - least), Action::Rollback)]);
+    report.checks.swap_remove(0)
+}
+
+#[test]
+fn copies_that_differ_too_often_fail_and_say_how_many_agree() {
+    let mut window = Window::new();
+    traffic(&mut window, "gpt-4o-mini", Arm::Bifrost, 5_000, 0);
+    let none = agreement(window.clone(), 0.95);
+    assert_eq!((none.verdict, none.cause), (Verdict::Inconclusive, Some(Cause::TooFewRequests)));
+    assert_eq!(none.reason, "It: nothing has been copied and compared yet, see status.shadow");
+
+    copied(&mut window, "gpt-4o-mini", 90, 10);
+    let few = agreement(window.clone(), 0.95);
+    assert_eq!((few.verdict, few.cause, few.requests), (Verdict::Inconclusive, Some(Cause::TooFewRequests), [0, 90]));
+    assert!(few.reason.ends_with("90 % of 90 copies agree, too few copies yet"), "{}", few.reason);
+
+    copied(&mut window, "gpt-4o-mini", 1_910, 10);
+    let place = "It openai/gpt-4o-mini chat_completion";
+    let fail = agreement(window.clone(), 0.95);
+    assert_eq!(fail.verdict, Verdict::Fail);
+    assert_eq!(fail.reason, format!("{place}: 90 % of 2,000 copies agree, less than 95 % at any look"));
+    let pass = agreement(window.clone(), 0.9);
+    assert_eq!(pass.verdict, Verdict::Pass);
+    assert_eq!(pass.reason, format!("{place}: 90 % of 2,000 copies agree, not less than 90 %"));
+    let unsure = agreement(window, 0.907);
+    assert_eq!((unsure.verdict, unsure.cause), (Verdict::Inconclusive, Some(Cause::Unproven)));
+    assert!(unsure.reason.ends_with("below 90.7 %, which may still be chance"), "{}", unsure.reason);
+}
+
+#[test]
+fn one_users_copies_do_not_fail_alone() {
+    let mut window = Window::new();
+    copied(&mut window, "gpt-4o-mini", 1_000, 1_000);
+    for _ in 0..300 {
+        window.record_copy(("openai", "gpt-4o-mini", "chat_completion", false), 7, false);
+    }
+    assert_eq!(agreement(window, 0.95).verdict, Verdict::Inconclusive);
+}
+
+#[test]
+fn copies_alone_bring_a_look() {
+    let mut window = Window::new();
+    copied(&mut window, "gpt-4o-mini", 200, 200);
+    let checks = [check(CheckKind::ShadowAgreement, Limit::Absolute(0.05), Action::Rollback)];
+    let prices = Prices::new();
+    let mut watch = Watch::default();
+    let before = complete(window.clone());
+    assert_eq!(
+        watch.look(&inputs(&before, &checks, &prices)).verdict,
+        Verdict::Inconclusive,
+        "gross failure has no data"
+    );
+    copied(&mut window, "gpt-4o-mini", 2_000, 3);
+    let after = complete(window);
+    assert_eq!(watch.look(&inputs(&after, &checks, &prices)).checks[0].verdict, Verdict::Fail);
 }

@@ -34,7 +34,7 @@ pub use draft::{
     ShadowDraft, StepDraft, StickinessDraft, StickinessKind,
 };
 pub use model::{Client, Config, Key, Migration, Network, OwnProvider, Provider, StickyKey, Strategy};
-pub use plan::{Gate, Plan, Position, Stage};
+pub use plan::{Axis, Gate, Plan, Position, Stage};
 pub use prices::{ModelPrice, Prices};
 pub use problem::{Problem, Reason};
 pub use rule::{EndpointKind, HeaderMatch, MatchRule};

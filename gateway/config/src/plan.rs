@@ -1,5 +1,5 @@
-//! How traffic is to move onto the gateway: the stages of a strategy in order, and the split that each of them means. Which stage
-//! is taken when is not decided here.
+//! How traffic is to move onto the gateway, or onto a new revision of it: the stages of a strategy in order, and the split that each
+//! of them means. Which stage is taken when is not decided here.
 
 use std::time::Duration;
 
@@ -7,9 +7,39 @@ use serde::{Deserialize, Serialize};
 
 use crate::{MatchRule, Migration, Shadow, StickyKey, Strategy};
 
-/// A migration as it was asked for. Every strategy is a list of stages above the floor, on which nothing takes the bifrost arm.
+/// What a plan moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Axis {
+    /// Applications' traffic from the vendors' own addresses onto the gateway: from the baseline arm to the bifrost arm.
+    Migration,
+    /// The gateway itself from its stable revision to a candidate.
+    Rollout,
+}
+
+impl Axis {
+    /// What is under way, in a sentence.
+    pub const fn noun(self) -> &'static str {
+        match self {
+            Self::Migration => "migration",
+            Self::Rollout => "rollout",
+        }
+    }
+
+    /// What serves on the floor.
+    pub const fn floor(self) -> &'static str {
+        match self {
+            Self::Migration => "the baseline",
+            Self::Rollout => "the stable revision",
+        }
+    }
+}
+
+/// A move as it was asked for. Every strategy is a list of stages above the floor, on which nothing takes the bifrost arm, or the
+/// candidate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
+    /// What it moves.
+    pub axis: Axis,
     /// The strategy.
     pub strategy: Strategy,
     /// The stages, each sending more to the bifrost arm than the one before. A strategy without automatic advance has those
@@ -132,6 +162,7 @@ mod tests {
         let stage =
             |percent: &u8| Stage { position: Position::Percent(*percent), rules: vec![], gate: Gate::default() };
         Plan {
+            axis: Axis::Migration,
             strategy: Strategy::Canary,
             stages: percents.iter().map(stage).collect(),
             ceiling,

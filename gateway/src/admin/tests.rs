@@ -105,6 +105,7 @@ async fn state_and_refresh_ask_for_the_admin_token() {
         assert_eq!(port.ask(Method::GET, "/state", token).await.0, 401, "{token:?}");
         assert_eq!(port.ask(Method::POST, "/refresh", token).await.0, 401, "{token:?}");
         assert_eq!(port.ask(Method::GET, "/analysis", token).await.0, 401, "{token:?}");
+        assert_eq!(port.ask(Method::GET, "/analysis/rollout", token).await.0, 401, "{token:?}");
     }
     let (status, text) = port.ask(Method::GET, "/state", Some("token-1")).await;
     let report: StateReport = serde_json::from_str(&text).unwrap();
@@ -134,6 +135,9 @@ async fn the_window_is_told_with_the_epoch_that_began_the_split() {
     api.publish("u", 9, 25);
     port.ask(Method::POST, "/refresh", Some("token-1")).await;
     assert_eq!(ask().await.epoch_mark, 9);
+    let (status, text) = port.ask(Method::GET, "/analysis/rollout", Some("token-1")).await;
+    let report: WindowReport = serde_json::from_str(&text).unwrap();
+    assert_eq!((status, report.epoch_mark, report.window.strata().len()), (200, 0, 0));
 }
 
 #[tokio::test]

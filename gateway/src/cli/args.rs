@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bifrost_config::AddressRule;
-use bifrost_config::report::{ADMIN_PORT, PREVIEW_PORT};
+use bifrost_config::report::{ADMIN_PORT, FORWARD_PORT, PREVIEW_PORT};
 use bifrost_config::units::parse_duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use http::HeaderValue;
 
 use super::{CliError, threads};
 use crate::source::kubernetes::ClusterOptions;
@@ -51,6 +52,9 @@ pub(super) struct ServeArgs {
     /// Port for the preview of a blue-green migration [default: 8081 in a cluster, else none]
     #[arg(long, value_name = "PORT")]
     preview_port: Option<u16>,
+    /// Port on which a pod of a rollout's candidate takes what other pods forward to it [default: 8082 in a cluster, else none]
+    #[arg(long, value_name = "PORT")]
+    forward_port: Option<u16>,
     /// Address to listen on, for all ports [default: all addresses]
     #[arg(long, value_name = "ADDRESS", value_parser = parse_host)]
     host: Option<IpAddr>,
@@ -97,6 +101,9 @@ struct ClusterArgs {
     /// Directory for what must outlive the container: an emptyDir
     #[arg(long, value_name = "DIR", requires = "cluster", conflicts_with = "config")]
     state_dir: Option<PathBuf>,
+    /// Revision of the rollout's candidate that this pod is of
+    #[arg(long, value_name = "REVISION", env = "BIFROST_CANDIDATE_REVISION", value_parser = parse_revision)]
+    candidate_revision: Option<HeaderValue>,
     /// Where the ConfigMap is mounted
     #[arg(long, value_name = "DIR", requires = "cluster", conflicts_with = "config")]
     mounted_config: Option<PathBuf>,
@@ -140,6 +147,10 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Where the preview is, if it has a port.
     pub preview: Option<SocketAddr>,
+    /// Where other pods forward a candidate's requests to, if there is a port for that.
+    pub forward: Option<SocketAddr>,
+    /// The revision of the candidate that this pod is of; none for the stable one.
+    pub candidate: Option<HeaderValue>,
     /// Where health, metrics and state are.
     pub admin: SocketAddr,
     /// Runtimes that serve requests.
@@ -159,6 +170,10 @@ impl ServeArgs {
     pub(super) fn options(self, exists: impl Fn(&Path) -> bool) -> Result<Options, CliError> {
         let host = self.host.unwrap_or_else(all_addresses);
         let standalone = !self.cluster.cluster;
+        let in_cluster = |port: Option<u16>, default| {
+            port.or((!standalone).then_some(default)).map(|port| SocketAddr::new(host, port))
+        };
+        let candidate = self.cluster.candidate_revision.clone();
         let source = match (self.cluster.options(), self.config) {
             (Some(cluster), _) => SourceOptions::Cluster(cluster),
             (None, Some(file)) => SourceOptions::File(file),
@@ -168,10 +183,9 @@ impl ServeArgs {
         Ok(Options {
             source,
             listen: SocketAddr::new(host, self.port),
-            preview: self
-                .preview_port
-                .or((!standalone).then_some(PREVIEW_PORT))
-                .map(|port| SocketAddr::new(host, port)),
+            preview: in_cluster(self.preview_port, PREVIEW_PORT),
+            forward: in_cluster(self.forward_port, FORWARD_PORT),
+            candidate: candidate.filter(|_| !standalone),
             admin: SocketAddr::new(host, self.admin_port),
             threads: self.threads.map_or_else(threads::default_count, usize::from),
             drain_timeout: self.drain_timeout,
@@ -199,6 +213,7 @@ impl ClusterArgs {
             state_dir,
             mounted_config,
             mounted_keys,
+            candidate_revision: _,
         } = self
         else {
             return None;
@@ -220,6 +235,11 @@ fn parse_host(text: &str) -> Result<IpAddr, String> {
         return Ok(Ipv4Addr::LOCALHOST.into());
     }
     text.trim_matches(['[', ']']).parse().map_err(|_| "is no IP address, such as 0.0.0.0 or ::1".to_owned())
+}
+
+fn parse_revision(text: &str) -> Result<HeaderValue, String> {
+    let is_name = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    HeaderValue::from_str(text).ok().filter(|_| is_name).ok_or_else(|| "is no revision, such as 3f9c2d1e0a".to_owned())
 }
 
 fn parse_time(text: &str) -> Result<Duration, String> {
@@ -264,7 +284,17 @@ mod tests {
         );
         assert!(!options.metrics_on_app_port);
         assert_eq!(options.preview.map(|address| address.port()), Some(8081));
-        assert_eq!(options.addresses, AddressRule::NoLocal);
+        assert_eq!(options.forward.map(|address| address.port()), Some(8082));
+        assert_eq!((options.addresses, options.candidate), (AddressRule::NoLocal, None));
+    }
+
+    #[test]
+    fn a_pod_of_a_candidate_is_told_its_revision() {
+        let line = "--cluster --namespace llm --name ai --candidate-revision 3f9c2d1e0a";
+        assert_eq!(options(line).unwrap().candidate.unwrap(), "3f9c2d1e0a");
+        assert!(options(&line.replace("3f9", "3.9")).unwrap_err().contains("is no revision"));
+        let file = options("--config x --candidate-revision 3f9c2d1e0a").unwrap();
+        assert_eq!((file.candidate, file.forward), (None, None));
     }
 
     #[test]

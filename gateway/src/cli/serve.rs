@@ -43,7 +43,12 @@ async fn serve(options: Options) -> Result<(), CliError> {
         SourceOptions::File(_) => Gatherer::without_windows(),
     });
     let current = Arc::new(Current::default());
-    let store = Store::new(current.clone(), gatherer.clone(), TlsRoots::from_environment()?);
+    let store = Store::new(
+        current.clone(),
+        gatherer.clone(),
+        TlsRoots::from_environment()?,
+        options.candidate.as_ref().and_then(|own| own.to_str().ok()).map(str::to_owned),
+    );
     let cluster = start_source(&options.source, &store).await?;
     if let SourceOptions::Cluster(cluster) = &options.source
         && let Some(dir) = &cluster.state_dir
@@ -68,6 +73,7 @@ async fn serve(options: Options) -> Result<(), CliError> {
     let serve_options = ServeOptions {
         listen: options.listen,
         preview: options.preview,
+        forward: options.forward,
         readiness_delay: options.readiness_delay,
         drain_timeout: options.drain_timeout,
         max_connections,
@@ -78,6 +84,8 @@ async fn serve(options: Options) -> Result<(), CliError> {
         version = env!("CARGO_PKG_VERSION"),
         address = %serving.address,
         preview = serving.preview.map(tracing::field::display),
+        forward = serving.forward.map(tracing::field::display),
+        candidate = ?options.candidate,
         admin = %options.admin,
         runtimes = options.threads,
         max_connections,
@@ -126,6 +134,7 @@ fn share(options: &Options, current: Arc<Current>, gatherer: Arc<Gatherer>, metr
         gatherer,
         heartbeats: Heartbeats::new(options.threads),
         metrics_for_apps: options.metrics_on_app_port.then_some(metrics),
+        candidate: options.candidate.clone(),
         loads: (0..options.threads).map(|_| server::shard::Load::default()).collect(),
     }
 }

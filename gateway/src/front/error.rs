@@ -65,6 +65,10 @@ pub enum Fault {
     StreamBroken,
     /// The provider did not answer in time.
     UpstreamTimeout,
+    /// The candidate's pods did not take a request that cannot be sent twice, or refused it.
+    CandidateFailed,
+    /// A pod was asked for a revision that it does not serve.
+    WrongRevision,
     /// The byte budget is used up.
     Overloaded,
     /// No configuration yet.
@@ -117,6 +121,8 @@ impl Fault {
             Self::UpstreamBroken => row(StatusCode::BAD_GATEWAY, "upstream_broken", SERVER, API),
             Self::StreamBroken => row(StatusCode::BAD_GATEWAY, "upstream_stream_broken", SERVER, API),
             Self::UpstreamTimeout => row(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", SERVER, "timeout_error"),
+            Self::CandidateFailed => row(StatusCode::SERVICE_UNAVAILABLE, "candidate_failed", SERVER, API),
+            Self::WrongRevision => row(StatusCode::MISDIRECTED_REQUEST, "wrong_revision", SERVER, API),
             Self::Overloaded => row(StatusCode::SERVICE_UNAVAILABLE, "overloaded", SERVER, "overloaded_error"),
             Self::NotReady => row(StatusCode::SERVICE_UNAVAILABLE, "not_ready", SERVER, API),
             Self::ShuttingDown => row(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", SERVER, API),
@@ -144,7 +150,7 @@ impl Fault {
             | Self::CredentialsRejected
             | Self::UpstreamUnreachable
             | Self::UpstreamBroken => Some(false),
-            Self::Overloaded | Self::NotReady | Self::ShuttingDown => Some(true),
+            Self::CandidateFailed | Self::Overloaded | Self::NotReady | Self::ShuttingDown => Some(true),
             _ => None,
         }
     }
@@ -170,7 +176,7 @@ impl GatewayError {
 
     /// How long a client should wait before it tries again.
     pub fn retry_after(&self) -> Option<HeaderValue> {
-        matches!(self.fault, Fault::Overloaded | Fault::NotReady | Fault::ShuttingDown)
+        matches!(self.fault, Fault::CandidateFailed | Fault::Overloaded | Fault::NotReady | Fault::ShuttingDown)
             .then(|| HeaderValue::from_static("1"))
     }
 }

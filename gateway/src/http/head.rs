@@ -5,6 +5,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
 use crate::pipeline::Arm;
+use crate::pipeline::decode::Whose;
 
 /// The headers of one message. Names are lower-case.
 #[derive(Debug, Default)]
@@ -15,8 +16,10 @@ pub struct Head {
 /// What a header line is to this gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Belongs to one connection, or to the way here.
+    /// Belongs to one connection.
     Hop,
+    /// Belongs to the way here, or to this gateway.
+    Way,
     /// A credential of the caller.
     Credential,
     /// Ties a request to somebody's account: organisation, project, cookies.
@@ -39,19 +42,15 @@ fn kind(name: &str) -> Kind {
         | "transfer-encoding"
         | "upgrade"
         | "content-length"
-        | "expect"
-        | "host"
-        | "forwarded"
-        | "via"
-        | "alt-svc"
-        | "strict-transport-security" => Kind::Hop,
+        | "expect" => Kind::Hop,
+        "host" | "forwarded" | "via" | "alt-svc" | "strict-transport-security" => Kind::Way,
         "authorization" | "x-api-key" | "api-key" | "x-goog-api-key" => Kind::Credential,
         "cookie" | "set-cookie" | "openai-organization" | "openai-project" | "anthropic-organization-id" => {
             Kind::Account
         }
         "accept-encoding" => Kind::AcceptEncoding,
         name if name.starts_with("x-bf-") || name.starts_with("x-forwarded-") || name.starts_with("x-envoy-") => {
-            Kind::Hop
+            Kind::Way
         }
         _ => Kind::Plain,
     }
@@ -138,7 +137,7 @@ impl Head {
     /// answer is asked for unencoded, and the vendor's default header is set where the client sent none; the pool's key comes after.
     pub fn towards_vendor(&mut self, arm: Arm, vendor: &Vendor) {
         self.drop_lines(|kind| match kind {
-            Kind::Hop => true,
+            Kind::Hop | Kind::Way => true,
             Kind::Credential | Kind::Account | Kind::AcceptEncoding => arm == Arm::Bifrost,
             Kind::Plain => false,
         });
@@ -152,15 +151,24 @@ impl Head {
         }
     }
 
-    /// Makes this the head that goes back to the client: on the bifrost arm without the pool's cookies and organisation.
-    pub fn towards_client(&mut self, arm: Arm) {
+    /// Makes this the head that goes to a pod of the candidate, which is to see what its client sent. `authority` is the `Host` of a
+    /// client that names none.
+    pub fn towards_candidate(&mut self, authority: &HeaderValue) {
+        self.drop_lines(|kind| kind == Kind::Hop);
+        self.map.entry(header::HOST).or_insert_with(|| authority.clone());
+    }
+
+    /// Makes this the head that goes back to the client: on the bifrost arm without the pool's cookies and organisation; as it is where
+    /// a pod of the candidate has made it so already.
+    pub fn towards_client(&mut self, whose: Whose) {
         // hyper frames the body by its own size hint, so the declared length may pass where the body is not changed.
         // Beside chunks it means nothing, and would cut them (RFC 9112, 6.3).
         let chunked = self.map.contains_key(header::TRANSFER_ENCODING);
         let length = self.map.get(header::CONTENT_LENGTH).filter(|_| !chunked).cloned();
         self.drop_lines(|kind| match kind {
             Kind::Hop => true,
-            Kind::Account => arm == Arm::Bifrost,
+            Kind::Way => whose != Whose::Candidate,
+            Kind::Account => whose == Whose::Provider(Arm::Bifrost),
             _ => false,
         });
         if let Some(length) = length {
@@ -282,6 +290,21 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_of_the_candidate_sees_what_the_client_sent() {
+        let mut head = head(SENT);
+        head.towards_candidate(&HeaderValue::from_static("candidate:8082"));
+        assert_eq!(head.text("host"), Some("ai.llm.svc:8080"));
+        let gone = ["connection", "expect", "x-hop"];
+        let kept = SENT.iter().map(|(name, _)| *name).filter(|name| !gone.contains(name));
+        let mut kept: Vec<_> = kept.map(str::to_owned).collect();
+        kept.sort();
+        assert_eq!(names(head), kept);
+        let mut none = Head::default();
+        none.towards_candidate(&HeaderValue::from_static("candidate:8082"));
+        assert_eq!(none.text("host"), Some("candidate:8082"));
+    }
+
+    #[test]
     fn a_version_the_client_sent_stays() {
         let mut head = head(&[("anthropic-version", "2024-01-01")]);
         head.towards_vendor(Arm::Bifrost, ProviderType::Anthropic.vendor());
@@ -300,14 +323,18 @@ mod tests {
             ("content-length", "3"),
         ];
         let mut bifrost = head(lines);
-        bifrost.towards_client(Arm::Bifrost);
+        bifrost.towards_client(Whose::Provider(Arm::Bifrost));
         assert_eq!(names(bifrost), ["content-length", "retry-after", "x-request-id"]);
         let mut baseline = head(lines);
-        baseline.towards_client(Arm::Baseline);
+        baseline.towards_client(Whose::Provider(Arm::Baseline));
         assert_eq!(
             names(baseline),
             ["content-length", "openai-organization", "retry-after", "set-cookie", "x-request-id"]
         );
+        let mut candidate = head(lines);
+        candidate.towards_client(Whose::Candidate);
+        assert_eq!(candidate.text("x-bf-arm"), Some("x"));
+        assert_eq!(names(candidate).len(), lines.len() - 1);
     }
 
     #[test]

@@ -166,6 +166,14 @@ impl OnwardBody {
         watch.stall.extend(BODY_STALL);
         Self::Stream { body, left: limit, watch }
     }
+
+    /// The client's body, where it was to be passed on as it comes.
+    pub fn into_stream(self) -> Option<Incoming> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Stream { body, .. } => Some(body),
+        }
+    }
 }
 
 impl Body for OnwardBody {

@@ -28,7 +28,7 @@ pub struct OwnPage {
 /// `/health`, and `/metrics` where applications may see it.
 pub async fn own_page(shard: &Shard, door: Door, method: &Method, path: &str) -> Option<OwnPage> {
     // Every page of a front lies deeper, so that requests of applications pay one comparison.
-    if path.len() > 8 || (method != Method::GET && method != Method::HEAD) {
+    if path.len() > 8 || door == Door::Forwarded || (method != Method::GET && method != Method::HEAD) {
         return None;
     }
     match path {
@@ -89,16 +89,22 @@ pub fn admit(inbound: &Inbound<'_>, body: &Incoming, snapshot: &Snapshot) -> Res
             "WebSocket upgrades are not served yet: use HTTP with server-sent events",
         ));
     }
-    if body.size_hint().lower() > snapshot.max_request_body() {
+    if body.size_hint().lower() > snapshot.most_request_body() {
         return Err(too_large(snapshot));
     }
     Ok(())
 }
 
+/// Whether a body of so many bytes, as far as that is known, may go to the revision that serves it: it was read under the larger limit
+/// of two.
+pub fn fits(bytes: u64, snapshot: &Snapshot) -> Result<(), GatewayError> {
+    if bytes > snapshot.max_request_body() { Err(too_large(snapshot)) } else { Ok(()) }
+}
+
 /// The answer to a body over the limit.
 pub fn too_large(snapshot: &Snapshot) -> GatewayError {
     let limit = snapshot.max_request_body();
-    let place = match &snapshot.candidate.file {
+    let place = match &snapshot.parts.file {
         Some(file) => format!("client.max_request_body_size_mb in {file}"),
         None => "spec.config.client.maxRequestBody of the BifrostGateway".to_owned(),
     };

@@ -1,8 +1,10 @@
 //! Attempt: one call of the provider, on a kept or a new connection, within its time limits.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -12,17 +14,17 @@ use hyper::body::{Body, Incoming};
 use hyper::{Request, Response};
 
 use super::admit::too_large;
-use super::decode::{Plan, RequestBody};
+use super::decode::{Plan, Reading, RequestBody};
 use super::record::Ledger;
 use super::{Arm, Inbound};
 use crate::deadline::Deadline;
 use crate::front::error::{Fault, GatewayError};
-use crate::http::{LastBytes, OnwardBody, StreamFault, UploadFault, UploadWatch, without_key};
+use crate::http::{Head, LastBytes, OnwardBody, StreamFault, UploadFault, UploadWatch, without_key};
 use crate::server::Shard;
 use crate::server::drain::Stage;
 use crate::server::shard::LocalSnapshot;
 use crate::shadow::pending::Pending;
-use crate::snapshot::{Snapshot, Upstream};
+use crate::snapshot::{Endpoint, Snapshot, Upstream};
 use crate::upstream::connect::{ConnectClass, ConnectError};
 use crate::upstream::pool::{Lease, Pool, SendError};
 
@@ -41,8 +43,8 @@ pub struct Answer {
     pub due: Instant,
     /// Silence that ends a stream.
     pub stream_idle: Duration,
-    /// How the request was carried out.
-    pub plan: Plan,
+    /// How it is read while it passes.
+    pub reading: Reading,
     /// What is kept for a copy on the other arm.
     pub shadow: Option<Box<Pending>>,
 }
@@ -60,7 +62,7 @@ pub async fn attempt(
     let upstream = &snapshot.upstreams[plan.upstream];
     let (request, upload) = outbound(shard, inbound, body, &mut plan, &snapshot, ledger.method(), || ledger.uploads())?;
     ledger.key(plan.key);
-    ledger.adds_usage(plan.drop_usage_chunk);
+    ledger.adds_usage(plan.reading.drop_usage_chunk);
     let network = &upstream.network;
     let whole = Duration::from_millis(network.request_timeout_ms);
     let first_byte = Duration::from_millis(network.first_byte_timeout_ms);
@@ -71,7 +73,7 @@ pub async fn attempt(
     };
     let sent = ledger.sending();
     deadline.extend(wait);
-    let exchange = exchange(&shard.pool, upstream, request);
+    let exchange = exchange(&shard.pool, &upstream.endpoint, upstream.network.connect_timeout(), request);
     let (response, lease) = match race(shard, &deadline, exchange).await {
         Raced::Done(Ok(done)) => done,
         Raced::Done(Err(failure)) => {
@@ -83,12 +85,7 @@ pub async fn attempt(
                 format!("provider {:?} sent no answer within {} s", &*upstream.name, wait.as_secs_f64()),
             ));
         }
-        Raced::Cutoff => {
-            return Err(GatewayError::new(
-                Fault::ShuttingDown,
-                "this gateway pod is shutting down: send the request again",
-            ));
-        }
+        Raced::Cutoff => return Err(shutting_down()),
     };
     if let Some(key) = plan.key
         && is_verdict_on_the_key(response.status())
@@ -99,7 +96,7 @@ pub async fn attempt(
     let stream_idle = Duration::from_millis(network.stream_idle_timeout_ms);
     // A streaming request may have waited longer than a plain call may take; an answer that is no stream has its own time then.
     let due = if plan.stream { Instant::now() } else { sent } + whole;
-    Ok(Answer { response, lease, deadline, due, stream_idle, plan, shadow: None })
+    Ok(Answer { response, lease, deadline, due, stream_idle, reading: plan.reading, shadow: None })
 }
 
 /// Whether a status says something of the pool's key, which is no affair of the caller's.
@@ -156,15 +153,19 @@ pub(crate) fn outbound(
             OnwardBody::stream(body, snapshot.max_request_body(), watch)
         }
     };
-    // The length of nothing is said where a method has a body as a rule: some servers insist.
-    if body.is_end_stream() && matches!(method, Method::POST | Method::PUT | Method::PATCH) {
-        head.set(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-    }
+    say_no_body(&mut head, &method, &body);
     let mut request = Request::new(body);
     *request.method_mut() = method;
     *request.uri_mut() = uri;
     *request.headers_mut() = head.into_map();
     Ok((request, upload))
+}
+
+/// Says the length of nothing where a method has a body as a rule: some servers insist.
+pub(super) fn say_no_body(head: &mut Head, method: &Method, body: &OnwardBody) {
+    if body.is_end_stream() && matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
+        head.set(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
 }
 
 /// The vendor's path: its version in front, the query as it came. On the bifrost arm a credential in it stays here.
@@ -186,30 +187,32 @@ fn uri(upstream: &Upstream, rest: &str, query: Option<&str>, arm: Arm) -> Result
 
 /// Why an exchange failed.
 pub(crate) enum Failure {
-    /// No connection.
-    Connect(ConnectError),
+    /// No connection for this request.
+    Connect(ConnectError, Box<Request<OnwardBody>>),
     /// It was sent, perhaps in part, and no answer came.
     Lost(hyper::Error),
-    /// Every connection was closed before it was sent.
-    NeverSent,
+    /// Every connection was closed before this was sent.
+    NeverSent(Box<Request<OnwardBody>>),
 }
 
 /// Sends on a kept connection if there is one, else on a new one; a request that was not sent is sent again.
 pub(crate) async fn exchange(
     pool: &Pool,
-    upstream: &Upstream,
+    endpoint: &Arc<Endpoint>,
+    connect_timeout: Duration,
     mut request: Request<OnwardBody>,
 ) -> Result<(Response<Incoming>, Lease), Failure> {
-    if pool.has_rested(&upstream.endpoint) {
+    if pool.has_rested(endpoint) {
         // The runtime looks at its sockets before it comes back here: one that the provider has closed is then known as closed.
         tokio::task::yield_now().await;
     }
     for _ in 0..MAX_DIALS {
-        let mut lease = match pool.checkout(&upstream.endpoint) {
+        let mut lease = match pool.checkout(endpoint) {
             Some(lease) => lease,
-            None => {
-                pool.connect(&upstream.endpoint, upstream.network.connect_timeout()).await.map_err(Failure::Connect)?
-            }
+            None => match pool.connect(endpoint, connect_timeout).await {
+                Ok(lease) => lease,
+                Err(error) => return Err(Failure::Connect(error, Box::new(request))),
+            },
         };
         match lease.send(request).await {
             Ok(response) => return Ok((response, lease)),
@@ -217,38 +220,69 @@ pub(crate) async fn exchange(
             Err(SendError::Lost(error)) => return Err(Failure::Lost(error)),
         }
     }
-    Err(Failure::NeverSent)
+    Err(Failure::NeverSent(Box::new(request)))
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(error, _) => error.fmt(f),
+            Self::Lost(error) => write!(f, "the connection broke before the answer: {error}"),
+            Self::NeverSent(_) => f.write_str("every connection is closed before a request is sent"),
+        }
+    }
 }
 
 impl Failure {
+    /// The body of a request of which nothing was sent, where it is a stream.
+    pub(super) fn unsent_stream(self) -> Option<Incoming> {
+        match self {
+            Self::Connect(_, request) | Self::NeverSent(request) => request.into_body().into_stream(),
+            Self::Lost(_) => None,
+        }
+    }
+
     fn into_error(self, upstream: &Upstream, snapshot: &Snapshot, fault: Option<StreamFault>) -> GatewayError {
         let provider = &*upstream.name;
-        match (fault, self) {
-            (Some(StreamFault::TooLarge), _) => too_large(snapshot),
-            (Some(StreamFault::Stalled), _) => {
-                GatewayError::new(Fault::BodyStalled, "no byte of the request's body came for 60 seconds")
-            }
-            (Some(StreamFault::Broken), _) => GatewayError::new(Fault::BodyBroken, "the request's body ended early"),
-            (None, Self::Connect(error)) => {
+        if let Some(fault) = fault {
+            return upload_error(fault, snapshot);
+        }
+        match self {
+            Self::Connect(error, _) => {
                 let fault = match error.class() {
                     ConnectClass::Timeout => Fault::UpstreamTimeout,
                     _ => Fault::UpstreamUnreachable,
                 };
                 GatewayError::new(fault, format!("provider {provider:?} cannot be reached: {error}"))
             }
-            (None, Self::Lost(error)) => {
+            Self::Lost(error) => {
                 tracing::debug!(provider, %error, "the connection to the provider broke before its answer");
                 GatewayError::new(
                     Fault::UpstreamBroken,
                     format!("provider {provider:?} closed the connection before it answered"),
                 )
             }
-            (None, Self::NeverSent) => GatewayError::new(
+            Self::NeverSent(_) => GatewayError::new(
                 Fault::UpstreamBroken,
                 format!("provider {provider:?} closes every connection before a request is sent"),
             ),
         }
     }
+}
+
+/// What the caller is told of a body that it did not send as it must.
+pub(super) fn upload_error(fault: StreamFault, snapshot: &Snapshot) -> GatewayError {
+    match fault {
+        StreamFault::TooLarge => too_large(snapshot),
+        StreamFault::Stalled => {
+            GatewayError::new(Fault::BodyStalled, "no byte of the request's body came for 60 seconds")
+        }
+        StreamFault::Broken => GatewayError::new(Fault::BodyBroken, "the request's body ended early"),
+    }
+}
+
+pub(super) fn shutting_down() -> GatewayError {
+    GatewayError::new(Fault::ShuttingDown, "this gateway pod is shutting down: send the request again")
 }
 
 /// What came first.

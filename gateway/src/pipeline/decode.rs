@@ -36,14 +36,49 @@ pub struct Plan {
     pub key: Option<usize>,
     /// The parts of the body where it is not the client's own.
     pub rewritten: Option<SmallVec<[Bytes; 1]>>,
-    /// Whether the usage chunk was asked for by the gateway, and so must not reach the client.
-    pub drop_usage_chunk: bool,
     /// Whether the client asked for a stream.
     pub stream: bool,
+    /// How its answer is read.
+    pub reading: Reading,
+}
+
+/// How an answer is looked at while it passes.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading {
+    /// Whose answer it is.
+    pub whose: Whose,
+    /// Whether the usage chunk was asked for by the gateway, and so must not reach the client.
+    pub drop_usage_chunk: bool,
     /// Whether the request names tools, so that the answer may call one.
     pub names_tools: bool,
     /// The form of the stream's events.
     pub format: Option<StreamFormat>,
+}
+
+/// Whose answer it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// A provider's, on an arm.
+    Provider(Arm),
+    /// That of a pod of the candidate, to which the request was forwarded.
+    Candidate,
+}
+
+impl Reading {
+    /// Of the answer to a request of this kind with this body.
+    pub fn of(kind: Kind, peek: Option<&Peek<'_>>, whose: Whose) -> Self {
+        let format = match kind {
+            Kind::Json(endpoint) => stream_format(endpoint),
+            _ => None,
+        };
+        let names_tools = peek.is_some_and(|peek| peek.names_tools);
+        Self { whose, drop_usage_chunk: false, names_tools, format }
+    }
+
+    /// Whether the bytes pass as they came, encoded or not.
+    pub fn is_raw(&self) -> bool {
+        self.whose != Whose::Provider(Arm::Bifrost)
+    }
 }
 
 impl RequestBody {
@@ -82,7 +117,7 @@ pub async fn read(
     if !matches!(inbound.route.kind, Kind::Json(_)) || inbound.head.is_encoded() || body.is_end_stream() {
         return Ok(RequestBody::Stream(body));
     }
-    match collect(body, snapshot.max_request_body(), &shard.shared.budget, deadline).await {
+    match collect(body, snapshot.most_request_body(), &shard.shared.budget, deadline).await {
         Ok(bytes) => Ok(RequestBody::Whole(bytes)),
         Err(BodyError::TooLarge) => Err(too_large(snapshot)),
         Err(BodyError::OverMemory(total)) => Err(GatewayError::new(
@@ -120,10 +155,8 @@ pub fn plan(
         arm: choice.arm,
         key: None,
         rewritten: None,
-        drop_usage_chunk: false,
         stream: peek.is_some_and(Peek::is_stream),
-        names_tools: peek.is_some_and(|peek| peek.names_tools),
-        format: endpoint.and_then(stream_format),
+        reading: Reading::of(inbound.route.kind, peek, Whose::Provider(choice.arm)),
     };
     if choice.arm == Arm::Baseline {
         return Ok(plan);
@@ -148,7 +181,7 @@ pub fn plan(
 fn rewrite(plan: &mut Plan, bytes: &Bytes, peek: &Peek<'_>, choice: &Choice<'_>, upstream: &Upstream) {
     let asks_for_usage = plan.stream
         && upstream.vendor.stream_usage_on_request
-        && plan.format == Some(StreamFormat::OpenAiChat)
+        && plan.reading.format == Some(StreamFormat::OpenAiChat)
         && !peek.asks_for_usage();
     let mut splice = Splice::new(bytes);
     // The gateway's own member: a vendor would refuse it.
@@ -160,7 +193,7 @@ fn rewrite(plan: &mut Plan, bytes: &Bytes, peek: &Peek<'_>, choice: &Choice<'_>,
     {
         splice.rename_model(peek, model);
     }
-    plan.drop_usage_chunk = asks_for_usage && splice.request_usage(peek);
+    plan.reading.drop_usage_chunk = asks_for_usage && splice.request_usage(peek);
     // Most bodies go on as they are.
     if !splice.is_unchanged() {
         let bytes = |part| match part {
@@ -210,7 +243,7 @@ pub(crate) fn stream_format(endpoint: Endpoint) -> Option<StreamFormat> {
 
 fn key_fault(no_key: NoKey, model: Option<&str>, upstream: &Upstream, snapshot: &Snapshot) -> GatewayError {
     let provider = &*upstream.name;
-    let file = snapshot.candidate.file.as_deref();
+    let file = snapshot.parts.file.as_deref();
     // Its start tells which: a caller may send a name of megabytes.
     let model = model.map(|model| &model[..model.floor_char_boundary(200)]);
     match (no_key, model, file) {

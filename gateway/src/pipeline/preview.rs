@@ -1,5 +1,5 @@
-//! The preview of a blue-green migration: its port serves the colour that is not active. What only the active colour could serve is
-//! refused there, so that nobody takes the one for the other.
+//! The preview: its port serves the colour of a blue-green migration that is not active, and what only the active colour could serve is
+//! refused there, so that nobody takes the one for the other. Or it serves the candidate of a rollout, on both arms.
 
 use bifrost_config::Strategy;
 
@@ -12,21 +12,27 @@ use crate::snapshot::Snapshot;
 
 /// The one arm that a port serves; none where it serves both.
 pub fn only_arm(door: Door, snapshot: &Snapshot) -> Result<Option<Arm>, GatewayError> {
-    if door == Door::Main {
+    if door != Door::Preview {
         return Ok(None);
     }
     let table = snapshot.traffic();
+    let shown = table.rollout.as_ref().filter(|rollout| rollout.preview);
     match table.strategy {
         Strategy::BlueGreen if table.is_green() => Ok(Some(Arm::Baseline)),
         Strategy::BlueGreen => Ok(Some(Arm::Bifrost)),
-        other => Err(GatewayError::new(
-            Fault::NoPreview,
-            format!(
-                "there is no preview: the migration's strategy is {}, and only BlueGreen has a colour that is not active; call the port for applications",
+        other => match shown {
+            Some(_) if snapshot.tried.is_some() => Ok(None),
+            Some(rollout) => Err(no_preview(format!("this pod cannot use the candidate {}", rollout.revision))),
+            None => Err(no_preview(format!(
+                "no candidate of a rollout is shown, and the migration's strategy is {}, while only BlueGreen has a colour that is not active",
                 other.as_str()
-            ),
-        )),
+            ))),
+        },
     }
+}
+
+fn no_preview(why: String) -> GatewayError {
+    GatewayError::new(Fault::NoPreview, format!("there is no preview: {why}; call the port for applications"))
 }
 
 /// Refuses what the preview could serve with the active colour's arm only.

@@ -3,13 +3,15 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use bifrost_analysis::{Failure, Sample, group};
 use bifrost_config::catalog::Front;
-use bifrost_wire::{Seen, Usage};
+use bifrost_wire::{Peek, Seen, Usage};
 use http::{Method, StatusCode};
 
 use super::choose::Choice;
 use super::decode::RequestBody;
 use super::measure::{self, Ended};
+use super::revision::{Given, Noted};
 use super::{Arm, Reason};
 use crate::front::error::Fault;
 use crate::front::route::{Endpoint, Kind, Route};
@@ -18,12 +20,12 @@ use crate::server::Shard;
 use crate::server::shard::{LocalSnapshot, OpenRequest};
 use crate::shadow::pending::First;
 use crate::snapshot::Upstream;
-use crate::telemetry::{Compared, Gaps, Outcome};
+use crate::telemetry::{Compared, Gaps, OfRevision, Outcome};
 
 /// Code in metrics of a stream in which the provider reported an error.
 const ERROR_EVENT: &str = "upstream_error_event";
 /// Bytes kept of a model's name.
-const MODEL_KEPT: usize = 160;
+pub(super) const MODEL_KEPT: usize = 160;
 
 /// One request's account.
 pub struct Ledger {
@@ -37,6 +39,9 @@ pub struct Ledger {
     snapshot: Option<LocalSnapshot>,
     upstream: Option<usize>,
     model: Box<str>,
+    noted: Option<Box<Noted>>,
+    apart: bool,
+    forwarded: bool,
     arm: Option<Arm>,
     reason: Option<Reason>,
     hash: u64,
@@ -79,6 +84,9 @@ impl Ledger {
             snapshot: None,
             upstream: None,
             model: "".into(),
+            noted: None,
+            apart: false,
+            forwarded: false,
             arm: None,
             reason: None,
             hash: 0,
@@ -150,6 +158,41 @@ impl Ledger {
         self.unread_body &= bytes == 0;
         self.request_bytes = if bytes == 0 { declared.unwrap_or(0) } else { bytes };
         self.received = Instant::now();
+    }
+
+    /// Bytes of its body, as far as they are known.
+    pub fn request_bytes(&self) -> u64 {
+        self.request_bytes
+    }
+
+    /// A rollout gave it to a revision.
+    pub fn given(&mut self, given: Given, peek: Option<&Peek<'_>>) {
+        self.apart |= given.candidate;
+        self.noted = Some(Box::new(Noted::of(given, peek)));
+    }
+
+    /// It says nothing of the arms: a candidate serves it, or should have.
+    pub fn set_apart(&mut self) {
+        self.apart = true;
+    }
+
+    /// Whether it says nothing of the arms.
+    pub fn is_apart(&self) -> bool {
+        self.apart
+    }
+
+    /// The candidate's pods did not take it.
+    pub fn candidate_failed(&mut self) {
+        if let Some(noted) = &mut self.noted {
+            noted.failed = true;
+        }
+    }
+
+    /// A pod of the candidate answered it, with a provider's answer or with a refusal of its own.
+    pub fn forwarded(&mut self, refusal: Option<Fault>) {
+        self.forwarded = true;
+        self.answered = refusal.is_none();
+        self.fault = refusal;
     }
 
     /// Its body is streamed onward: what is returned is to know when its last bytes came.
@@ -293,10 +336,27 @@ impl Ledger {
 
     /// What it says of its arm. It is compared with what asked for the same, whatever came of it.
     fn compared(&self, now: Instant) -> Option<Compared> {
-        self.reason.filter(|reason| reason.is_compared() && self.shard.recorder.compares())?;
-        let sample = measure::sample(&Ended {
+        self.reason.filter(|reason| reason.is_compared() && !self.apart && self.shard.recorder.compares())?;
+        let sample = self.sample(self.hash, now)?;
+        Some(Compared { kind: self.endpoint(false), stream: self.stream_asked, sample })
+    }
+
+    /// What it says of its revision. What the candidate's pods did not take speaks against them, however well it was served here.
+    fn of_revision(&self, now: Instant) -> Option<OfRevision<'_>> {
+        let Noted { given, model, stream, failed } =
+            self.noted.as_deref().filter(|_| self.shard.recorder.compares())?;
+        let sample = match failed {
+            true => Sample { group: group(given.hash), failure: Some(Failure::Gateway), ..Sample::default() },
+            false => self.sample(given.hash, now)?,
+        };
+        let compared = Compared { kind: self.endpoint(false), stream: *stream, sample };
+        Some(OfRevision { candidate: given.candidate, model, compared })
+    }
+
+    fn sample(&self, hash: u64, now: Instant) -> Option<Sample> {
+        measure::sample(&Ended {
             kind: self.kind?,
-            hash: self.hash,
+            hash,
             fault: self.fault,
             // Then the account is dropped by the unwinding.
             panicked: std::thread::panicking(),
@@ -313,8 +373,7 @@ impl Ledger {
             // The other arm's stream would not have named it; a plain answer does unasked.
             usage: self.usage.filter(|_| !(self.usage_added && self.stream)),
             invalid_tool_call: self.invalid_tool_call,
-        })?;
-        Some(Compared { kind: self.endpoint(false), stream: self.stream_asked, sample })
+        })
     }
 }
 
@@ -326,14 +385,15 @@ impl Drop for Ledger {
         let key = upstream.zip(self.key).map(|(upstream, key)| &*upstream.keys[key].name);
         self.shard.recorder.record(&Outcome {
             front: self.front.map_or("", Front::name),
-            endpoint: self.endpoint(self.stream),
+            // What was forwarded is counted there.
+            endpoint: if self.forwarded { "" } else { self.endpoint(self.stream) },
             path: self.path,
             http_method: self.method.as_str(),
             provider: upstream.map_or("", |upstream| &upstream.name),
             model: &self.model,
             arm: self.arm,
             reason: self.reason.map_or("", Reason::as_str),
-            eligible: self.reason.is_some_and(Reason::is_observed),
+            eligible: !self.apart && self.reason.is_some_and(Reason::is_observed),
             epoch: self.snapshot.as_ref().map_or(0, |snapshot| snapshot.traffic().epoch),
             status: self.status.map_or(0, |status| status.as_u16()),
             error_code: self.fault.map(Fault::code).or_else(|| self.error_event.then_some(ERROR_EVENT)),
@@ -350,6 +410,7 @@ impl Drop for Ledger {
             output_tokens: usage.output_tokens,
             client_gone: !self.complete && self.fault.is_none() && !std::thread::panicking(),
             compared: self.compared(now),
+            of_revision: self.of_revision(now),
         });
     }
 }

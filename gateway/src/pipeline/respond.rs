@@ -19,7 +19,7 @@ use super::Arm;
 use super::admit::OwnPage;
 use super::attempt::Answer;
 use super::caller::ARM_HEADER;
-use super::decode::Plan;
+use super::decode::{Reading, Whose};
 use super::record::Ledger;
 use crate::deadline::Deadline;
 use crate::front::error::{Fault, GatewayError};
@@ -35,7 +35,7 @@ const ARM_REASON: HeaderName = HeaderName::from_static("x-bf-arm-reason");
 const REVISION: HeaderName = HeaderName::from_static("x-bf-revision");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-bf-request-id");
 /// Anthropic's error shape has no place for a code, so every refusal carries it here too.
-const ERROR_CODE: HeaderName = HeaderName::from_static("x-bf-error-code");
+pub(super) const ERROR_CODE: HeaderName = HeaderName::from_static("x-bf-error-code");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -97,15 +97,18 @@ impl Answering {
     /// A provider's answer.
     pub fn relay(self, answer: Answer, front: Front, mut ledger: Ledger) -> Response<AnswerBody> {
         let (parts, body) = answer.response.into_parts();
+        let reading = answer.reading;
         let id = request_id();
         let mut head = Head::new(parts.headers);
         let stream = head.is_event_stream();
         let framed = head.is_framed();
-        let (watch, tee) = Watch::new(&answer.plan, stream, &head, &self.shard);
-        ledger.upstream_answered();
+        let (watch, tee) = Watch::new(&reading, stream, &head, &self.shard);
+        if reading.whose != Whose::Candidate {
+            ledger.upstream_answered();
+        }
         ledger.status(parts.status, stream);
         ledger.watched(matches!(watch, Watch::Events(_) | Watch::Tap(..)));
-        head.towards_client(answer.plan.arm);
+        head.towards_client(reading.whose);
         let mut headers = head.into_map();
         if watch.changes_length() {
             headers.remove(header::CONTENT_LENGTH);
@@ -114,7 +117,10 @@ impl Answering {
             headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
         }
         let error_id = id.clone();
-        mark(&mut headers, &ledger, id);
+        // The candidate's pod has said all that itself.
+        if reading.whose != Whose::Candidate {
+            mark(&mut headers, &ledger, id);
+        }
         self.last_on_connection(&mut headers, ledger.began());
         let idle = stream.then_some(answer.stream_idle);
         answer.deadline.extend(idle.unwrap_or_else(|| answer.due.saturating_duration_since(Instant::now())));
@@ -126,6 +132,7 @@ impl Answering {
             idle,
             watch,
             shadow: answer.shadow,
+            whose: reading.whose,
             front,
             request_id: error_id,
             framed,
@@ -203,15 +210,15 @@ enum Watch {
     Plain(Tail, Option<StreamFormat>, Option<Inflate>),
     /// The bifrost arm's stream: whole events pass.
     Events(StreamRelay),
-    /// The baseline arm's stream: bytes pass as they come.
+    /// The baseline arm's stream, or one of the candidate's pods: bytes pass as they come.
     Tap(StreamTap, Option<Inflate>),
 }
 
 impl Watch {
     /// What is to be looked at, and what the copies that are kept for it take of the byte budget. Without room nothing is looked at but
     /// what decides how the answer passes.
-    fn new(plan: &Plan, stream: bool, head: &Head, shard: &Shard) -> (Self, Option<Charge>) {
-        let watch = Self::wanted(plan, stream, head);
+    fn new(reading: &Reading, stream: bool, head: &Head, shard: &Shard) -> (Self, Option<Charge>) {
+        let watch = Self::wanted(reading, stream, head);
         let most = match &watch {
             Self::Blind | Self::Events(_) => return (watch, None),
             Self::Plain(tail, ..) => head.content_length().unwrap_or(u64::MAX).min(tail.most() as u64),
@@ -223,29 +230,29 @@ impl Watch {
         }
     }
 
-    fn wanted(plan: &Plan, stream: bool, head: &Head) -> Self {
+    fn wanted(reading: &Reading, stream: bool, head: &Head) -> Self {
         let inflate = match head.is_encoded() {
-            true if plan.arm == Arm::Baseline => match head.get("content-encoding").and_then(Inflate::of) {
+            true if reading.is_raw() => match head.get("content-encoding").and_then(Inflate::of) {
                 Some(inflate) => Some(inflate),
                 None => return Self::Blind,
             },
             true => return Self::Blind,
             false => None,
         };
-        let mut watch = match (plan.format, stream) {
-            (Some(format), true) if plan.arm == Arm::Baseline => Self::Tap(StreamTap::new(format), inflate),
-            (Some(format), true) if plan.drop_usage_chunk => Self::Events(StreamRelay::without_usage_chunk(format)),
+        let mut watch = match (reading.format, stream) {
+            (Some(format), true) if reading.is_raw() => Self::Tap(StreamTap::new(format), inflate),
+            (Some(format), true) if reading.drop_usage_chunk => Self::Events(StreamRelay::without_usage_chunk(format)),
             (Some(format), true) => Self::Events(StreamRelay::new(format)),
             (None, true) => Self::Blind,
-            (Some(format), false) if head.is_json() && plan.names_tools => {
+            (Some(format), false) if head.is_json() && reading.names_tools => {
                 Self::Plain(Tail::for_tools(), Some(format), inflate)
             }
             (_, false) if head.is_json() => Self::Plain(Tail::new(), None, inflate),
             (_, false) => Self::Blind,
         };
         match &mut watch {
-            Self::Tap(tap, _) if plan.names_tools => tap.look_at_tool_calls(),
-            Self::Events(relay) if plan.names_tools => relay.look_at_tool_calls(),
+            Self::Tap(tap, _) if reading.names_tools => tap.look_at_tool_calls(),
+            Self::Events(relay) if reading.names_tools => relay.look_at_tool_calls(),
             _ => {}
         }
         watch
@@ -266,6 +273,7 @@ pub struct Relay {
     watch: Watch,
     /// What is kept for a copy on the other arm.
     shadow: Option<Box<Pending>>,
+    whose: Whose,
     front: Front,
     request_id: HeaderValue,
     /// Whether the head said how the end is known; else the end of the connection is the end.
@@ -479,7 +487,8 @@ impl Relay {
             Watch::Events(relay) => relay.is_between_events(),
             // Nothing fits behind a declared length.
             Watch::Tap(tap, None) => {
-                error.fault == Fault::ShuttingDown && tap.is_between_events() && self.body.size_hint().exact().is_none()
+                let is_ours = error.fault == Fault::ShuttingDown || self.whose == Whose::Candidate;
+                is_ours && tap.is_between_events() && self.body.size_hint().exact().is_none()
             }
             Watch::Tap(..) | Watch::Plain(..) | Watch::Blind => false,
         };

@@ -7,8 +7,10 @@ use std::fmt;
 pub enum Door {
     /// The applications' own.
     Main,
-    /// The preview of a blue-green migration: serves the colour that is not active, and nothing else.
+    /// The preview: serves the colour of a blue-green migration that is not active, or the candidate of a rollout, and nothing else.
     Preview,
+    /// Where a pod of a candidate takes what other pods of the gateway forward to it.
+    Forwarded,
 }
 
 impl Door {
@@ -17,6 +19,7 @@ impl Door {
         match self {
             Self::Main => "--port",
             Self::Preview => "--preview-port",
+            Self::Forwarded => "--forward-port",
         }
     }
 }
@@ -26,6 +29,7 @@ impl fmt::Display for Door {
         f.write_str(match self {
             Self::Main => "main",
             Self::Preview => "preview",
+            Self::Forwarded => "forward",
         })
     }
 }

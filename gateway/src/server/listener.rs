@@ -35,6 +35,8 @@ pub struct ServeOptions {
     pub listen: SocketAddr,
     /// Where the preview is, if it has a port.
     pub preview: Option<SocketAddr>,
+    /// Where other pods of the gateway forward a candidate's requests to, if there is a port for that.
+    pub forward: Option<SocketAddr>,
     /// How long a pod that is going away serves on, so that load balancers notice.
     pub readiness_delay: Duration,
     /// How long open requests have after that.
@@ -50,6 +52,8 @@ pub struct Serving {
     pub address: SocketAddr,
     /// The address of the preview.
     pub preview: Option<SocketAddr>,
+    /// The address for forwarded requests.
+    pub forward: Option<SocketAddr>,
     shared: Arc<Shared>,
     options: ServeOptions,
     stop: watch::Sender<()>,
@@ -79,11 +83,10 @@ pub enum StartError {
 pub async fn start(options: ServeOptions, shared: Arc<Shared>) -> Result<Serving, StartError> {
     let main = bind(Door::Main, options.listen).await?;
     let address = main.local_addr()?;
-    let preview = match options.preview {
-        Some(address) => Some(bind(Door::Preview, address).await?),
-        None => None,
-    };
+    let preview = bind_if_any(Door::Preview, options.preview).await?;
     let preview_address = preview.as_ref().map(TcpListener::local_addr).transpose()?;
+    let forward = bind_if_any(Door::Forwarded, options.forward).await?;
+    let forward_address = forward.as_ref().map(TcpListener::local_addr).transpose()?;
     let mut runtimes = Vec::new();
     let mut handovers = Vec::new();
     for index in 0..shared.loads.len() {
@@ -107,12 +110,20 @@ pub async fn start(options: ServeOptions, shared: Arc<Shared>) -> Result<Serving
     let (stop, stopped) = watch::channel(());
     let room = Room::new(options.max_connections);
     let mut accepting = Vec::new();
-    for (door, listener) in [(Door::Main, Some(main)), (Door::Preview, preview)] {
+    for (door, listener) in [(Door::Main, Some(main)), (Door::Preview, preview), (Door::Forwarded, forward)] {
         let Some(listener) = listener else { continue };
         let entrance = Entrance { door, listener, room: room.behind(door) };
         accepting.push(tokio::spawn(accept(entrance, shared.clone(), handovers.clone(), stopped.clone())));
     }
-    Ok(Serving { address, preview: preview_address, shared, options, stop, accepting, runtimes })
+    let (preview, forward) = (preview_address, forward_address);
+    Ok(Serving { address, preview, forward, shared, options, stop, accepting, runtimes })
+}
+
+async fn bind_if_any(door: Door, address: Option<SocketAddr>) -> Result<Option<TcpListener>, StartError> {
+    match address {
+        Some(address) => bind(door, address).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 async fn bind(door: Door, address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -142,7 +153,8 @@ impl Room {
     /// The same room as one door has it.
     fn behind(&self, door: Door) -> Self {
         let own = match door {
-            Door::Main => None,
+            // What is forwarded is all that a pod of a candidate has.
+            Door::Main | Door::Forwarded => None,
             Door::Preview => Some(Arc::new(Semaphore::new((self.most / PREVIEW_PART).max(1)))),
         };
         Self { own, ..self.clone() }

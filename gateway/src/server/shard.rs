@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use bifrost_config::Shadow;
+use http::HeaderValue;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinSet;
 
@@ -45,6 +46,8 @@ pub struct Shared {
     pub heartbeats: Arc<Heartbeats>,
     /// Set where `/metrics` is served to the applications too.
     pub metrics_for_apps: Option<Arc<Metrics>>,
+    /// The revision of the candidate that this pod is of; none in a pod of the stable one.
+    pub candidate: Option<HeaderValue>,
     /// How busy each runtime is.
     pub loads: Box<[Load]>,
 }
@@ -94,6 +97,12 @@ pub struct Permit {
 /// every request.
 pub type LocalSnapshot = Rc<Arc<Snapshot>>;
 
+/// The configuration in use, and that of the candidate once a request has taken it.
+struct Held {
+    stable: LocalSnapshot,
+    tried: Option<LocalSnapshot>,
+}
+
 /// One runtime's own things.
 pub struct Shard {
     index: usize,
@@ -107,7 +116,7 @@ pub struct Shard {
     pub deadlines: Deadlines,
     /// Counters.
     pub recorder: Rc<Recorder>,
-    snapshot: RefCell<Option<LocalSnapshot>>,
+    snapshot: RefCell<Option<Held>>,
     connections: RefCell<Vec<Weak<ConnectionState>>>,
     complaints: RefCell<HashMap<Box<str>, Instant>>,
 }
@@ -125,11 +134,23 @@ impl Shard {
         let current = current.as_ref()?;
         let mut held = self.snapshot.borrow_mut();
         match &*held {
-            Some(held) if Arc::ptr_eq(held, current) => Some(held.clone()),
+            Some(held) if Arc::ptr_eq(&held.stable, current) => Some(held.stable.clone()),
             _ => {
-                *held = Some(Rc::new(current.clone()));
-                held.clone()
+                let stable = Rc::new(current.clone());
+                *held = Some(Held { stable: stable.clone(), tried: None });
+                Some(stable)
             }
+        }
+    }
+
+    /// The candidate beside the configuration of a request, for that request.
+    pub fn candidate(&self, stable: &LocalSnapshot, tried: &Arc<Snapshot>) -> LocalSnapshot {
+        match &mut *self.snapshot.borrow_mut() {
+            Some(held) if Rc::ptr_eq(&held.stable, stable) => {
+                held.tried.get_or_insert_with(|| Rc::new(tried.clone())).clone()
+            }
+            // Another one came into use since.
+            _ => Rc::new(tried.clone()),
         }
     }
 

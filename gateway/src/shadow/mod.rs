@@ -4,7 +4,7 @@
 //! sends it on connections of its own, [`compare`] says how alike the two answers are. [`choose`] is pure and says which requests are
 //! copied, [`budget`] is pure and says what that may cost. [`book`] counts, [`saved`] keeps what was
 //! spent. Nothing here may change, delay or end a request, and copies
-//! count in no other metric.
+//! count in no other metric; whether they agreed is in the windows of the analysis, beside its requests.
 
 pub mod book;
 pub mod budget;

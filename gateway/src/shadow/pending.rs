@@ -37,6 +37,8 @@ pub(super) struct Kept {
     pub(super) endpoint: Endpoint,
     pub(super) reason: Reason,
     pub(super) hash: u64,
+    /// Of the traffic table that decided the request.
+    pub(super) epoch: u64,
     /// The arm of the copy.
     pub(super) to: Arm,
 }
@@ -102,6 +104,7 @@ impl Pending {
             endpoint,
             reason: choice.reason,
             hash: choice.hash,
+            epoch: snapshot.traffic().epoch,
             to: super::choose::other_arm(shadow.of),
         };
         Some(Box::new(Self {

@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use bifrost_analysis::group;
 use bifrost_config::{OwnProvider, ShadowPrice};
 use bifrost_wire::{Ask, Peek, StreamTap, Tail, Usage, peek, usage_from_tail};
 use http::StatusCode;
@@ -24,6 +25,7 @@ use crate::pipeline::decode::{self, RequestBody, stream_format};
 use crate::server::drain::Stage;
 use crate::server::shard::LocalSnapshot;
 use crate::server::{Door, Shard};
+use crate::telemetry::Copied;
 
 /// A copy that takes longer is given up.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -50,15 +52,25 @@ pub(super) async fn run(shard: Rc<Shard>, kept: Kept, first: First, answer: Vec<
     }
     ready.money.settle_by(&got, &ready.price, ready.most_input);
     let compared = tokio::task::spawn_blocking(move || outcome(kept.endpoint, &first, &answer, &got, took)).await;
-    if let Ok(outcome) = compared {
-        book.record(&outcome);
-    }
+    let Ok(outcome) = compared else { return };
+    book.record(&outcome);
+    shard.recorder.record_copy(&Copied {
+        provider: &ready.snapshot.upstreams[ready.upstream].name,
+        model: &ready.model,
+        kind: kept.endpoint.method_labels().0,
+        stream: ready.stream_asked,
+        group: group(kept.hash),
+        epoch: kept.epoch,
+        agrees: outcome.differences.is_empty(),
+    });
 }
 
 /// A copy that may be sent.
 struct Ready {
     snapshot: LocalSnapshot,
     upstream: usize,
+    model: String,
+    stream_asked: bool,
     /// None where the other arm would have refused it.
     request: Option<Request<OnwardBody>>,
     money: Money,
@@ -78,13 +90,15 @@ fn prepare(shard: &Rc<Shard>, kept: &Kept, first: &First) -> Result<Ready, Skip>
     let (peek, ask) = peek(&kept.body).ok().zip(Ask::read(&kept.body)).ok_or(Skip::Body)?;
     skip_by_content(shadow, kept.endpoint, &peek, &ask)?;
     let provider = snapshot.upstreams[upstream].vendor.provider_type;
-    let price = peek.model().and_then(|model| shadow.price(provider, model)).ok_or(Skip::Price)?.clone();
+    let model = peek.model().ok_or(Skip::Price)?.to_owned();
+    let price = shadow.price(provider, &model).ok_or(Skip::Price)?.clone();
     let (most_input, most_output) = most_tokens(&ask, kept.body.len(), first.usage);
     let book = shard.shared.gatherer.shadow();
     book.tick(shadow.daily_limit_of_a_pod());
     let money = book.reserve(price.cost(most_input, most_output)).ok_or(Skip::Limit)?;
+    let stream_asked = peek.is_stream();
     let request = build(shard, kept, route, peek, upstream, &snapshot);
-    Ok(Ready { upstream, request, money, price, most_input, snapshot: snapshot.clone() })
+    Ok(Ready { upstream, model, stream_asked, request, money, price, most_input, snapshot: snapshot.clone() })
 }
 
 /// The request as the other arm makes it.
@@ -96,8 +110,13 @@ fn build(
     upstream: usize,
     snapshot: &LocalSnapshot,
 ) -> Option<Request<OnwardBody>> {
-    let inbound =
-        Inbound { door: Door::Main, route, query: kept.query.as_deref(), head: Head::new(kept.headers.clone()) };
+    let inbound = Inbound {
+        door: Door::Main,
+        route,
+        path: &kept.path,
+        query: kept.query.as_deref(),
+        head: Head::new(kept.headers.clone()),
+    };
     let peeked = Ok(peek);
     let choice = Choice {
         arm: kept.to,
@@ -146,11 +165,12 @@ async fn send(
     let deadline = shard.deadlines.arm(LIMIT);
     let upstream = &snapshot.upstreams[upstream];
     let calling = async {
-        let (response, lease) = match exchange(&shard.copies, upstream, request).await {
-            Ok(done) => done,
-            Err(Failure::Lost(_)) => return Got::Lost,
-            Err(Failure::Connect(_) | Failure::NeverSent) => return Got::NotSent,
-        };
+        let (response, lease) =
+            match exchange(&shard.copies, &upstream.endpoint, upstream.network.connect_timeout(), request).await {
+                Ok(done) => done,
+                Err(Failure::Lost(_)) => return Got::Lost,
+                Err(Failure::Connect(..) | Failure::NeverSent(_)) => return Got::NotSent,
+            };
         let status = response.status();
         let is_success = status.is_success();
         match read(response, endpoint).await {

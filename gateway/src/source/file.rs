@@ -12,7 +12,7 @@ use bifrost_config::file::{Loaded, load};
 use bifrost_config::published::{CONFIG_VERSION, PublishedKeys, Stable, TrafficTable, revision};
 
 use super::store::{Offered, Origin, Store};
-use crate::snapshot::Candidate;
+use crate::snapshot::Parts;
 
 /// How often the file is looked at. It is read once it looks the same at two looks, so that nobody reads half a file.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -127,22 +127,23 @@ impl FileSource {
             tracing::warn!(file = %self.path.display(), "{warning}");
         }
         self.epoch += 1;
-        let candidate = candidate(loaded, self.epoch, &self.path);
-        match self.store.offer(candidate, Origin::File) {
+        let parts = parts(loaded, self.epoch, &self.path);
+        match self.store.offer(parts, Origin::File) {
             Offered::Refused(problem) => Err(FileError::Refused { path: path(), problem }),
             Offered::Taken | Offered::Same => Ok(()),
         }
     }
 }
 
-fn candidate(loaded: Loaded, epoch: u64, path: &Path) -> Candidate {
+fn parts(loaded: Loaded, epoch: u64, path: &Path) -> Parts {
     let Loaded { config, migration, values, .. } = loaded;
     // Named after the configuration without its values: a digest of the file would be one of the keys in it.
     let stable =
         serde_json::to_string(&Stable { config_version: CONFIG_VERSION, config: config.clone() }).unwrap_or_default();
-    Candidate {
+    Parts {
         traffic: TrafficTable::new(&migration, "", epoch, &revision(&stable)),
         config,
+        tried: None,
         digest: String::new(),
         keys: PublishedKeys { values, ..PublishedKeys::default() },
         file: Some(path.display().to_string()),
@@ -170,7 +171,7 @@ mod tests {
     }
 
     fn percent(store: &Store) -> u8 {
-        store.snapshot().unwrap().candidate.traffic.percent
+        store.snapshot().unwrap().parts.traffic.percent
     }
 
     #[test]
@@ -178,9 +179,9 @@ mod tests {
         let (_dir, store, source) = started(FILE);
         source.map(drop).unwrap();
         let snapshot = store.snapshot().unwrap();
-        assert_eq!(snapshot.candidate.keys.values["openai-1"].expose(), "sk-1");
-        assert_eq!(snapshot.candidate.traffic.revision.len(), 10);
-        assert!(snapshot.candidate.file.as_ref().unwrap().ends_with("config.json"));
+        assert_eq!(snapshot.parts.keys.values["openai-1"].expose(), "sk-1");
+        assert_eq!(snapshot.parts.traffic.revision.len(), 10);
+        assert!(snapshot.parts.file.as_ref().unwrap().ends_with("config.json"));
         assert!(store.admin_token().is_none());
     }
 

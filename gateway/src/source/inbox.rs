@@ -1,13 +1,12 @@
-//! What is known of the ConfigMap and the Secret, put together. Pure: the watch brings objects, candidates come out.
+//! What is known of the ConfigMap and the Secret, put together. Pure: the watch brings objects, the parts of snapshots come out.
 
 use std::collections::BTreeMap;
 
-use bifrost_config::Config;
 use bifrost_config::published::{Published, PublishedError, PublishedKeys};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::snapshot::Candidate;
+use crate::snapshot::Parts;
 
 /// How an object was learned of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,16 +96,16 @@ impl Inbox {
         self.keys.as_ref()
     }
 
-    /// Whether the configuration names a key that `known` does not, and whose value is not known here.
-    pub(super) fn lacks_a_new_value(&self, known: &Config) -> bool {
-        let Some(Ok(Read { candidate, .. })) = self.candidate() else { return false };
-        let is_known = |name: &str| known.keys.iter().any(|key| key.name == name);
-        let mut names = candidate.config.keys.iter().map(|key| &key.name);
-        names.any(|name| !candidate.keys.values.contains_key(name) && !is_known(name))
+    /// Whether a configuration names a key that `known` does not, and whose value is not known here.
+    pub(super) fn lacks_a_new_value(&self, known: &Parts) -> bool {
+        let Some(Ok(Read { parts, .. })) = self.parts() else { return false };
+        let is_known = |name: &str| known.configs().flat_map(|config| &config.keys).any(|key| key.name == name);
+        let mut names = parts.configs().flat_map(|config| &config.keys).map(|key| &key.name);
+        names.any(|name| !parts.keys.values.contains_key(name) && !is_known(name))
     }
 
-    /// The two as one candidate, once both are known.
-    pub(super) fn candidate(&self) -> Option<Result<Read, PublishedError>> {
+    /// What the two make, once both are known.
+    pub(super) fn parts(&self) -> Option<Result<Read, PublishedError>> {
         let (members, keys) = (self.config.as_ref()?, self.keys.as_ref()?);
         Some(Read::new(members, keys.clone()))
     }
@@ -114,15 +113,15 @@ impl Inbox {
 
 /// A ConfigMap's members and keys, read.
 pub(super) struct Read {
-    pub(super) candidate: Candidate,
+    pub(super) parts: Parts,
     /// Members that this version does not know; they have no effect.
     pub(super) unknown: Vec<String>,
 }
 
 impl Read {
     pub(super) fn new(members: &BTreeMap<String, String>, keys: PublishedKeys) -> Result<Self, PublishedError> {
-        let Published { config, traffic, digest, unknown, .. } = Published::parse(members)?;
-        Ok(Self { candidate: Candidate { config, traffic, digest, keys, file: None }, unknown })
+        let Published { config, candidate: tried, traffic, digest, unknown } = Published::parse(members)?;
+        Ok(Self { parts: Parts { config, tried, traffic, digest, keys, file: None }, unknown })
     }
 }
 
@@ -146,8 +145,8 @@ mod tests {
         Some(Secret { metadata: meta(version), data: Some(data), ..Secret::default() })
     }
 
-    fn read(inbox: &Inbox) -> Candidate {
-        inbox.candidate().unwrap().ok().unwrap().candidate
+    fn read(inbox: &Inbox) -> Parts {
+        inbox.parts().unwrap().ok().unwrap().parts
     }
 
     fn value(inbox: &Inbox) -> String {
@@ -155,13 +154,13 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_candidate_before_both_objects_were_looked_for() {
+    fn there_is_nothing_before_both_objects_were_looked_for() {
         let mut inbox = Inbox::default();
         inbox.config_map(News::Told, config_map(1, 7));
-        assert!(inbox.candidate().is_none());
+        assert!(inbox.parts().is_none());
         inbox.secret(News::Told, None);
-        let candidate = read(&inbox);
-        assert_eq!((candidate.traffic.epoch, candidate.keys.values.len()), (7, 0));
+        let parts = read(&inbox);
+        assert_eq!((parts.traffic.epoch, parts.keys.values.len()), (7, 0));
     }
 
     #[test]
@@ -191,7 +190,7 @@ mod tests {
     fn members_that_cannot_be_read_say_which() {
         let mut inbox = Inbox::new(Some(PublishedKeys::default()));
         inbox.config_map(News::Told, Some(ConfigMap { metadata: meta(1), ..ConfigMap::default() }));
-        let problem = inbox.candidate().unwrap().err().unwrap();
+        let problem = inbox.parts().unwrap().err().unwrap();
         assert_eq!(problem.to_string(), "stable.json is missing");
     }
 }

@@ -193,7 +193,7 @@ impl Source {
         let keys = self.inbox.keys().cloned().unwrap_or_default();
         for (members, origin) in [(copies.saved, Origin::Saved), (copies.mounted, Origin::Mounted)] {
             match members.map(|members| Read::new(&members, keys.clone())) {
-                Some(Ok(read)) => drop(self.store.offer(read.candidate, origin)),
+                Some(Ok(read)) => drop(self.store.offer(read.parts, origin)),
                 Some(Err(error)) => tracing::warn!(?origin, %error, "a copy of the configuration is left aside"),
                 None => {}
             }
@@ -234,7 +234,7 @@ impl Source {
     /// may tell of it later than the other one of the configuration.
     async fn catch_up_with_keys(&mut self) {
         let Some(in_use) = self.store.snapshot() else { return };
-        if self.inbox.lacks_a_new_value(&in_use.candidate.config)
+        if self.inbox.lacks_a_new_value(&in_use.parts)
             && let Ok(secret) = self.asker.secret(START_PATIENCE).await
         {
             self.inbox.secret(News::Asked, secret);
@@ -263,11 +263,11 @@ impl Source {
 
     /// Offers what is known now, and says so if it cannot be offered.
     fn offer(&mut self) {
-        match self.inbox.candidate() {
+        match self.inbox.parts() {
             None => {}
             Some(Err(error)) => self.store.report_problem(format!("ConfigMap {}: {error}", self.asker.config_map)),
-            Some(Ok(Read { candidate, unknown })) => {
-                let offered = self.store.offer(candidate, Origin::Api);
+            Some(Ok(Read { parts, unknown })) => {
+                let offered = self.store.offer(parts, Origin::Api);
                 if offered == Offered::Taken {
                     self.taken(&unknown);
                 }

@@ -1,8 +1,8 @@
 //! Where configurations come from: a cluster's ConfigMap and Secret, the copies of them that a pod has at hand when the API
 //! server is away, or a file.
 //!
-//! Every source makes [`crate::snapshot::Candidate`]s and offers them to the [`Store`], which alone decides whether one is taken
-//! into use. A candidate that cannot be used changes nothing but the reported problem: the last good one serves on.
+//! Every source makes [`crate::snapshot::Parts`] and offers them to the [`Store`], which alone decides whether they are taken
+//! into use. What cannot be used changes nothing but the reported problem: the last good one serves on.
 
 pub mod file;
 mod inbox;

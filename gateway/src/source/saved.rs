@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bifrost_config::published::{PublishedKeys, STABLE, TRAFFIC};
+use bifrost_config::published::{CANDIDATE, PublishedKeys, STABLE, TRAFFIC};
 use tokio::sync::watch;
 
 const FILE: &str = "snapshot.json";
@@ -26,7 +26,8 @@ pub(super) fn read_saved(dir: &Path) -> io::Result<Option<Members>> {
 
 /// Saves the members that pods act upon, in one step: a reader sees the old file or the new one.
 fn write_saved(dir: &Path, members: &Members) -> io::Result<()> {
-    let kept: BTreeMap<_, _> = members.iter().filter(|(name, _)| matches!(name.as_str(), STABLE | TRAFFIC)).collect();
+    let kept: BTreeMap<_, _> =
+        members.iter().filter(|(name, _)| matches!(name.as_str(), STABLE | CANDIDATE | TRAFFIC)).collect();
     let temporary = dir.join(format!("{FILE}.tmp"));
     let mut file = fs::File::create(&temporary)?;
     file.write_all(&serde_json::to_vec(&kept)?)?;
@@ -100,7 +101,7 @@ fn read_volume(dir: &Path) -> io::Result<BTreeMap<String, Vec<u8>>> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::store::tests::members;
+    use super::super::store::tests::{members, members_with_candidate};
     use super::*;
 
     pub(in crate::source) fn write(dir: &Path, members: &Members) {
@@ -111,10 +112,10 @@ pub(super) mod tests {
     fn what_is_saved_is_read_back_without_other_members() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(read_saved(dir.path()).unwrap(), None);
-        let mut published = members("u", 7, 10);
+        let mut published = members_with_candidate("u", 7);
         published.insert("state.json".into(), "{}".into());
         write_saved(dir.path(), &published).unwrap();
-        assert_eq!(read_saved(dir.path()).unwrap(), Some(members("u", 7, 10)));
+        assert_eq!(read_saved(dir.path()).unwrap(), Some(members_with_candidate("u", 7)));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
     }
 

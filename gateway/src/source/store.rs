@@ -6,11 +6,11 @@ use bifrost_config::SecretValue;
 use bifrost_config::published::TrafficTable;
 use bifrost_config::report::{ArmCounts, StateReport};
 
-use crate::snapshot::{Candidate, Current, Snapshot};
-use crate::telemetry::{ConfigStatus, Gatherer};
+use crate::snapshot::{Current, Parts, Snapshot};
+use crate::telemetry::{Comparison, ConfigStatus, Gatherer};
 use crate::upstream::tls::TlsRoots;
 
-/// Where a candidate comes from.
+/// Where what is offered comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// Read from the API server.
@@ -39,7 +39,7 @@ impl Origin {
     }
 }
 
-/// What became of a candidate.
+/// What became of an offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Offered {
     /// It is in use.
@@ -55,6 +55,8 @@ pub struct Store {
     current: Arc<Current>,
     gatherer: Arc<Gatherer>,
     roots: TlsRoots,
+    /// The revision of the candidate that this pod is of; none in a pod of the stable one.
+    candidate: Option<String>,
     state: Mutex<State>,
 }
 
@@ -67,7 +69,7 @@ struct State {
     split_since: u64,
 }
 
-/// What the rules say about a candidate.
+/// What the rules say about an offer.
 #[derive(Debug, PartialEq, Eq)]
 enum Ruling {
     Take,
@@ -79,17 +81,27 @@ enum Ruling {
 }
 
 impl Store {
-    /// A store that fills `current`. `roots` are the authorities that the process trusts by itself.
-    pub fn new(current: Arc<Current>, gatherer: Arc<Gatherer>, roots: TlsRoots) -> Arc<Self> {
-        Arc::new(Self { current, gatherer, roots, state: Mutex::default() })
+    /// A store that fills `current`. `roots` are the authorities that the process trusts by itself, `candidate` the revision of the
+    /// candidate that the pod is of, if it is.
+    pub fn new(
+        current: Arc<Current>,
+        gatherer: Arc<Gatherer>,
+        roots: TlsRoots,
+        candidate: Option<String>,
+    ) -> Arc<Self> {
+        Arc::new(Self { current, gatherer, roots, candidate, state: Mutex::default() })
     }
 
-    /// Offers a candidate.
-    pub fn offer(&self, candidate: Candidate, origin: Origin) -> Offered {
+    /// Offers what a source brought.
+    pub fn offer(&self, parts: Parts, origin: Origin) -> Offered {
+        let parts = match &self.candidate {
+            Some(own) => parts.held_by_candidate(own),
+            None => parts,
+        };
         let mut state = self.lock();
         let held = self.current.load_full();
-        let in_use = held.as_ref().zip(state.origin).map(|(snapshot, origin)| (&snapshot.candidate, origin));
-        match rule(in_use, &candidate, origin) {
+        let in_use = held.as_ref().zip(state.origin).map(|(snapshot, origin)| (&snapshot.parts, origin));
+        match rule(in_use, &parts, origin) {
             Ruling::Take => {}
             Ruling::Same => {
                 state.origin = Some(origin);
@@ -103,15 +115,15 @@ impl Store {
                 let held = in_use.map_or(0, |(held, _)| held.traffic.epoch);
                 let problem = format!(
                     "epoch {} was offered while epoch {held} is in use: a traffic table never goes back",
-                    candidate.traffic.epoch
+                    parts.traffic.epoch
                 );
                 state.set_problem(problem.clone());
                 return Offered::Refused(problem);
             }
         }
-        let epoch = candidate.traffic.epoch;
-        let since = split_since(in_use.map(|(held, _)| (&held.traffic, state.split_since)), &candidate.traffic);
-        let snapshot = match Snapshot::build(candidate, &self.roots) {
+        let epoch = parts.traffic.epoch;
+        let since = split_since(in_use.map(|(held, _)| (&held.traffic, state.split_since)), &parts.traffic);
+        let snapshot = match Snapshot::build(parts, &self.roots) {
             Ok(snapshot) => snapshot,
             Err(error) => {
                 let problem = format!("epoch {epoch} cannot be used: {error}");
@@ -123,9 +135,10 @@ impl Store {
             }
         };
         announce(&snapshot, origin);
-        let models = snapshot.candidate.config.keys.iter().flat_map(|key| &key.models);
-        self.gatherer.models().configure(models.map(String::as_str));
-        self.gatherer.mark_split(since);
+        let keys = snapshot.parts.configs().flat_map(|config| &config.keys);
+        self.gatherer.models().configure(keys.flat_map(|key| &key.models).map(String::as_str));
+        self.gatherer.mark(Comparison::Arms, since);
+        self.gatherer.mark(Comparison::Revisions, share_since(snapshot.traffic()));
         state.split_since = since;
         state.origin = Some(origin);
         state.generation += 1;
@@ -166,7 +179,7 @@ impl Store {
     /// The token that guards the admin port, once one is known.
     pub fn admin_token(&self) -> Option<SecretValue> {
         let snapshot = self.current.load();
-        snapshot.as_ref()?.candidate.keys.admin_token.clone().filter(|token| !token.is_empty())
+        snapshot.as_ref()?.parts.keys.admin_token.clone().filter(|token| !token.is_empty())
     }
 
     /// What the pod reports about itself.
@@ -180,11 +193,15 @@ impl Store {
             ..StateReport::default()
         };
         if let Some(snapshot) = self.current.load().as_ref() {
-            let Candidate { traffic, digest, keys, .. } = &snapshot.candidate;
+            let Parts { traffic, digest, keys, .. } = &snapshot.parts;
             report.gateway_uid.clone_from(&traffic.gateway_uid);
             report.epoch = traffic.epoch;
             report.digest.clone_from(digest);
             report.keys.clone_from(&keys.generations);
+            report.candidate = match &self.candidate {
+                Some(own) => (traffic.revision == *own).then(|| own.clone()),
+                None => snapshot.tried.as_ref().and(traffic.rollout.as_ref()).map(|rollout| rollout.revision.clone()),
+            };
         }
         report
     }
@@ -193,7 +210,7 @@ impl Store {
     pub fn status(&self) -> ConfigStatus {
         let state = self.lock();
         let snapshot = self.current.load();
-        let traffic = snapshot.as_ref().map(|snapshot| &snapshot.candidate.traffic);
+        let traffic = snapshot.as_ref().map(|snapshot| &snapshot.parts.traffic);
         ConfigStatus {
             epoch: traffic.map_or(0, |traffic| traffic.epoch),
             revision: traffic.map(|traffic| traffic.revision.clone()).unwrap_or_default(),
@@ -218,7 +235,7 @@ impl State {
 }
 
 /// The rules. For one gateway epochs only rise; the API server's word counts more than a copy; a copy counts only if it is newer.
-fn rule(in_use: Option<(&Candidate, Origin)>, offered: &Candidate, origin: Origin) -> Ruling {
+fn rule(in_use: Option<(&Parts, Origin)>, offered: &Parts, origin: Origin) -> Ruling {
     let Some((held, held_origin)) = in_use else { return Ruling::Take };
     if held.traffic.gateway_uid != offered.traffic.gateway_uid {
         // Another gateway of the same name. What was saved is this pod's own past, so a mounted copy is at least as new.
@@ -229,8 +246,11 @@ fn rule(in_use: Option<(&Candidate, Origin)>, offered: &Candidate, origin: Origi
     }
     match (offered.traffic.epoch.cmp(&held.traffic.epoch), origin.is_authority()) {
         (std::cmp::Ordering::Greater, _) => Ruling::Take,
-        (std::cmp::Ordering::Equal, true) if held.digest == offered.digest && held.keys == offered.keys => Ruling::Same,
-        (std::cmp::Ordering::Equal, true) => Ruling::Take,
+        (std::cmp::Ordering::Equal, true) => {
+            // The digest is not of the candidate's own bytes, only of the table that says which they must be.
+            let is_same = held.digest == offered.digest && held.keys == offered.keys && held.tried == offered.tried;
+            if is_same { Ruling::Same } else { Ruling::Take }
+        }
         (std::cmp::Ordering::Less, true) => Ruling::Behind,
         (_, false) => Ruling::Stale,
     }
@@ -246,8 +266,14 @@ fn split_since(held: Option<(&TrafficTable, u64)>, offered: &TrafficTable) -> u6
     }
 }
 
+/// Epoch of the table that gave the candidate its share; 0 without one.
+fn share_since(table: &TrafficTable) -> u64 {
+    // No share began in the future.
+    table.rollout.as_ref().map_or(0, |rollout| rollout.since.min(table.epoch).max(1))
+}
+
 fn announce(snapshot: &Snapshot, origin: Origin) {
-    let Candidate { config, traffic, keys, .. } = &snapshot.candidate;
+    let Parts { config, traffic, keys, .. } = &snapshot.parts;
     let without_value: Vec<_> =
         config.keys.iter().map(|key| key.name.as_str()).filter(|name| !keys.values.contains_key(*name)).collect();
     tracing::info!(
@@ -259,6 +285,8 @@ fn announce(snapshot: &Snapshot, origin: Origin) {
         rules = traffic.rules.len(),
         providers = config.providers.len(),
         keys = config.keys.len() - without_value.len(),
+        candidate = traffic.rollout.as_ref().filter(|_| snapshot.tried.is_some()).map(|rollout| &rollout.revision),
+        candidate_percent = traffic.rollout.as_ref().map(|rollout| rollout.percent),
         "configuration in use"
     );
     if !without_value.is_empty() {
@@ -270,166 +298,4 @@ fn announce(snapshot: &Snapshot, origin: Origin) {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use bifrost_config::published::{CONFIG_VERSION, PublishedKeys, STABLE, Stable, TRAFFIC, digest, revision};
-    use bifrost_config::{AddressRule, Draft, KeyDraft, Migration, ProviderDraft, ProviderType, validate};
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    /// The members of a ConfigMap of gateway `uid` with this epoch and percent.
-    pub(in crate::source) fn members(uid: &str, epoch: u64, percent: u8) -> BTreeMap<String, String> {
-        let key = KeyDraft {
-            path: "k".into(),
-            name: "main".into(),
-            provider: "openai".into(),
-            models: Vec::new(),
-            weight: 1,
-            enabled: true,
-            hosts: Vec::new(),
-        };
-        published(uid, epoch, percent, vec![key])
-    }
-
-    pub(in crate::source) fn members_without_keys(uid: &str, epoch: u64, percent: u8) -> BTreeMap<String, String> {
-        published(uid, epoch, percent, Vec::new())
-    }
-
-    fn published(uid: &str, epoch: u64, percent: u8, keys: Vec<KeyDraft>) -> BTreeMap<String, String> {
-        let provider = ProviderDraft {
-            path: "p".into(),
-            name: "openai".into(),
-            provider_type: ProviderType::OpenAI,
-            base_url: None,
-            network: Default::default(),
-        };
-        let draft = Draft { providers: vec![provider], keys, ..Draft::default() };
-        let (config, plan) = validate(&draft, AddressRule::NoLocal).unwrap();
-        let stable = serde_json::to_string(&Stable { config_version: CONFIG_VERSION, config }).unwrap();
-        let table = TrafficTable::new(&Migration { percent, ..plan.goal() }, uid, epoch, &revision(&stable));
-        let traffic = serde_json::to_string(&table).unwrap();
-        BTreeMap::from([(STABLE.to_owned(), stable), (TRAFFIC.to_owned(), traffic)])
-    }
-
-    pub(in crate::source) fn keys(value: &str) -> PublishedKeys {
-        PublishedKeys::parse([("key.main", value.as_bytes()), ("admin-token", b"token-1".as_slice())])
-    }
-
-    #[test]
-    fn a_bad_ca_bundle_holds_up_no_table_and_is_reported() {
-        let mut candidate = candidate("g", 2, 0);
-        candidate.config.ca_bundle = Some("nothing".into());
-        let store = store();
-        assert_eq!(store.offer(candidate.clone(), Origin::Api), Offered::Taken);
-        let report = store.report(ArmCounts::default());
-        assert_eq!(report.epoch, 2);
-        assert!(report.problem.as_ref().unwrap().contains("the CA bundle holds no PEM certificate"), "{report:?}");
-        assert_eq!(store.offer(candidate, Origin::Api), Offered::Same);
-        assert_eq!(store.report(ArmCounts::default()).problem, report.problem);
-    }
-
-    pub(crate) fn store() -> Arc<Store> {
-        store_of(Arc::default())
-    }
-
-    pub(crate) fn store_of(gatherer: Arc<Gatherer>) -> Arc<Store> {
-        Store::new(Arc::default(), gatherer, TlsRoots::with_file(None).unwrap())
-    }
-
-    fn candidate(uid: &str, epoch: u64, percent: u8) -> Candidate {
-        let members = members(uid, epoch, percent);
-        let published = bifrost_config::published::Published::parse(&members).unwrap();
-        Candidate {
-            config: published.config,
-            traffic: published.traffic,
-            digest: digest(&members[STABLE], &members[TRAFFIC]),
-            keys: keys("sk-1"),
-            file: None,
-        }
-    }
-
-    fn epoch(store: &Store) -> u64 {
-        store.snapshot().unwrap().candidate.traffic.epoch
-    }
-
-    #[test]
-    fn a_lower_epoch_of_the_same_gateway_is_never_taken_and_is_reported() {
-        let store = store();
-        assert_eq!(store.offer(candidate("u", 7, 10), Origin::Api), Offered::Taken);
-        assert!(matches!(store.offer(candidate("u", 6, 100), Origin::Api), Offered::Refused(_)));
-        assert_eq!(epoch(&store), 7);
-        assert!(store.problem().unwrap().contains("epoch 6"));
-        assert!(!store.status().last_load_succeeded);
-        assert_eq!(store.offer(candidate("u", 8, 10), Origin::Api), Offered::Taken);
-        assert_eq!((store.problem(), store.status().generation), (None, 2));
-    }
-
-    #[test]
-    fn another_gateway_of_the_name_starts_at_its_own_epoch_but_only_by_the_apis_word() {
-        let store = store();
-        store.offer(candidate("old", 7, 10), Origin::Saved);
-        assert_eq!(store.offer(candidate("new", 1, 50), Origin::Api), Offered::Taken);
-        assert!(matches!(store.offer(candidate("old", 9, 10), Origin::Mounted), Offered::Refused(_)));
-        assert_eq!(store.report(ArmCounts::default()).gateway_uid, "new");
-        assert_eq!(store.problem(), None);
-    }
-
-    #[test]
-    fn of_two_copies_the_newer_one_serves_whatever_comes_first() {
-        for (first, second) in [(Origin::Saved, Origin::Mounted), (Origin::Mounted, Origin::Saved)] {
-            let store = store();
-            store.offer(candidate("u", 7, 0), first);
-            assert!(matches!(store.offer(candidate("u", 6, 100), second), Offered::Refused(_)));
-            assert_eq!(store.offer(candidate("u", 8, 5), second), Offered::Taken);
-            assert_eq!((epoch(&store), store.problem()), (8, None));
-        }
-    }
-
-    #[test]
-    fn a_changed_key_value_is_taken_at_the_same_epoch_and_what_is_the_same_is_not() {
-        let store = store();
-        store.offer(candidate("u", 7, 10), Origin::Api);
-        assert_eq!(store.offer(candidate("u", 7, 10), Origin::Api), Offered::Same);
-        let rotated = Candidate { keys: keys("sk-2"), ..candidate("u", 7, 10) };
-        assert_eq!(store.offer(rotated, Origin::Api), Offered::Taken);
-        assert_eq!(store.snapshot().unwrap().candidate.keys.values["main"].expose(), "sk-2");
-    }
-
-    #[test]
-    fn a_candidate_that_cannot_be_used_leaves_the_last_good_one_in_use() {
-        let store = store();
-        store.offer(candidate("u", 7, 10), Origin::Api);
-        let mut broken = candidate("u", 8, 10);
-        broken.traffic.revision = "no\nheader".into();
-        assert!(matches!(store.offer(broken, Origin::Api), Offered::Refused(_)));
-        assert_eq!(epoch(&store), 7);
-        assert!(store.report(ArmCounts::default()).problem.is_some());
-        assert_eq!(store.offer(candidate("u", 7, 10), Origin::Api), Offered::Same);
-        assert_eq!(store.problem(), None);
-    }
-
-    #[test]
-    fn a_split_counts_from_the_table_that_says_it_began_it_or_from_the_first_that_was_seen() {
-        let table = |epoch, percent, since| TrafficTable { since, ..candidate("u", epoch, percent).traffic };
-        assert_eq!(split_since(None, &table(7, 10, 0)), 7);
-        assert_eq!(split_since(Some((&table(7, 10, 0), 5)), &table(8, 10, 0)), 5);
-        assert_eq!(split_since(Some((&table(7, 10, 0), 5)), &table(8, 25, 0)), 8);
-        // A pod that starts later, and one that did not see the table between two of the same split.
-        assert_eq!(split_since(None, &table(9, 10, 5)), 5);
-        assert_eq!(split_since(Some((&table(5, 10, 5), 5)), &table(7, 10, 7)), 7);
-        assert_eq!(split_since(None, &table(9, 10, 99)), 9);
-    }
-
-    #[test]
-    fn the_report_names_what_is_in_use() {
-        let store = store();
-        assert_eq!(store.report(ArmCounts::default()).epoch, 0);
-        let taken = candidate("u", 7, 10);
-        let digest = taken.digest.clone();
-        store.offer(taken, Origin::Api);
-        let report = store.report(ArmCounts { baseline: 9, bifrost: 1 });
-        assert!(report.confirms("u", 7, &digest, &BTreeMap::new()));
-        assert_eq!((report.eligible.baseline, report.version.is_empty()), (9, false));
-        assert_eq!(store.admin_token().unwrap().expose(), "token-1");
-    }
-}
+pub(crate) mod tests;

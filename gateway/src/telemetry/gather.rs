@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::models::ModelLabels;
 use super::recorder::{Counted, Eligible};
 use super::series::{Labels, Numbers};
-use super::windows::Marked;
+use super::windows::{Comparison, Marked, Marks};
 use crate::shadow::Book;
 
 /// How long a runtime may take to hand over its counters.
@@ -25,8 +24,8 @@ pub(super) enum Question {
     All(oneshot::Sender<Counted>),
     /// The two numbers that are asked for many times a second while a change of the split is confirmed.
     Eligible(oneshot::Sender<Eligible>),
-    /// What its requests say of the arms.
-    Window(oneshot::Sender<Arc<Marked>>),
+    /// What its requests say of the arms, or of the revisions.
+    Window(Comparison, oneshot::Sender<Arc<Marked>>),
 }
 
 /// One runtime, as the gatherer sees it.
@@ -35,7 +34,7 @@ struct Runtime {
     /// What it last said, of each kind: a silent runtime must not make counters fall.
     last: Arc<Counted>,
     last_eligible: Eligible,
-    last_window: Arc<Marked>,
+    last_windows: [Arc<Marked>; 2],
 }
 
 /// A number that is read at the scrape.
@@ -50,7 +49,7 @@ pub struct Gatherer {
     runtimes: Mutex<Vec<Runtime>>,
     levels: Mutex<Vec<Arc<Level>>>,
     models: Arc<ModelLabels>,
-    split_since: Arc<AtomicU64>,
+    marks: Arc<Marks>,
     compares: bool,
     shadow: Arc<Book>,
     /// Random for each gatherer, and so for each start of the process.
@@ -87,7 +86,7 @@ impl Gatherer {
             runtimes: Mutex::default(),
             levels: Mutex::default(),
             models: Arc::default(),
-            split_since: Arc::default(),
+            marks: Arc::default(),
             compares,
             shadow: Arc::default(),
             instance: format!("{:016x}", fastrand::u64(..)),
@@ -110,15 +109,16 @@ impl Gatherer {
         &self.shadow
     }
 
-    /// Since this epoch the split is what it is: what is counted of the split starts anew where it was another one before.
-    pub fn mark_split(&self, epoch: u64) {
-        self.split_since.store(epoch, Ordering::Relaxed);
+    /// Since this epoch the split, or the candidate's share, is what it is: what is counted of it starts anew where it was another one
+    /// before. 0 where there is no candidate.
+    pub fn mark(&self, comparison: Comparison, epoch: u64) {
+        self.marks.set(comparison, epoch);
     }
 
     /// Eligible requests by arm since the split last changed; a runtime that has not seen the change yet has none.
     pub async fn eligible(&self) -> ArmCounts {
         let answers = futures::future::join_all(self.ask_all(Question::Eligible)).await;
-        let since = self.split_since.load(Ordering::Relaxed);
+        let since = self.marks.of(Comparison::Arms);
         let mut sum = ArmCounts::default();
         for (runtime, answer) in lock(&self.runtimes).iter_mut().zip(answers) {
             runtime.last_eligible = answer.unwrap_or(runtime.last_eligible);
@@ -130,17 +130,18 @@ impl Gatherer {
         sum
     }
 
-    /// What the requests of all runtimes say of the arms since the split last changed.
-    pub async fn window(&self) -> WindowReport {
-        let answers = futures::future::join_all(self.ask_all(Question::Window)).await;
-        let since = self.split_since.load(Ordering::Relaxed);
+    /// What the requests of all runtimes say since the mark.
+    pub async fn window(&self, comparison: Comparison) -> WindowReport {
+        let answers = futures::future::join_all(self.ask_all(|reply| Question::Window(comparison, reply))).await;
+        let since = self.marks.of(comparison);
         let mut window = Window::new();
         for (runtime, answer) in lock(&self.runtimes).iter_mut().zip(answers) {
+            let last = &mut runtime.last_windows[comparison as usize];
             if let Some(answer) = answer {
-                runtime.last_window = answer;
+                *last = answer;
             }
-            if runtime.last_window.since == since {
-                window.merge(&runtime.last_window.window);
+            if last.since == since {
+                window.merge(&last.window);
             }
         }
         WindowReport { instance: self.instance.clone(), epoch_mark: since, window }
@@ -151,8 +152,8 @@ impl Gatherer {
         self.compares
     }
 
-    pub(super) fn split_since(&self) -> &Arc<AtomicU64> {
-        &self.split_since
+    pub(super) fn marks(&self) -> &Arc<Marks> {
+        &self.marks
     }
 
     pub(super) fn add_runtime(&self) -> mpsc::Receiver<Question> {
@@ -161,7 +162,7 @@ impl Gatherer {
             ask,
             last: Arc::default(),
             last_eligible: Eligible::default(),
-            last_window: Arc::default(),
+            last_windows: Default::default(),
         });
         questions
     }
@@ -181,11 +182,15 @@ impl Gatherer {
     }
 
     /// Asks every runtime at once, so that all work at the same time; the futures wait.
-    fn ask_all<T>(
+    fn ask_all<T, Q: Fn(oneshot::Sender<T>) -> Question>(
         &self,
-        question: fn(oneshot::Sender<T>) -> Question,
-    ) -> Vec<impl Future<Output = Option<T>> + use<T>> {
-        lock(&self.runtimes).iter().map(|runtime| ask(&runtime.ask, question)).collect()
+        question: Q,
+    ) -> Vec<impl Future<Output = Option<T>> + use<T, Q>> {
+        let ask = |runtime: &Runtime| {
+            let (reply, answer) = oneshot::channel();
+            ask(&runtime.ask, question(reply), answer)
+        };
+        lock(&self.runtimes).iter().map(ask).collect()
     }
 }
 
@@ -223,10 +228,10 @@ impl Gathered {
 
 fn ask<T>(
     runtime: &mpsc::Sender<Question>,
-    question: fn(oneshot::Sender<T>) -> Question,
+    question: Question,
+    answer: oneshot::Receiver<T>,
 ) -> impl Future<Output = Option<T>> + use<T> {
-    let (reply, answer) = oneshot::channel();
-    let asked = runtime.try_send(question(reply)).is_ok();
+    let asked = runtime.try_send(question).is_ok();
     async move {
         if !asked {
             return None;
@@ -274,7 +279,7 @@ mod tests {
         let gatherer = Gatherer::new();
         let local = tokio::task::LocalSet::new();
         let compared = Compared { kind: "chat_completion", stream: true, sample: Sample::default() };
-        gatherer.mark_split(3);
+        gatherer.mark(Comparison::Arms, 3);
         let recorders: Vec<_> = (0..3)
             .map(|_| {
                 let (recorder, answering) = Recorder::register(&gatherer);
@@ -283,10 +288,10 @@ mod tests {
                 recorder
             })
             .collect();
-        let report = local.run_until(gatherer.window()).await;
+        let report = local.run_until(gatherer.window(Comparison::Arms)).await;
         assert_eq!((report.epoch_mark, report.window.strata().len()), (3, 1));
         assert_eq!(report.window.requests(Side::Bifrost), recorders.len() as u64);
-        assert_eq!(local.run_until(gatherer.window()).await, report);
+        assert_eq!(local.run_until(gatherer.window(Comparison::Arms)).await, report);
         assert_ne!(Gatherer::new().instance, report.instance);
     }
 
@@ -299,7 +304,7 @@ mod tests {
         let compared = Compared { kind: "chat_completion", stream: true, sample: Sample::default() };
         recorder.record(&super::super::Outcome { compared: Some(compared), ..chat() });
         assert!(!recorder.compares());
-        assert!(local.run_until(gatherer.window()).await.window.strata().is_empty());
+        assert!(local.run_until(gatherer.window(Comparison::Arms)).await.window.strata().is_empty());
         assert_eq!(local.run_until(gatherer.eligible()).await.bifrost, 1);
     }
 

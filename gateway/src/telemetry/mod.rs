@@ -22,5 +22,6 @@ pub use heartbeat::{Heartbeats, SILENCE_LIMIT};
 pub use histogram::Gaps;
 pub use metrics::{CONTENT_TYPE, ConfigStatus, Metrics};
 pub use models::{ModelLabels, OTHER};
-pub use outcome::{Arm, Compared, Outcome};
+pub use outcome::{Arm, Compared, Copied, OfRevision, Outcome};
 pub use recorder::{Recorder, Tracked};
+pub use windows::Comparison;

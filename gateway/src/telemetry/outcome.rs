@@ -88,6 +88,19 @@ pub struct Outcome<'a> {
     pub client_gone: bool,
     /// What it says of its arm; none where that is not to be compared with the other's.
     pub compared: Option<Compared>,
+    /// What it says of its revision; none where no rollout gave it to one.
+    pub of_revision: Option<OfRevision<'a>>,
+}
+
+/// What a request says of the revision to which a rollout gave it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OfRevision<'a> {
+    /// Whether that is the candidate.
+    pub candidate: bool,
+    /// The model as the client named it.
+    pub model: &'a str,
+    /// How it went.
+    pub compared: Compared,
 }
 
 /// What a request says of its arm, among those that asked for the same.
@@ -99,6 +112,25 @@ pub struct Compared {
     pub stream: bool,
     /// How it went.
     pub sample: Sample,
+}
+
+/// A copy whose answer was compared with the first one. It was of a request that got a 2xx.
+#[derive(Debug, Clone, Copy)]
+pub struct Copied<'a> {
+    /// Name of the provider.
+    pub provider: &'a str,
+    /// Model.
+    pub model: &'a str,
+    /// Kind of request, such as `chat_completion`, whatever the form of its answer.
+    pub kind: &'static str,
+    /// Whether it asked for a stream.
+    pub stream: bool,
+    /// Group of the request's user ([`bifrost_analysis::group`]).
+    pub group: usize,
+    /// Epoch of the traffic table that decided the request.
+    pub epoch: u64,
+    /// Whether both answers agree.
+    pub agrees: bool,
 }
 
 impl Outcome<'_> {
@@ -146,6 +178,7 @@ pub(super) mod tests {
             output_tokens: 20,
             client_gone: false,
             compared: None,
+            of_revision: None,
         }
     }
 

@@ -3,16 +3,15 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bifrost_config::report::ArmCounts;
 use tokio::sync::mpsc;
 
 use super::gather::{Gatherer, Question};
 use super::models::ModelLabels;
-use super::outcome::{Arm, Outcome};
+use super::outcome::{Arm, Copied, Outcome};
 use super::series::{Labels, Numbers, Table};
-use super::windows::Marked;
+use super::windows::{Comparison, Marked, Marks};
 
 /// The counters of one runtime at one moment.
 #[derive(Debug, Clone, Default)]
@@ -26,7 +25,7 @@ pub(super) struct Counted {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Eligible {
     pub(super) counts: ArmCounts,
-    /// The percent's mark ([`Gatherer::mark_split`]) since which they were counted.
+    /// The split's mark ([`Gatherer::mark`]) since which they were counted.
     pub(super) since: u64,
 }
 
@@ -34,12 +33,11 @@ pub(super) struct Eligible {
 pub struct Recorder {
     table: RefCell<Table>,
     eligible: Cell<Eligible>,
-    window: RefCell<Marked>,
+    windows: [RefCell<Marked>; 2],
     requests: Cell<u64>,
     connections: Cell<u64>,
     models: Arc<ModelLabels>,
-    /// Read by every request, written only when the percent changes.
-    split_since: Arc<AtomicU64>,
+    marks: Arc<Marks>,
     compares: bool,
 }
 
@@ -49,11 +47,11 @@ impl Recorder {
         let recorder = Rc::new(Self {
             table: RefCell::default(),
             eligible: Cell::default(),
-            window: RefCell::default(),
+            windows: Default::default(),
             requests: Cell::default(),
             connections: Cell::default(),
             models: gatherer.models().clone(),
-            split_since: gatherer.split_since().clone(),
+            marks: gatherer.marks().clone(),
             compares: gatherer.compares(),
         });
         let answering = answer(recorder.clone(), gatherer.add_runtime());
@@ -74,9 +72,17 @@ impl Recorder {
         if let Ok(mut table) = self.table.try_borrow_mut() {
             table.add(outcome, &self.models);
         }
-        if self.compares && outcome.compared.is_some() {
-            self.compare(outcome);
+        if outcome.compared.is_some() {
+            self.compare(Comparison::Arms, outcome.epoch, |window| window.record(outcome, &self.models));
         }
+        if outcome.of_revision.is_some() {
+            self.compare(Comparison::Revisions, outcome.epoch, |window| window.record_revision(outcome, &self.models));
+        }
+    }
+
+    /// Counts a copy that was compared.
+    pub fn record_copy(&self, copied: &Copied<'_>) {
+        self.compare(Comparison::Arms, copied.epoch, |window| window.record_copy(copied, &self.models));
     }
 
     /// One more request in progress, until the guard is dropped.
@@ -104,26 +110,29 @@ impl Recorder {
         self.eligible.set(eligible);
     }
 
-    fn compare(&self, outcome: &Outcome<'_>) {
-        let since = self.split_since.load(Ordering::Relaxed);
-        if let Ok(mut window) = self.window.try_borrow_mut()
-            && outcome.epoch >= since
+    /// Counts in a window what the table of this epoch decided, unless what is compared was another with it.
+    fn compare(&self, comparison: Comparison, epoch: u64, count: impl FnOnce(&mut Marked)) {
+        let since = self.marks.of(comparison);
+        let is_compared = self.compares && (comparison == Comparison::Arms || since > 0);
+        if let Ok(mut window) = self.windows[comparison as usize].try_borrow_mut()
+            && is_compared
+            && epoch >= since
         {
             window.turn_to(since);
-            window.record(outcome, &self.models);
+            count(&mut window);
         }
     }
 
-    /// What the requests say of the arms so far; a new mark of the split starts anew.
-    fn window(&self) -> Marked {
-        let mut window = self.window.borrow_mut();
-        window.turn_to(self.split_since.load(Ordering::Relaxed));
+    /// What the requests say so far; a new mark starts anew.
+    fn window(&self, comparison: Comparison) -> Marked {
+        let mut window = self.windows[comparison as usize].borrow_mut();
+        window.turn_to(self.marks.of(comparison));
         window.clone()
     }
 
     /// Eligible requests so far; a new mark of the percent starts the count anew.
     fn eligible(&self) -> Eligible {
-        let (eligible, since) = (self.eligible.get(), self.split_since.load(Ordering::Relaxed));
+        let (eligible, since) = (self.eligible.get(), self.marks.of(Comparison::Arms));
         if since == eligible.since { eligible } else { Eligible { since, ..Eligible::default() } }
     }
 
@@ -142,7 +151,7 @@ async fn answer(recorder: Rc<Recorder>, mut questions: mpsc::Receiver<Question>)
         match question {
             Question::All(reply) => drop(reply.send(recorder.copy())),
             Question::Eligible(reply) => drop(reply.send(recorder.eligible())),
-            Question::Window(reply) => drop(reply.send(Arc::new(recorder.window()))),
+            Question::Window(comparison, reply) => drop(reply.send(Arc::new(recorder.window(comparison)))),
         }
     }
 }
@@ -173,8 +182,8 @@ mod tests {
 
     use bifrost_analysis::{Arm as Side, Sample};
 
-    use super::super::outcome::Compared;
     use super::super::outcome::tests::chat;
+    use super::super::outcome::{Compared, OfRevision};
     use super::*;
 
     fn recorder() -> (Arc<Gatherer>, Rc<Recorder>) {
@@ -191,7 +200,7 @@ mod tests {
         recorder.record(&Outcome { arm: Some(Arm::Baseline), ..chat() });
         assert_eq!(recorder.eligible().counts, ArmCounts { baseline: 1, bifrost: 1 });
 
-        gatherer.mark_split(5);
+        gatherer.mark(Comparison::Arms, 5);
         recorder.record(&Outcome { epoch: 4, ..chat() });
         recorder.record(&Outcome { epoch: 6, ..chat() });
         assert_eq!(recorder.eligible().counts, ArmCounts { baseline: 0, bifrost: 1 });
@@ -210,7 +219,7 @@ mod tests {
         recorder.record(&compared());
         recorder.record(&Outcome { arm: Some(Arm::Baseline), ..compared() });
         recorder.record(&Outcome { arm: None, ..compared() });
-        let window = recorder.window().window;
+        let window = recorder.window(Comparison::Arms).window;
         assert_eq!([Side::Baseline, Side::Bifrost].map(|arm| window.requests(arm)), [1, 1]);
         let stratum = &window.strata()[0].stratum;
         assert_eq!(
@@ -218,13 +227,60 @@ mod tests {
             ("openai", "gpt-4o-mini", "chat_completion")
         );
 
-        gatherer.mark_split(5);
+        gatherer.mark(Comparison::Arms, 5);
         recorder.record(&Outcome { epoch: 4, ..compared() });
         recorder.record(&Outcome { epoch: 6, ..compared() });
-        let marked = recorder.window();
+        let marked = recorder.window(Comparison::Arms);
         assert_eq!((marked.since, marked.window.requests(Side::Bifrost)), (5, 1));
-        gatherer.mark_split(7);
-        assert_eq!(recorder.window().window.requests(Side::Bifrost), 0);
+        gatherer.mark(Comparison::Arms, 7);
+        assert_eq!(recorder.window(Comparison::Arms).window.requests(Side::Bifrost), 0);
+    }
+
+    #[test]
+    fn revisions_are_compared_by_what_clients_asked_for_while_there_is_a_rollout() {
+        let (gatherer, recorder) = recorder();
+        let compared = compared().compared.unwrap();
+        let outcome = |epoch, candidate| Outcome {
+            epoch,
+            of_revision: Some(OfRevision { candidate, model: "openai/gpt-4o-mini", compared }),
+            ..chat()
+        };
+        recorder.record(&outcome(4, true));
+        assert!(recorder.window(Comparison::Revisions).window.strata().is_empty(), "there is no rollout");
+        gatherer.mark(Comparison::Revisions, 5);
+        for (epoch, candidate) in [(4, true), (5, true), (6, false), (7, false)] {
+            recorder.record(&outcome(epoch, candidate));
+        }
+        let marked = recorder.window(Comparison::Revisions);
+        let requests = [Side::Baseline, Side::Bifrost].map(|side| marked.window.requests(side));
+        assert_eq!((marked.since, requests), (5, [2, 1]));
+        let stratum = &marked.window.strata()[0].stratum;
+        assert_eq!((&*stratum.provider, &*stratum.model), ("openai", "openai/gpt-4o-mini"));
+        assert!(recorder.window(Comparison::Arms).window.strata().is_empty());
+    }
+
+    #[test]
+    fn copies_count_beside_requests_if_the_split_is_still_the_same() {
+        let (gatherer, recorder) = recorder();
+        let copied = Copied {
+            provider: "openai",
+            model: "gpt-4o-mini",
+            kind: "chat_completion",
+            stream: false,
+            group: 7,
+            epoch: 4,
+            agrees: true,
+        };
+        recorder.record(&compared());
+        recorder.record_copy(&copied);
+        recorder.record_copy(&Copied { agrees: false, ..copied });
+        let window = recorder.window(Comparison::Arms).window;
+        assert_eq!((window.strata().len(), window.copies(), window.requests(Side::Bifrost)), (1, 2, 1));
+        gatherer.mark(Comparison::Arms, 5);
+        recorder.record_copy(&copied);
+        assert_eq!(recorder.window(Comparison::Arms).window.copies(), 0);
+        recorder.record_copy(&Copied { epoch: 5, ..copied });
+        assert_eq!(recorder.window(Comparison::Arms).window.copies(), 1);
     }
 
     #[test]
@@ -234,7 +290,7 @@ mod tests {
             let model = format!("made-up-{index}");
             recorder.record(&Outcome { model: &model, status: 404, ..compared() });
         }
-        let window = recorder.window().window;
+        let window = recorder.window(Comparison::Arms).window;
         assert_eq!((window.strata().len(), window.requests(Side::Bifrost)), (1, 100));
     }
 

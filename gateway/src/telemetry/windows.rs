@@ -1,11 +1,37 @@
-//! The window of one runtime: what its requests say of the arms since the split last changed.
+//! The windows of one runtime: what its requests say of the arms since the split last changed, and of a rollout's revisions since the
+//! candidate got its share.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bifrost_analysis::{Arm as Side, Window};
 
 use super::models::{ModelLabels, OTHER};
-use super::outcome::{Arm, Outcome};
+use super::outcome::{Arm, Copied, OfRevision, Outcome};
 
-/// Requests counted since one mark of the split ([`super::Gatherer::mark_split`]).
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    /// The arms.
+    Arms,
+    /// The revisions of a rollout: stable stands where the baseline arm does, the candidate where the bifrost arm does.
+    Revisions,
+}
+
+/// Since which epochs is counted; 0 for the revisions: no rollout. Read by every request, written only by a new table.
+#[derive(Debug, Default)]
+pub(super) struct Marks([AtomicU64; 2]);
+
+impl Marks {
+    pub(super) fn of(&self, comparison: Comparison) -> u64 {
+        self.0[comparison as usize].load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set(&self, comparison: Comparison, epoch: u64) {
+        self.0[comparison as usize].store(epoch, Ordering::Relaxed);
+    }
+}
+
+/// Requests counted since one mark ([`super::Gatherer::mark`]).
 #[derive(Debug, Clone, Default)]
 pub(super) struct Marked {
     pub(super) since: u64,
@@ -13,7 +39,7 @@ pub(super) struct Marked {
 }
 
 impl Marked {
-    /// Begins anew where the split has another mark.
+    /// Begins anew where there is another mark.
     pub(super) fn turn_to(&mut self, since: u64) {
         if self.since != since {
             *self = Self { since, window: Window::new() };
@@ -27,9 +53,26 @@ impl Marked {
             Arm::Baseline => Side::Baseline,
             Arm::Bifrost => Side::Bifrost,
         };
-        // Names that anybody can make up must not fill the window.
-        let is_known = outcome.model.is_empty() || models.has(outcome.model, outcome.is_confirmed());
-        let model = if is_known { outcome.model } else { OTHER };
+        let model = known(models, outcome.model, outcome.is_confirmed());
         self.window.record((outcome.provider, model, compared.kind, compared.stream), arm, &compared.sample);
     }
+
+    /// Counts a request for its revision. What the revisions make of it may differ, so its stratum is what the client asked for.
+    pub(super) fn record_revision(&mut self, outcome: &Outcome<'_>, models: &ModelLabels) {
+        let Some(OfRevision { candidate, model, compared }) = outcome.of_revision else { return };
+        let side = if candidate { Side::Bifrost } else { Side::Baseline };
+        let model = known(models, model, outcome.is_confirmed());
+        self.window.record((outcome.front, model, compared.kind, compared.stream), side, &compared.sample);
+    }
+
+    /// Counts a copy.
+    pub(super) fn record_copy(&mut self, copied: &Copied<'_>, models: &ModelLabels) {
+        let model = known(models, copied.model, true);
+        self.window.record_copy((copied.provider, model, copied.kind, copied.stream), copied.group, copied.agrees);
+    }
+}
+
+/// Names that anybody can make up must not fill the window.
+fn known<'m>(models: &ModelLabels, model: &'m str, confirmed: bool) -> &'m str {
+    if model.is_empty() || models.has(model, confirmed) { model } else { OTHER }
 }

@@ -10,11 +10,12 @@ use bifrost_fake_provider::{Config, Control, Record, RecordQuery, Running};
 use bifrost_gateway::memory::Budget;
 use bifrost_gateway::server::drain::Drain;
 use bifrost_gateway::server::{ServeOptions, Serving, Shared, start};
-use bifrost_gateway::snapshot::{Candidate, Current, Snapshot};
+use bifrost_gateway::snapshot::{Current, Parts, Snapshot};
 use bifrost_gateway::telemetry::{Gatherer, Heartbeats, Metrics};
 use bifrost_gateway::upstream::connect::Connector;
 use bifrost_gateway::upstream::resolve::Resolver;
 use bifrost_gateway::upstream::tls::TlsRoots;
+use http::HeaderValue;
 
 /// The pool's key; no client sends it.
 pub(crate) const POOL_KEY: &str = "sk-pool-key";
@@ -71,12 +72,25 @@ pub(crate) fn config(http: SocketAddr, migration: &str, client: &str) -> String 
 
 /// A gateway with one runtime.
 pub(crate) async fn gateway(text: &str) -> (Arc<Shared>, Serving) {
+    pod(parts(text), None).await
+}
+
+/// What a `config.json` makes.
+pub(crate) fn parts(text: &str) -> Parts {
     let loaded = file::load(text, &|_| None).unwrap();
     let keys = PublishedKeys { values: loaded.values, ..PublishedKeys::default() };
     let traffic = TrafficTable::new(&loaded.migration, "", 1, "test");
     let file = Some("config.json".to_owned());
-    let candidate = Candidate { config: loaded.config, traffic, digest: String::new(), keys, file };
-    let snapshot = Snapshot::build(candidate, &TlsRoots::with_file(None).unwrap()).unwrap();
+    Parts { config: loaded.config, tried: None, traffic, digest: String::new(), keys, file }
+}
+
+/// A gateway of these parts, or a pod of the candidate of this name.
+pub(crate) async fn pod(parts: Parts, candidate: Option<&'static str>) -> (Arc<Shared>, Serving) {
+    let parts = match candidate {
+        Some(own) => parts.held_by_candidate(own),
+        None => parts,
+    };
+    let snapshot = Snapshot::build(parts, &TlsRoots::with_file(None).unwrap()).unwrap();
     let current = Arc::new(Current::default());
     current.store(Some(snapshot));
     let gatherer = Arc::new(Gatherer::new());
@@ -88,12 +102,14 @@ pub(crate) async fn gateway(text: &str) -> (Arc<Shared>, Serving) {
         gatherer: gatherer.clone(),
         heartbeats: Heartbeats::new(1),
         metrics_for_apps: Some(Arc::new(Metrics::new(gatherer.clone(), Default::default))),
+        candidate: candidate.map(HeaderValue::from_static),
         loads: Box::new([Default::default()]),
     });
     let options = ServeOptions {
         max_connections: 1_000,
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         preview: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+        forward: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
         readiness_delay: Duration::from_millis(300),
         drain_timeout: Duration::from_secs(5),
     };

@@ -3,6 +3,7 @@
 use bifrost_config::{AddressRule, Problem, Provider, check_key, validate};
 use bifrost_crds::{BifrostGateway, MAX_NAME_LENGTH, ProviderKey};
 use bifrost_operator::gateway::{draft, metadata, selector};
+use bifrost_operator::rollout::plan;
 use kube::ResourceExt;
 use kube::core::SelectorExt as _;
 
@@ -49,6 +50,7 @@ fn gateway(placed: &Placed<BifrostGateway>, documents: &Documents, addresses: Ad
     problems.extend(validate(&draft, addresses).err().into_iter().flatten());
     problems.extend(selector::selector(gateway).err());
     problems.extend(metadata::check(&gateway.spec));
+    problems.extend(plan::read(&gateway.spec.rollout).err().into_iter().flatten());
     findings.problems.extend(problems.iter().map(|problem| format!("{}: {problem}", placed.place)));
     let keys = keys(gateway, documents);
     for (index, provider) in gateway.spec.config.providers.iter().enumerate() {
@@ -59,6 +61,8 @@ fn gateway(placed: &Placed<BifrostGateway>, documents: &Documents, addresses: Ad
             ));
         }
     }
+    let rollout = super::rollout::warnings(gateway);
+    findings.warnings.extend(rollout.iter().map(|warning| format!("{}: {warning}", placed.place)));
     if gateway.spec.config.ca_bundle_ref.is_some() && ca_bundle(gateway, documents).is_none() {
         findings.warnings.push(format!(
             "{}: {}: is not in these files, so it is not checked",

@@ -7,6 +7,7 @@ use bifrost_config::published::{CONFIG_VERSION, PublishedKeys, STABLE, Stable, T
 use bifrost_config::{AddressRule, Gate, Plan, Position, SecretValue, Strategy};
 use bifrost_crds::BifrostGateway;
 use bifrost_operator::analysis::hosts::HostRule;
+use bifrost_operator::confirm::Summary;
 use bifrost_operator::gateway::build::{Circumstances, build};
 use bifrost_operator::gateway::images::ImagePolicy;
 use bifrost_operator::gateway::observe::{CaBundle, Observed, ObservedKey};
@@ -55,13 +56,19 @@ pub(super) fn render(
     let table = TrafficTable::new(&plan.goal(), UID, 1, &revision(&stable));
     let (namespace, name) = key_of(&observed.gateway);
     let shown = if namespace.is_empty() { name.clone() } else { format!("{namespace}/{name}") };
+    let rollout = &observed.gateway.spec.rollout;
     let mut text = format!("# BifrostGateway {shown}: {}\n", way(plan));
+    text.extend(super::rollout::way(rollout).map(|way| format!("# a new revision: {way}\n")));
     text.push_str(&format!("\n# {TRAFFIC} at the goal\n{}\n", pretty(&table)));
     let config = Stable { config_version: CONFIG_VERSION, config: wanted.config.clone() };
     text.push_str(&format!("\n# {STABLE}\n{}\n\n# objects\n", pretty(&config)));
     for (part, _) in &built.objects {
         text.push_str(&part.describe(&name));
         text.push('\n');
+    }
+    let passing = super::rollout::objects(&name, rollout);
+    if !passing.is_empty() {
+        text.push_str(&format!("\n# only while a candidate exists\n{}\n", passing.join("\n")));
     }
     Ok(text)
 }
@@ -98,22 +105,28 @@ fn observed(gateway: &BifrostGateway, documents: &Documents) -> Observed {
         unreadable_keys: BTreeMap::new(),
         ca_bundle,
         pods: Vec::new(),
+        candidates: Vec::new(),
         remembered: None,
-        confirmed: false,
+        summary: Summary::default(),
         report: None,
+        rollout_report: None,
         prices: Arc::default(),
         now: Timestamp::UNIX_EPOCH,
     }
 }
 
-/// The way to the goal in one line.
-fn way(plan: &Plan) -> String {
-    let gate = |gate: &Gate| match (gate.hold.is_zero(), gate.pause) {
+/// What a stage waits for, behind its name.
+pub(super) fn shown_gate(gate: &Gate) -> String {
+    match (gate.hold.is_zero(), gate.pause) {
         (true, false) => String::new(),
         (false, false) => format!(" (held {})", human::duration(gate.hold)),
         (true, true) => " (until promoted)".to_owned(),
         (false, true) => format!(" (held {}, until promoted)", human::duration(gate.hold)),
-    };
+    }
+}
+
+/// The way to the goal in one line.
+fn way(plan: &Plan) -> String {
     let position = |position: &Position| match position {
         Position::Percent(percent) => format!("{percent} %"),
         Position::Phase(name) => format!("phase {name}"),
@@ -121,12 +134,14 @@ fn way(plan: &Plan) -> String {
     };
     let reached = &plan.stages[..plan.ceiling.min(plan.stages.len())];
     let mut stages: Vec<_> = match plan.walks {
-        true => reached.iter().map(|stage| format!("{}{}", position(&stage.position), gate(&stage.gate))).collect(),
+        true => {
+            reached.iter().map(|stage| format!("{}{}", position(&stage.position), shown_gate(&stage.gate))).collect()
+        }
         false => reached.last().map(|stage| position(&stage.position)).into_iter().collect(),
     };
     if stages.is_empty() || !plan.floor.is_open() {
         let floor = if plan.strategy == Strategy::BlueGreen { "blue" } else { "straight to the vendors" };
-        stages.insert(0, format!("{floor}{}", gate(&plan.floor)));
+        stages.insert(0, format!("{floor}{}", shown_gate(&plan.floor)));
     }
     format!("{}, {}", plan.strategy.as_str(), stages.join(" → "))
 }

@@ -8,6 +8,7 @@ use super::facts::Facts;
 use super::finding::Finding;
 use crate::change::strategy;
 use crate::human::count;
+use crate::standing::Standing;
 
 /// Points by which wanted and seen share may differ.
 const GAP: i32 = 5;
@@ -66,7 +67,7 @@ pub(super) fn rollback(facts: &Facts) -> Finding {
 /// Whether the migration goes on.
 pub(super) fn position(facts: &Facts) -> Finding {
     let migration = facts.gateway.status.as_ref().and_then(|status| status.migration.clone()).unwrap_or_default();
-    let text = crate::request::describe(&migration);
+    let text = Standing::from(&migration).describe();
     if let Some(rollback) = migration.rollback {
         let sentence = format!("rolled back from {}, {}: {}", rollback.from, rollback.reason, rollback.message);
         return Finding::fail("position", sentence, format!("kubectl bifrost retry {}", facts.target()));
@@ -169,7 +170,7 @@ pub(super) fn complete(facts: &Facts) -> Finding {
         (percent, _) => {
             let share = percent
                 .map_or("what the rules name takes".to_owned(), |percent| format!("{percent} % of the users take"));
-            let text = crate::request::describe(&migration);
+            let text = Standing::from(&migration).describe();
             Finding::fail(
                 "complete",
                 format!("{share} the bifrost arm; {text}"),

@@ -1,11 +1,12 @@
 //! The view as a tree of lines.
 
-use bifrost_crds::{AnalysisStatus, MigrationPhase, MigrationStatus, TrafficStatus, Verdict};
+use bifrost_crds::{AnalysisStatus, MigrationPhase, RolloutStatus, ShadowStatus, TrafficStatus, Verdict};
 use k8s_openapi::jiff::Timestamp;
 
 use super::phase_word;
 use super::view::{Fault, PodView, View};
 use crate::human;
+use crate::standing::{Standing, Subject};
 
 /// A line with those below it.
 struct Node {
@@ -23,6 +24,8 @@ pub(super) fn tree(view: &View, now: Timestamp) -> String {
     let mut lines = vec![head(view)];
     let mut nodes = vec![migration(view, now), traffic(view)];
     nodes.extend(view.analysis.as_ref().map(analysis));
+    nodes.extend(view.shadow.as_ref().map(shadow));
+    nodes.extend(view.rollout.as_ref().map(|status| rollout(view, status, now)));
     nodes.extend(view.keys.as_ref().map(|keys| {
         let unready = if keys.ready < keys.selected { ": `kubectl bifrost keys` says why" } else { "" };
         node("keys", format!("{} of {} ready{unready}", keys.ready, keys.selected))
@@ -32,7 +35,7 @@ pub(super) fn tree(view: &View, now: Timestamp) -> String {
         let below = view.conditions.iter().map(|condition| fault(condition, now)).collect();
         nodes.push(Node { below, ..node("conditions", "") });
     }
-    let below = view.pods.iter().map(|one| pod(one, now)).collect();
+    let below = pods(&view.pods, now);
     let mut pods = format!("{} of {} ready", view.ready_replicas, view.wanted_replicas);
     if let Some(fault) = &view.pods_fault {
         pods.push_str(&format!("; {fault}"));
@@ -68,32 +71,35 @@ fn head(view: &View) -> String {
 }
 
 fn migration(view: &View, now: Timestamp) -> Node {
-    let status = view.migration.clone().unwrap_or_default();
-    // A strategy that takes no steps has none.
-    let step = status.step.as_deref().filter(|step| *step != "-");
-    let parts = [Some(view.strategy.as_str()), step, status.phase.map(phase_word)];
-    let mut text = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
-    // A rollback has a line of its own, which says as much.
-    if let Some(message) = status.message.as_ref().filter(|_| status.rollback.is_none()) {
-        text = format!("{text}: {message}");
-    }
-    Node { below: details(view, &status, now), ..node("migration", text) }
+    let standing = view.migration.as_ref().map(Standing::from).unwrap_or_default();
+    let below = details(view, Subject::Migration, &standing, now);
+    Node { below, ..node("migration", place(&view.strategy, &standing)) }
 }
 
-fn details(view: &View, status: &MigrationStatus, now: Timestamp) -> Vec<Node> {
-    let name = &view.name;
+/// Strategy, step, phase and what comes next.
+fn place(strategy: &str, standing: &Standing) -> String {
+    let parts = [Some(strategy), standing.step(), standing.phase.map(phase_word)];
+    let text = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    // A rollback has a line of its own, which says as much.
+    match standing.message.as_ref().filter(|_| standing.rollback.is_none()) {
+        Some(message) => format!("{text}: {message}"),
+        None => text,
+    }
+}
+
+fn details(view: &View, subject: Subject, standing: &Standing, now: Timestamp) -> Vec<Node> {
     let mut nodes = Vec::new();
-    if let Some(since) = status.step_started_at.as_ref().and_then(|since| human::between(since.0, now)) {
+    if let Some(since) = standing.step_started_at.as_ref().and_then(|since| human::between(since.0, now)) {
         nodes.push(node("since", human::duration(since)));
     }
-    if let Some(ends) = &status.hold_ends_at {
+    if let Some(ends) = &standing.hold_ends_at {
         let remaining = human::between(now, ends.0).filter(|left| !left.is_zero());
         nodes.push(node(
             "hold",
             remaining.map_or("over".to_owned(), |left| format!("{} remaining", human::duration(left))),
         ));
     }
-    if let Some(rollback) = &status.rollback {
+    if let Some(rollback) = &standing.rollback {
         let ago =
             human::between(rollback.at.0, now).map_or_else(String::new, |ago| format!(" {} ago", human::duration(ago)));
         nodes.push(node(
@@ -101,17 +107,51 @@ fn details(view: &View, status: &MigrationStatus, now: Timestamp) -> Vec<Node> {
             format!("from {}{ago}, {}: {}", rollback.from, rollback.reason, rollback.message),
         ));
     }
-    match status.phase {
-        Some(MigrationPhase::Paused) => {
-            nodes.push(node("to go on", format!("kubectl bifrost promote {name} -n {}", view.namespace)));
-        }
-        Some(MigrationPhase::RolledBack) => nodes.push(node(
-            "to try again",
-            format!("kubectl bifrost retry {name} -n {}, or change spec.migration or spec.config", view.namespace),
-        )),
+    let command = |verb: &str| format!("kubectl bifrost {verb} {}{} -n {}", view.name, subject.flag(), view.namespace);
+    let or = match subject {
+        Subject::Migration => "or change spec.migration or spec.config".to_owned(),
+        Subject::Rollout => format!(
+            "or change spec.config or spec.image; to give it up: kubectl bifrost undo {} -n {}",
+            view.name, view.namespace
+        ),
+    };
+    match standing.phase {
+        Some(MigrationPhase::Paused) => nodes.push(node("to go on", command("promote"))),
+        Some(MigrationPhase::RolledBack) => nodes.push(node("to try again", format!("{}, {or}", command("retry")))),
         _ => {}
     }
     nodes
+}
+
+/// The stable revision, and the candidate with all that is said of it.
+fn rollout(view: &View, status: &RolloutStatus, now: Timestamp) -> Node {
+    let standing = Standing::from(status);
+    let candidate = status.candidate_revision.as_ref();
+    let mut stable: Vec<_> = [&status.stable_revision, &status.stable_image].into_iter().flatten().cloned().collect();
+    stable.extend(status.percent.filter(|_| candidate.is_some()).map(|percent| format!("serves {} %", 100 - percent)));
+    let mut below = vec![node("stable", stable.join(", "))];
+    if let Some(revision) = candidate {
+        let image = status.candidate_image.clone().unwrap_or_else(|| "the same image".to_owned());
+        let mut parts = vec![revision.clone(), image];
+        parts.extend(status.percent.map(|percent| format!("serves {percent} %")));
+        parts.extend(status.candidate_ready_replicas.map(|ready| format!("pods of its own: {ready} ready")));
+        below.push(Node { below: pods(&view.candidate_pods, now), ..node("candidate", parts.join(", ")) });
+        below.extend(details(view, Subject::Rollout, &standing, now));
+        below.extend(status.analysis.as_ref().map(analysis));
+    }
+    Node { below, ..node("rollout", place(&view.rollout_strategy, &standing)) }
+}
+
+fn shadow(shadow: &ShadowStatus) -> Node {
+    let mut text = format!("{} copied", human::count(usize::try_from(shadow.copied).unwrap_or(0), "request"));
+    if let Some(agreed) = shadow.agreed_percent {
+        text.push_str(&format!(", {agreed} % agree"));
+    }
+    text.push_str(&format!(", {} today", shadow.spent));
+    if !shadow.message.is_empty() {
+        text.push_str(&format!(": {}", shadow.message));
+    }
+    node("shadow", text)
 }
 
 fn traffic(view: &View) -> Node {
@@ -153,6 +193,10 @@ fn fault(fault: &Fault, now: Timestamp) -> Node {
     let since = human::between(fault.since.0, now)
         .map_or_else(String::new, |since| format!(" (for {})", human::duration(since)));
     node(format!("{}={}", fault.type_, fault.status), format!("{}: {}{since}", fault.reason, fault.message))
+}
+
+fn pods(pods: &[PodView], now: Timestamp) -> Vec<Node> {
+    pods.iter().map(|one| pod(one, now)).collect()
 }
 
 fn pod(pod: &PodView, now: Timestamp) -> Node {

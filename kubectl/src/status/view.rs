@@ -1,7 +1,10 @@
 //! What is shown of a gateway, as data: a pure function of the objects.
 
 use bifrost_crds::conditions::{DEGRADED, PAUSED, PROGRESSING, READY, RECONCILING, STALLED};
-use bifrost_crds::{AnalysisStatus, BifrostGateway, BifrostGatewayStatus, KeyCounts, MigrationStatus, TrafficStatus};
+use bifrost_crds::{
+    AnalysisStatus, BifrostGateway, BifrostGatewayStatus, KeyCounts, MigrationStatus, RolloutStatus, ShadowStatus,
+    TrafficStatus,
+};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
@@ -22,6 +25,7 @@ pub(super) struct View {
     pub(super) outdated: bool,
     pub(super) paused: bool,
     pub(super) strategy: String,
+    pub(super) rollout_strategy: String,
     pub(super) wanted_replicas: i32,
     pub(super) ready_replicas: i32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -31,6 +35,10 @@ pub(super) struct View {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) analysis: Option<AnalysisStatus>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) shadow: Option<ShadowStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rollout: Option<RolloutStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) keys: Option<KeyCounts>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) endpoints: Vec<Endpoint>,
@@ -39,6 +47,9 @@ pub(super) struct View {
     pub(super) conditions: Vec<Fault>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) pods: Vec<PodView>,
+    /// Pods of the candidate's own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) candidate_pods: Vec<PodView>,
     /// Why the pods cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) pods_fault: Option<String>,
@@ -77,8 +88,8 @@ pub(super) struct PodView {
     pub(super) since: Option<Time>,
 }
 
-/// Gathers what is shown.
-pub(super) fn view(gateway: &BifrostGateway, pods: &[Pod]) -> View {
+/// Gathers what is shown, of the gateway, its pods and those of the candidate.
+pub(super) fn view(gateway: &BifrostGateway, own: &[Pod], candidates: &[Pod]) -> View {
     let status = gateway.status.clone().unwrap_or_default();
     let ready = status.conditions.iter().find(|condition| condition.type_ == READY);
     let (reason, message) = ready.map_or_else(
@@ -87,8 +98,6 @@ pub(super) fn view(gateway: &BifrostGateway, pods: &[Pod]) -> View {
     );
     let strategy = status.migration.as_ref().and_then(|migration| migration.strategy);
     let strategy = strategy.unwrap_or_else(|| crate::change::strategy(&gateway.spec.migration));
-    let mut pods: Vec<_> = pods.iter().map(pod).collect();
-    pods.sort_by(|a, b| a.name.cmp(&b.name));
     View {
         name: gateway.name_any(),
         namespace: gateway.namespace().unwrap_or_default(),
@@ -98,6 +107,7 @@ pub(super) fn view(gateway: &BifrostGateway, pods: &[Pod]) -> View {
         outdated: status.observed_generation != gateway.metadata.generation,
         paused: gateway.spec.paused,
         strategy: format!("{strategy:?}"),
+        rollout_strategy: format!("{:?}", gateway.spec.rollout.strategy),
         wanted_replicas: gateway.spec.replicas,
         ready_replicas: status.ready_replicas.unwrap_or(0),
         endpoints: endpoints(&status),
@@ -105,8 +115,11 @@ pub(super) fn view(gateway: &BifrostGateway, pods: &[Pod]) -> View {
         migration: status.migration,
         traffic: status.traffic,
         analysis: status.analysis,
+        shadow: status.shadow,
+        rollout: status.rollout,
         keys: status.keys,
-        pods,
+        pods: pods(own),
+        candidate_pods: pods(candidates),
         pods_fault: None,
     }
 }
@@ -134,6 +147,12 @@ fn fault(condition: &Condition) -> Fault {
         message: condition.message.clone(),
         since: condition.last_transition_time.clone(),
     }
+}
+
+fn pods(pods: &[Pod]) -> Vec<PodView> {
+    let mut views: Vec<_> = pods.iter().map(pod).collect();
+    views.sort_by(|a, b| a.name.cmp(&b.name));
+    views
 }
 
 fn pod(pod: &Pod) -> PodView {

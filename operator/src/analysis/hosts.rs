@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bifrost_config::{AddressRule, BaseUrl, Problem};
 
-use crate::migration::metric::{Metric, path};
+use crate::migration::metric::Metric;
 
 /// Hosts that may be asked.
 #[derive(Debug, Clone)]
@@ -70,10 +70,9 @@ impl HostRule {
 
     /// What is to be said of the metrics of a spec.
     pub fn problems(&self, metrics: &[Metric]) -> Vec<Problem> {
-        let each = metrics.iter().enumerate();
-        let refused = each.filter_map(|(index, metric)| Some((index, metric, self.check(metric.url()).err()?)));
-        let at = |index, metric: &Metric| format!("{}.{}.url", path(index), metric.source_name());
-        refused.map(|(index, metric, refused)| Problem::invalid(at(index, metric), refused.to_string())).collect()
+        let refused = metrics.iter().filter_map(|metric| Some((metric, self.check(metric.url()).err()?)));
+        let at = |metric: &Metric| format!("{}.{}.url", metric.path, metric.source_name());
+        refused.map(|(metric, refused)| Problem::invalid(at(metric), refused.to_string())).collect()
     }
 }
 

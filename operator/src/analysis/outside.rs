@@ -162,7 +162,8 @@ mod tests {
     fn standing(name: &str, action: Action) -> Standing {
         let url = BaseUrl::parse("http://w").unwrap();
         let source = Source::Webhook { url, target: "http://w".to_owned() };
-        let metric = Metric { name: name.to_owned(), source, interval: Duration::from_secs(30), action };
+        let metric =
+            Metric { name: name.to_owned(), path: String::new(), source, interval: Duration::from_secs(30), action };
         Standing::new(metric, Duration::from_secs(5))
     }
 

@@ -224,7 +224,13 @@ mod tests {
     fn checking(mark: u64, analysis: serde_json::Value) -> Watched {
         let spec = serde_json::json!({"canaryPercent": 50, "analysis": analysis});
         Watched {
-            pods: vec![Pod { uid: "a".into(), name: "ai-a".into(), ip: "::1".into(), ready: true }],
+            pods: vec![Pod {
+                uid: "a".into(),
+                name: "ai-a".into(),
+                ip: "::1".into(),
+                ready: true,
+                of_candidate: false,
+            }],
             token: SecretValue::new("t"),
             mark,
             analysis: guard(&serde_json::from_value(spec).unwrap()).unwrap().analysis.unwrap(),

@@ -4,8 +4,9 @@ use std::future::Future;
 use std::time::Duration;
 
 use bifrost_analysis::WindowReport;
+use bifrost_config::Axis;
 use bifrost_config::SecretValue;
-use bifrost_config::report::{ADMIN_PORT, ANALYSIS_PATH, PATH, REFRESH_PATH, StateReport};
+use bifrost_config::report::{ADMIN_PORT, ANALYSIS_PATH, PATH, REFRESH_PATH, ROLLOUT_ANALYSIS_PATH, StateReport};
 use serde::de::DeserializeOwned;
 
 use super::Pod;
@@ -43,7 +44,10 @@ pub trait PodClient: Clone + Send + Sync + 'static {
 
 /// Pods over HTTP.
 #[derive(Debug, Clone)]
-pub struct HttpPods(reqwest::Client);
+pub struct HttpPods {
+    client: reqwest::Client,
+    windows: &'static str,
+}
 
 impl HttpPods {
     /// A client that goes straight to the pods, whatever proxies the environment names.
@@ -57,23 +61,33 @@ impl HttpPods {
             .timeout(TIMEOUT)
             .pool_idle_timeout(Duration::from_secs(30))
             .build()?;
-        Ok(Self(client))
+        Ok(Self { client, windows: ANALYSIS_PATH })
+    }
+
+    /// The same, asking for what was counted of this.
+    #[must_use]
+    pub fn counting(self, axis: Axis) -> Self {
+        let windows = match axis {
+            Axis::Migration => ANALYSIS_PATH,
+            Axis::Rollout => ROLLOUT_ANALYSIS_PATH,
+        };
+        Self { windows, ..self }
     }
 }
 
 impl PodClient for HttpPods {
     async fn state(&self, pod: &Pod, token: &SecretValue) -> Result<StateReport, PodError> {
-        let request = self.0.get(url(pod, PATH)).bearer_auth(token.expose());
+        let request = self.client.get(url(pod, PATH)).bearer_auth(token.expose());
         read(checked(request.send().await)?, MAX_REPORT).await
     }
 
     async fn refresh(&self, pod: &Pod, token: &SecretValue) -> Result<(), PodError> {
-        let request = self.0.post(url(pod, REFRESH_PATH)).bearer_auth(token.expose());
+        let request = self.client.post(url(pod, REFRESH_PATH)).bearer_auth(token.expose());
         checked(request.send().await).map(drop)
     }
 
     async fn window(&self, pod: &Pod, token: &SecretValue) -> Result<WindowReport, PodError> {
-        let request = self.0.get(url(pod, ANALYSIS_PATH)).bearer_auth(token.expose());
+        let request = self.client.get(url(pod, self.windows)).bearer_auth(token.expose());
         read(checked(request.send().await)?, MAX_WINDOW).await
     }
 }
@@ -112,7 +126,7 @@ mod tests {
 
     #[test]
     fn addresses_of_both_families_make_urls() {
-        let pod = |ip: &str| Pod { uid: "u".into(), name: "p".into(), ip: ip.into(), ready: true };
+        let pod = |ip: &str| Pod { uid: "u".into(), name: "p".into(), ip: ip.into(), ready: true, of_candidate: false };
         assert_eq!(url(&pod("10.1.2.3"), PATH), "http://10.1.2.3:9090/state");
         assert_eq!(url(&pod("fd00::1"), PATH), "http://[fd00::1]:9090/state");
     }

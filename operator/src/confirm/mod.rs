@@ -28,6 +28,8 @@ pub struct Pod {
     pub ip: String,
     /// Whether it is ready and not about to stop. Other pods only count for the removal of keys.
     pub ready: bool,
+    /// Whether it is one of a candidate's own: it serves only what is forwarded to it, and what the gateway is does not depend on it.
+    pub of_candidate: bool,
 }
 
 /// What the pods shall confirm, and which.
@@ -43,6 +45,8 @@ pub struct Target {
     pub keys: BTreeMap<String, u64>,
     /// Percent of the eligible users that shall take the bifrost arm; none where rules decide.
     pub wanted_percent: Option<u8>,
+    /// The candidate that they shall hold; none where there is none.
+    pub candidate: Option<String>,
     /// What the pods want to see.
     pub token: SecretValue,
     /// Every running pod, in a fixed order.
@@ -50,6 +54,16 @@ pub struct Target {
 }
 
 impl Target {
+    /// Whether a pod acts upon all of it.
+    fn is_confirmed_by(&self, report: &StateReport) -> bool {
+        report.confirms(&self.gateway_uid, self.epoch, &self.digest, &self.keys)
+    }
+
+    /// Whether a pod acts upon its table, with whichever keys.
+    fn is_table_of(&self, report: &StateReport) -> bool {
+        report.gateway_uid == self.gateway_uid && report.epoch == self.epoch && report.digest == self.digest
+    }
+
     /// Whether both ask for the same, of whichever pods.
     fn same_table(&self, other: &Self) -> bool {
         (&self.gateway_uid, self.epoch, &self.digest, &self.keys)
@@ -107,7 +121,7 @@ impl<C: PodClient> Confirmations<C> {
                     && Summary::of(&target, &round.answers).programmed
             })
         };
-        if target.pods.iter().any(|pod| pod.ready) {
+        if target.pods.iter().any(|pod| pod.ready && !pod.of_candidate) {
             // Either way the newest round says how far they are.
             let _ = tokio::time::timeout(patience, rounds.wait_for(done)).await;
         }

@@ -190,8 +190,15 @@ mod tests {
             digest: "d".into(),
             keys: BTreeMap::new(),
             wanted_percent: Some(100),
+            candidate: None,
             token: SecretValue::new("t"),
-            pods: vec![Pod { uid: "a".into(), name: "ai-a".into(), ip: "::1".into(), ready: true }],
+            pods: vec![Pod {
+                uid: "a".into(),
+                name: "ai-a".into(),
+                ip: "::1".into(),
+                ready: true,
+                of_candidate: false,
+            }],
         }
     }
 

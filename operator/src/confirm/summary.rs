@@ -35,12 +35,19 @@ pub struct Summary {
     pub waiting: Vec<String>,
     /// Pods that report that they cannot use what is published.
     pub faults: Vec<String>,
+    /// The same as `released` of the gateway's own pods alone: none of them forwards anything by an older table.
+    pub own_released: bool,
+    /// At least one pod is ready, and every ready one holds the candidate. Those of its own are not counted.
+    pub holds_candidate: bool,
+    /// Pods of the candidate's own that are ready, and of these the ones that confirm and hold it.
+    pub candidates: (usize, usize),
 }
 
 impl Summary {
     /// Of the answers to this target, by the pods' UIDs.
     pub(super) fn of(target: &Target, answers: &BTreeMap<String, Answer>) -> Self {
-        let mut summary = Self { released: true, ..Self::default() };
+        let mut summary = Self { released: true, own_released: true, ..Self::default() };
+        let mut holders = 0;
         let mut eligible = ArmCounts::default();
         for pod in &target.pods {
             let report = match answers.get(&pod.uid) {
@@ -48,6 +55,16 @@ impl Summary {
                 Some(Err(error)) => Err(error.to_string()),
                 None => Err("was not asked yet".to_owned()),
             };
+            let holds = report.as_ref().is_ok_and(|report| {
+                target.candidate.is_some() && report.candidate == target.candidate && target.is_confirmed_by(report)
+            });
+            if pod.of_candidate {
+                summary.candidates.0 += usize::from(pod.ready);
+                summary.candidates.1 += usize::from(pod.ready && holds);
+                summary.released &= report.is_ok_and(|report| target.is_table_of(report));
+                continue;
+            }
+            holders += usize::from(pod.ready && holds);
             summary.ready += usize::from(pod.ready);
             let waits = match report {
                 Err(why) => Some(why),
@@ -65,25 +82,24 @@ impl Summary {
                             summary.shadow.get_or_insert_default().merge(of_pod);
                         }
                     }
-                    summary.released &= report.gateway_uid == target.gateway_uid
-                        && report.epoch == target.epoch
-                        && report.digest == target.digest;
-                    let confirms = report.confirms(&target.gateway_uid, target.epoch, &target.digest, &target.keys);
-                    (!confirms).then(|| match &report.problem {
+                    summary.own_released &= target.is_table_of(report);
+                    (!target.is_confirmed_by(report)).then(|| match &report.problem {
                         Some(problem) => problem.clone(),
                         None if report.epoch != target.epoch => format!("is at epoch {}", report.epoch),
                         None => "has not loaded the newest keys yet".to_owned(),
                     })
                 }
             };
-            summary.released &= answers.get(&pod.uid).is_some_and(Result::is_ok);
+            summary.own_released &= answers.get(&pod.uid).is_some_and(Result::is_ok);
             match waits {
                 None => summary.confirmed += usize::from(pod.ready),
                 Some(why) if pod.ready => summary.waiting.push(format!("{}: {why}", pod.name)),
                 Some(_) => {}
             }
         }
+        summary.released &= summary.own_released;
         summary.programmed = summary.ready > 0 && summary.confirmed == summary.ready;
+        summary.holds_candidate = summary.ready > 0 && holders == summary.ready;
         summary.percents = percents(eligible);
         summary.skewed = skewed(eligible, target.wanted_percent);
         summary
@@ -117,6 +133,7 @@ mod tests {
             name: format!("ai-{uid}"),
             ip: "::1".into(),
             ready: *ready,
+            of_candidate: false,
         };
         Target {
             gateway_uid: "g".into(),
@@ -124,6 +141,7 @@ mod tests {
             digest: "d".into(),
             keys: BTreeMap::from([("main".into(), 2)]),
             wanted_percent: Some(10),
+            candidate: None,
             token: SecretValue::new("t"),
             pods: pods.iter().map(pod).collect(),
         }
@@ -199,5 +217,22 @@ mod tests {
         assert!(!counted(600, 399).skewed);
         assert!(counted(600, 400).skewed);
         assert!(!counted(850, 150).skewed);
+    }
+
+    #[test]
+    fn a_candidate_is_held_by_the_gateways_pods_and_confirmed_by_its_own() {
+        let mut target = Target { candidate: Some("c".into()), ..target(&[("a", true), ("b", true), ("x", true)]) };
+        target.pods[2].of_candidate = true;
+        let holding = || Ok(StateReport { candidate: Some("c".into()), ..report() });
+        let seen = |b: Answer, x: Answer| {
+            let answers = [("a".to_owned(), holding()), ("b".to_owned(), b), ("x".to_owned(), x)].into();
+            let summary = Summary::of(&target, &answers);
+            (summary.programmed, summary.holds_candidate, summary.candidates, summary.released, summary.own_released)
+        };
+        assert_eq!(seen(holding(), holding()), (true, true, (1, 1), true, true));
+        // One that cannot use it serves what is stable, and confirms that.
+        assert_eq!(seen(Ok(report()), holding()), (true, false, (1, 1), true, true));
+        // The gateway is what it is without the candidate's pods.
+        assert_eq!(seen(holding(), Err(PodError::Unreachable)), (true, true, (1, 0), false, true));
     }
 }

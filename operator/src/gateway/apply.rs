@@ -196,7 +196,8 @@ fn share(split: &Migration) -> String {
 /// release named otherwise are looked for once.
 async fn prune(context: &Context, observed: &Observed, plan: &Plan) -> Result<(), WriteError> {
     for part in Part::ALL {
-        let wanted = plan.objects.iter().any(|(wanted, _)| *wanted == part);
+        let stays = part.is_of_candidate() && plan.keeps_candidate;
+        let wanted = stays || plan.objects.iter().any(|(wanted, _)| *wanted == part);
         if let (false, Some(object)) = (wanted, observed.own(part)) {
             delete(context, observed, part, &object.metadata).await?;
         }
@@ -221,7 +222,8 @@ async fn prune(context: &Context, observed: &Observed, plan: &Plan) -> Result<()
             Part::ALL.iter().filter(|p| p.resource().kind == resource.kind).map(|p| p.name(observed.name())).collect();
         for object in list.items {
             let ours = ownership(Some(&object.metadata), &observed.owner) == Ownership::Ours;
-            if ours && !kept.contains(&object.name_any()) {
+            let is_history = object.labels().contains_key(names::LABEL_REVISION);
+            if ours && !is_history && !kept.contains(&object.name_any()) {
                 delete(context, observed, part, &object.metadata).await?;
             }
         }

@@ -29,8 +29,10 @@ pub struct Context {
     pub policy: Policy,
     /// What the pods confirm.
     pub confirmations: Confirmations<HttpPods>,
-    /// What the pods counted.
+    /// What the pods counted of migrations.
     pub analyses: Analyses<HttpPods>,
+    /// What they counted of rollouts.
+    pub rollout_analyses: Analyses<HttpPods>,
     pub(super) memory: Memory,
 }
 
@@ -43,9 +45,10 @@ impl Context {
         metrics: Arc<Metrics>,
         policy: Policy,
         confirmations: Confirmations<HttpPods>,
-        analyses: Analyses<HttpPods>,
+        (analyses, rollout_analyses): (Analyses<HttpPods>, Analyses<HttpPods>),
     ) -> Self {
-        Self { client, writer, recorder, metrics, policy, confirmations, analyses, memory: Memory::default() }
+        let memory = Memory::default();
+        Self { client, writer, recorder, metrics, policy, confirmations, analyses, rollout_analyses, memory }
     }
 
     /// Forgets every gateway that does not exist any more: a controller is not woken by a deletion.
@@ -59,6 +62,7 @@ impl Context {
     pub(super) fn forget(&self, name: &GatewayName) {
         self.confirmations.forget(name);
         self.analyses.forget(name);
+        self.rollout_analyses.forget(name);
         self.memory.forget(name);
         self.metrics.forget(&name.0, &name.1);
         let owned: Vec<_> = Part::ALL.iter().map(|part| part.name(&name.1)).collect();

@@ -198,7 +198,8 @@ fn referenced_objects(
     gateways: &Store<Guarded>,
     keys: Store<KeyGuarded>,
 ) -> GatewayController {
-    let pods = watcher::Config::default().labels(&format!("{}={}", names::LABEL_NAME, names::PRODUCT));
+    let products = format!("{} in ({}, {})", names::LABEL_NAME, names::PRODUCT, names::CANDIDATE_PRODUCT);
+    let pods = watcher::Config::default().labels(&products);
     let every = watcher::Config::default;
     let specs = changes(watcher(scope.api::<PartialObjectMeta<ProviderKey>>(client), every()), spec_and_labels);
     let of_key = gateways.clone();

@@ -84,12 +84,12 @@ pub fn config_revision(gateway: &BifrostGateway) -> String {
     revision(&serde_json::to_string(&gateway.spec.config).unwrap_or_default())
 }
 
-/// Short name of what a migration moves to. Only members that are set count, so that a later operator with more of them calls it
-/// the same; the number of replicas for instance is no part of it.
-pub fn migration_revision(gateway: &BifrostGateway) -> String {
+/// Short name of what a migration moves to: `config` is that of the configuration that serves. Only members that are set count, so that
+/// a later operator with more of them calls it the same; the number of replicas for instance is no part of it.
+pub fn migration_revision(gateway: &BifrostGateway, config: &str) -> String {
     // What is copied moves nothing.
     let migration = MigrationSpec { shadow: None, ..gateway.spec.migration.clone() };
-    let parts = (&migration, &gateway.spec.config);
+    let parts = (&migration, config);
     // Both have string keys only and always serialise.
     revision(&serde_json::to_string(&parts).unwrap_or_default())
 }

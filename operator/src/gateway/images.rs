@@ -1,6 +1,15 @@
 //! Which image a gateway runs. Whoever may write a BifrostGateway must not thereby run any image at all: repositories come from
 //! the operator's own list.
 
+use bifrost_config::Problem;
+use bifrost_crds::ImageSpec;
+use kube::api::DynamicObject;
+
+use super::observe::Observed;
+use super::part::Part;
+use crate::names;
+use crate::rollout::record::Record;
+
 /// The operator's rules for gateway images.
 #[derive(Debug, Clone)]
 pub struct ImagePolicy {
@@ -52,6 +61,59 @@ pub(crate) fn split(image: &str) -> (&str, &str) {
     let path = image.rfind('/').map_or(0, |slash| slash + 1);
     let end = image[path..].find(['@', ':']).map_or(image.len(), |at| path + at);
     image.split_at(end)
+}
+
+impl ImagePolicy {
+    /// The image to run. Parts that the spec leaves open are taken from what runs, else from the default.
+    fn choose(&self, spec: Option<&ImageSpec>, running: Option<&str>) -> Result<String, Problem> {
+        let base = running.unwrap_or(self.default_image());
+        let (base_repository, base_tag) = split(base);
+        let Some(spec) = spec else { return self.checked(base.to_owned()) };
+        let repository = spec.repository.as_deref().unwrap_or(base_repository);
+        let tag = spec.tag.as_ref().map_or_else(|| base_tag.to_owned(), |tag| format!(":{tag}"));
+        self.checked(format!("{repository}{tag}"))
+    }
+
+    /// Whatever an image was put together of, its repository is an allowed one.
+    fn checked(&self, image: String) -> Result<String, Problem> {
+        if self.allows_image(&image) {
+            return Ok(image);
+        }
+        let repository = split(&image).0;
+        let message = format!(
+            "{repository} is not among the repositories that the operator allows: name one of {}",
+            self.describe()
+        );
+        Err(Problem::invalid("spec.image.repository", message))
+    }
+}
+
+/// The image that the spec asks for. Parts that it leaves open are the stable revision's, whichever its Deployment is on its way to.
+pub(super) fn wanted(observed: &Observed, images: &ImagePolicy) -> Result<String, Problem> {
+    let remembered = observed.remembered.as_ref().map(|remembered| &remembered.record);
+    let is_on_its_way = |record: &&Record| record.image() != record.stable.image;
+    let record = remembered.or(observed.live.state.rollout.as_ref()).filter(is_on_its_way);
+    let stable = record.map(|record| record.stable.image.clone()).filter(|image| images.allows_image(image));
+    let base = stable.or_else(|| running(observed, images));
+    images.choose(observed.gateway.spec.image.as_ref(), base.as_deref())
+}
+
+/// The image that the pods run: what this process gave the Deployment last, else what the Deployment has, else what was noted before
+/// it was lost. The first that is allowed: the objects may have been written by another hand.
+pub(super) fn running(observed: &Observed, images: &ImagePolicy) -> Option<String> {
+    let remembered = observed.remembered.as_ref().map(|remembered| remembered.image.clone());
+    let deployment = observed.own(Part::Deployment).and_then(of);
+    let noted = Some(observed.live.state.image.clone()).filter(|image| images.allows_image(image));
+    let known: Vec<_> = remembered.into_iter().chain(deployment).chain(noted).collect();
+    known.iter().find(|image| images.allows_image(image)).or(known.first()).cloned()
+}
+
+/// The image of the gateway's container in a Deployment.
+pub(super) fn of(deployment: &DynamicObject) -> Option<String> {
+    let containers = deployment.data.pointer("/spec/template/spec/containers")?.as_array()?;
+    let ours =
+        containers.iter().find(|container| container.get("name").is_some_and(|name| name == names::CONTAINER))?;
+    ours.get("image")?.as_str().map(str::to_owned)
 }
 
 #[cfg(test)]

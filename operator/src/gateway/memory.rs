@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bifrost_config::published::{KEY_PREFIX, STABLE, TrafficTable};
+use bifrost_config::published::{CANDIDATE, KEY_PREFIX, Rollout, STABLE, TrafficTable};
 use bifrost_config::{Config, Migration, SecretValue};
 use tokio::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use super::secret::SecretPlan;
 use super::validate::Wanted;
 use crate::confirm::{GatewayName, Summary};
 use crate::migration::progress::Progress;
+use crate::rollout::record::Record;
 
 /// What was published last.
 #[derive(Clone)]
@@ -28,6 +29,10 @@ pub struct Remembered {
     pub migration: Migration,
     /// Where the migration is.
     pub progress: Progress,
+    /// The configuration of the candidate, where it has one of its own.
+    pub candidate: Option<Config>,
+    /// How revisions follow each other.
+    pub record: Record,
     /// The image of the pods.
     pub image: String,
     /// Number of the table.
@@ -46,8 +51,8 @@ struct Entry {
     pending: Option<(TrafficTable, Remembered)>,
     /// A fingerprint of each key's value, by name.
     values: HashMap<String, u64>,
-    /// The table that was published last, and what stood beside it.
-    published: Option<(TrafficTable, Progress, Option<String>)>,
+    /// What was published last.
+    published: Option<Publication>,
     /// Since when a published table waits for its confirmation.
     waiting_since: Option<Instant>,
     /// Whether leftovers of earlier releases were looked for.
@@ -60,12 +65,11 @@ struct Entry {
 
 impl Entry {
     fn note_table(&mut self, publication: &Publication) {
-        let new = self.published.as_ref().is_none_or(|(table, ..)| table.epoch != publication.traffic.epoch);
+        let new = self.published.as_ref().is_none_or(|before| before.traffic.epoch != publication.traffic.epoch);
         if new {
             self.waiting_since = Some(Instant::now());
         }
-        let stable = publication.data.get(STABLE).cloned();
-        self.published = Some((publication.traffic.clone(), publication.progress.clone(), stable));
+        self.published = Some(publication.clone());
     }
 }
 
@@ -106,9 +110,17 @@ impl Memory {
     /// Whether this was published before, so that writing it again repairs what somebody else did.
     pub(super) fn repeats(&self, observed: &Observed, publication: &Publication) -> bool {
         self.with(observed, |entry| {
-            entry.published.as_ref().is_some_and(|(table, progress, stable)| {
-                let same = TrafficTable { epoch: table.epoch, since: table.since, ..publication.traffic.clone() };
-                same == *table && *progress == publication.progress && stable.as_ref() == publication.data.get(STABLE)
+            entry.published.as_ref().is_some_and(|before| {
+                let (epoch, since) = (before.traffic.epoch, before.traffic.since);
+                let began = before.traffic.rollout.as_ref().map(|rollout| rollout.since);
+                let rollout = publication.traffic.rollout.clone().zip(began);
+                let rollout = rollout.map(|(rollout, since)| Rollout { since, ..rollout });
+                let same = TrafficTable { epoch, since, rollout, ..publication.traffic.clone() };
+                let text = |publication: &Publication, member| publication.data.get(member).cloned();
+                same == before.traffic
+                    && before.progress == publication.progress
+                    && before.record == publication.record
+                    && [STABLE, CANDIDATE].into_iter().all(|member| text(before, member) == text(publication, member))
             })
         })
     }
@@ -141,6 +153,8 @@ impl Memory {
                 remembered.epoch = plan.publication.traffic.epoch;
                 remembered.migration = wanted.migration.clone();
                 remembered.progress = wanted.progress.clone();
+                remembered.record = wanted.record.clone();
+                remembered.candidate = wanted.candidate.clone();
             }
             entry.note_table(&plan.publication);
         });
@@ -209,6 +223,8 @@ fn remembered(entry: &Entry, observed: &Observed, plan: &Plan, wanted: &Wanted, 
         config: wanted.config.clone(),
         migration: wanted.migration.clone(),
         progress: wanted.progress.clone(),
+        candidate: wanted.candidate.clone(),
+        record: wanted.record.clone(),
         image: wanted.image.clone(),
         epoch: plan.publication.traffic.epoch,
         token: plan.token.clone(),
@@ -236,7 +252,7 @@ mod tests {
         publish(&memory, &seen, true);
         let known = memory.recall(&seen).unwrap();
         assert_eq!((known.epoch, known.migration.percent, known.network_policy), (1, 10, Some(true)));
-        assert_eq!(known.image, "ghcr.io/example/bifrost-gateway:0.1.0");
+        assert_eq!(known.record.stable.image, "ghcr.io/example/bifrost-gateway:0.1.0");
         seen.gateway.spec.network_policy.enabled = false;
         publish(&memory, &seen, false);
         assert_eq!(memory.recall(&seen).unwrap().network_policy, Some(true), "the spec was not followed");

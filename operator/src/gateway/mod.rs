@@ -7,6 +7,7 @@ pub mod build;
 pub mod context;
 pub mod controller;
 pub mod draft;
+pub(crate) mod history;
 pub mod images;
 pub mod keys;
 pub mod memory;
@@ -15,6 +16,7 @@ pub mod observe;
 pub mod part;
 pub mod publish;
 pub mod refusal;
+mod revisions;
 pub mod secret;
 pub mod selector;
 pub mod size;
@@ -28,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bifrost_analysis::Position;
+use bifrost_config::catalog::Front;
 use bifrost_config::{Config, Plan as MigrationPlan};
 use bifrost_crds::BifrostGateway;
 use k8s_openapi::jiff::Timestamp;
@@ -53,6 +56,7 @@ use crate::events::{Event, Reason};
 use crate::migration::outlook;
 use crate::migration::progress::Progress;
 use crate::migration::step::{has_preview, is_watched};
+use crate::rollout::record::Record;
 
 /// How long a reconciliation waits for the pods to confirm before it reports that they did not: most confirm in less, and then the
 /// conditions do not flap.
@@ -71,12 +75,21 @@ pub async fn reconcile(name: GatewayName, context: Arc<Context>) -> Result<Actio
         return Ok(Action::await_change());
     };
     observed.remembered = context.memory.recall(&observed);
-    observed.confirmed = InForce::of(&observed, None)
-        .is_some_and(|in_force| context.confirmations.peek(&name, &in_force.target).programmed);
-    observed.report =
-        observed.live.published.as_ref().and_then(|published| context.analyses.report(&name, published.traffic.since));
+    observed.summary = InForce::of(&observed, None)
+        .map(|in_force| context.confirmations.peek(&name, &in_force.target))
+        .unwrap_or_default();
+    let table = observed.live.published.as_ref().map(|published| &published.traffic);
+    let share = table.and_then(|table| table.rollout.as_ref());
+    let rollout_report = share.and_then(|share| context.rollout_analyses.report(&name, share.since));
+    observed.report = table.and_then(|table| context.analyses.report(&name, table.since));
+    observed.rollout_report = rollout_report;
     observed.prices = context.analyses.prices();
-    let decision = validate(&observed, &context.policy);
+    let mut decision = validate(&observed, &context.policy);
+    if decision.whole
+        && let Some(wanted) = &mut decision.wanted
+    {
+        history::keep(&context, &observed, &mut wanted.record).await;
+    }
     let Done { plan, published, mut applied } = write(&context, &name, &observed, &decision).await?;
     publish_events(&context, &observed, &applied.events);
     publish_events(&context, &observed, published.as_ref().map_or(&[], |wanted| &wanted.events));
@@ -98,8 +111,10 @@ pub async fn reconcile(name: GatewayName, context: Arc<Context>) -> Result<Actio
     let progress = published.as_ref().map(|wanted| &wanted.progress).or(observed.live.state.migration.as_ref());
     let config = published.as_ref().map(|wanted| &wanted.config);
     let config = config.or(observed.live.published.as_ref().map(|published| &published.config));
+    let record = published.as_ref().map(|wanted| &wanted.record).or(observed.live.state.rollout.as_ref());
     watch(&context, &name, &decision, progress, config, in_force.as_ref());
-    report(&context, &observed, &decision, progress, in_force.as_ref(), &summary, &applied).await?;
+    watch_rollout(&context, &name, &decision, record, in_force.as_ref());
+    report(&context, &observed, &decision, (progress, record), in_force.as_ref(), &summary, &applied).await?;
     match applied.error {
         Some((_, error)) => Err(error.into()),
         None => Ok(Action::requeue(next_look(&decision, Timestamp::now()))),
@@ -132,7 +147,8 @@ fn watch(
         let analysis = decision.guard.analysis.clone()?;
         let level = plan.level_of(progress.position.as_ref())?;
         is_watched(plan, level, progress, Timestamp::now()).then(|| Watched {
-            pods: in_force.target.pods.clone(),
+            // What a candidate's own pods serve is compared elsewhere.
+            pods: in_force.target.pods.iter().filter(|pod| !pod.of_candidate).cloned().collect(),
             token: in_force.target.token.clone(),
             mark: in_force.table.since,
             analysis,
@@ -144,6 +160,39 @@ fn watch(
     match watched() {
         Some(watched) => context.analyses.follow(name, watched),
         None => context.analyses.forget(name),
+    }
+}
+
+/// The same of a candidate.
+fn watch_rollout(
+    context: &Context,
+    name: &GatewayName,
+    decision: &Decision,
+    record: Option<&Record>,
+    in_force: Option<&InForce>,
+) {
+    let watched = || {
+        let (wish, candidate, in_force) = (decision.wish.as_ref()?, record?.candidate.as_ref()?, in_force?);
+        let (plan, analysis) = (wish.plan.as_ref()?, wish.guard.analysis.clone()?);
+        let share = in_force.table.rollout.as_ref()?;
+        let progress = &candidate.progress;
+        let level = plan.level_of(progress.position.as_ref())?;
+        let subject = Subject { percent: Some(share.percent), ..subject(name, plan, progress, level, in_force) };
+        is_watched(plan, level, progress, Timestamp::now()).then(|| Watched {
+            // Those of the candidate's own count nothing of it: the others see how their requests end.
+            pods: in_force.target.pods.iter().filter(|pod| !pod.of_candidate).cloned().collect(),
+            token: in_force.target.token.clone(),
+            mark: share.since,
+            analysis,
+            // These are counted by the front that a request came by.
+            providers: Front::ALL.map(|front| (front.name().to_owned(), front.provider_type())).into(),
+            position: position(plan, progress),
+            subject,
+        })
+    };
+    match watched() {
+        Some(watched) => context.rollout_analyses.follow(name, watched),
+        None => context.rollout_analyses.forget(name),
     }
 }
 
@@ -185,7 +234,12 @@ async fn write(context: &Context, name: &GatewayName, observed: &Observed, decis
     let circumstances = circumstances(context, name, observed).await?;
     let plan = build(observed, decision, wanted, &circumstances)?;
     context.memory.publishing(observed, &plan, wanted, decision.whole);
-    let applied = apply(context, observed, &plan, decision.whole).await;
+    let mut applied = apply(context, observed, &plan, decision.whole).await;
+    if applied.published
+        && let Err(failed) = history::prune(context, observed, &wanted.record).await
+    {
+        applied.error.get_or_insert((None, failed));
+    }
     if applied.published {
         context.memory.published(observed, &plan, wanted, decision.whole);
     }
@@ -230,7 +284,7 @@ async fn report(
     context: &Context,
     observed: &Observed,
     decision: &Decision,
-    progress: Option<&Progress>,
+    (progress, record): (Option<&Progress>, Option<&Record>),
     in_force: Option<&InForce>,
     summary: &Summary,
     applied: &Applied,
@@ -240,12 +294,14 @@ async fn report(
         observed,
         decision,
         progress,
+        record,
         table: in_force.map(|in_force| &in_force.table),
         // Of the stage that is published, or that was just left because of it.
         report: observed.report.as_deref().filter(|_| {
             let is_back = progress.is_some_and(|progress| progress.rollback.is_some());
             is_back || in_force.is_some_and(|in_force| in_force.table.since == read_since(observed))
         }),
+        rollout_report: observed.rollout_report.as_deref(),
         summary,
         deployment: applied.deployment.as_ref().or_else(|| observed.own(Part::Deployment)),
         failure: failure.as_ref(),
@@ -292,6 +348,7 @@ fn measure(
     let ready = ready.is_some_and(|condition| condition.status == "True");
     context.metrics.ready.with_label_values(labels).set(i64::from(ready));
     measure_migration(context, decision, progress, labels);
+    measure_rollout(context, status, labels);
     let Some(InForce { table, .. }) = in_force else { return };
     // Under rules nobody knows the percent beforehand.
     match table.wanted_percent() {
@@ -316,6 +373,13 @@ fn measure_migration(context: &Context, decision: &Decision, progress: Option<&P
     if let Some(level) = level.and_then(|level| i64::try_from(level).ok()) {
         context.metrics.migration_stage.with_label_values(labels).set(level);
     }
+}
+
+fn measure_rollout(context: &Context, status: &bifrost_crds::BifrostGatewayStatus, labels: &[&str; 2]) {
+    let Some(rollout) = &status.rollout else { return };
+    let metrics = &context.metrics;
+    metrics.rollout_percent.with_label_values(labels).set(i64::from(rollout.percent.unwrap_or(0)));
+    metrics.rollout_rolled_back.with_label_values(labels).set(i64::from(rollout.rollback.is_some()));
 }
 
 fn publish_events(context: &Context, observed: &Observed, events: &[Event]) {

@@ -23,8 +23,10 @@ use super::part::Part;
 use super::publish::Live;
 use super::selector::selector;
 use crate::cluster::{Ownership, brief, ownership};
+use crate::confirm::Summary;
 use crate::migration::request::ANNOTATION;
 use crate::names;
+use crate::rollout;
 use crate::secrets::{self, NoValue};
 
 /// Reads that run at the same time for one gateway.
@@ -71,12 +73,16 @@ pub struct Observed {
     pub ca_bundle: CaBundle,
     /// Its pods, by name.
     pub pods: Vec<Pod>,
+    /// Pods of a candidate's own, by name.
+    pub candidates: Vec<Pod>,
     /// What this process published last.
     pub remembered: Option<Remembered>,
-    /// Whether every ready pod, and at least one, confirms the table that was read.
-    pub confirmed: bool,
+    /// How far the pods are with the table that was read.
+    pub summary: Summary,
     /// What the analysis says of the table that was read.
     pub report: Option<Arc<Report>>,
+    /// What it says of the candidate's share in that table.
+    pub rollout_report: Option<Arc<Report>>,
     /// What models cost.
     pub prices: Arc<Prices>,
     /// When it was read.
@@ -104,6 +110,11 @@ impl Observed {
         self.gateway.metadata.annotations.as_ref()?.get(ANNOTATION).map(String::as_str)
     }
 
+    /// What somebody asks of the rollout.
+    pub fn rollout_request(&self) -> Option<&str> {
+        self.gateway.metadata.annotations.as_ref()?.get(rollout::ANNOTATION).map(String::as_str)
+    }
+
     /// Whose the object of a part is.
     pub fn ownership(&self, part: Part) -> Ownership {
         ownership(self.objects.get(&part).map(|object| &object.metadata), &self.owner)
@@ -124,11 +135,13 @@ pub async fn observe(client: &Client, namespace: &str, name: &str) -> Result<Opt
     }
     let Some(mut owner) = gateway.controller_owner_ref(&()) else { return Ok(None) };
     owner.block_owner_deletion = Some(true);
-    let (objects, (keys, unreadable_keys), ca_bundle, pods) = futures::try_join!(
+    let selectors = (names::selector_text(name), names::candidate_selector_text(name));
+    let (objects, (keys, unreadable_keys), ca_bundle, pods, candidates) = futures::try_join!(
         objects(client, namespace, name),
         keys(client, &gateway, namespace),
         ca_bundle(client, gateway.spec.config.ca_bundle_ref.as_ref(), namespace),
-        pods(client, namespace, name),
+        pods(client, namespace, &selectors.0),
+        pods(client, namespace, &selectors.1),
     )?;
     let mut observed = Observed {
         gateway,
@@ -140,9 +153,11 @@ pub async fn observe(client: &Client, namespace: &str, name: &str) -> Result<Opt
         unreadable_keys,
         ca_bundle,
         pods,
+        candidates,
         remembered: None,
-        confirmed: false,
+        summary: Summary::default(),
         report: None,
+        rollout_report: None,
         prices: Arc::default(),
         now: Timestamp::now(),
     };
@@ -256,9 +271,9 @@ pub(super) fn ca_bundle_in(CaBundleRef { name, key }: &CaBundleRef, map: Option<
     }
 }
 
-async fn pods(client: &Client, namespace: &str, name: &str) -> Result<Vec<Pod>, kube::Error> {
+async fn pods(client: &Client, namespace: &str, labels: &str) -> Result<Vec<Pod>, kube::Error> {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let mut pods = api.list(&ListParams::default().labels(&names::selector_text(name))).await?.items;
+    let mut pods = api.list(&ListParams::default().labels(labels)).await?.items;
     pods.sort_by_key(ResourceExt::name_any);
     Ok(pods)
 }

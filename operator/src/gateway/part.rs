@@ -36,6 +36,12 @@ pub enum Part {
     NetworkPolicy,
     /// The pods.
     Deployment,
+    /// Who may connect to a candidate's own pods.
+    CandidatePolicy,
+    /// Where the gateway's pods reach them.
+    CandidateService,
+    /// The candidate's own pods.
+    Candidate,
 }
 
 /// When a part is written. The parts of a stage are written at the same time.
@@ -60,7 +66,7 @@ impl Stage {
 
 impl Part {
     /// Every part.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Keys,
         Self::Published,
         Self::ServiceAccount,
@@ -73,6 +79,9 @@ impl Part {
         Self::PodDisruptionBudget,
         Self::NetworkPolicy,
         Self::Deployment,
+        Self::CandidatePolicy,
+        Self::CandidateService,
+        Self::Candidate,
     ];
 
     /// Its kind.
@@ -83,10 +92,10 @@ impl Part {
             Self::ServiceAccount => ApiResource::erase::<ServiceAccount>(&()),
             Self::Role => ApiResource::erase::<Role>(&()),
             Self::RoleBinding => ApiResource::erase::<RoleBinding>(&()),
-            Self::Service | Self::Preview => ApiResource::erase::<Service>(&()),
+            Self::Service | Self::Preview | Self::CandidateService => ApiResource::erase::<Service>(&()),
             Self::PodDisruptionBudget => ApiResource::erase::<PodDisruptionBudget>(&()),
-            Self::NetworkPolicy => ApiResource::erase::<NetworkPolicy>(&()),
-            Self::Deployment => ApiResource::erase::<Deployment>(&()),
+            Self::NetworkPolicy | Self::CandidatePolicy => ApiResource::erase::<NetworkPolicy>(&()),
+            Self::Deployment | Self::Candidate => ApiResource::erase::<Deployment>(&()),
         }
     }
 
@@ -98,6 +107,7 @@ impl Part {
             Self::Env => names::env(gateway),
             Self::EnvDirect => names::env_direct(gateway),
             Self::Service | Self::Deployment => names::workload(gateway),
+            Self::CandidatePolicy | Self::CandidateService | Self::Candidate => names::candidate(gateway),
             Self::Published
             | Self::ServiceAccount
             | Self::Role
@@ -113,9 +123,14 @@ impl Part {
             Self::Keys => Stage::Keys,
             Self::Published => Stage::Published,
             Self::RoleBinding => Stage::Binding,
-            Self::Deployment => Stage::Pods,
+            Self::Deployment | Self::Candidate => Stage::Pods,
             _ => Stage::Independent,
         }
+    }
+
+    /// Whether it belongs to a candidate that has an image of its own.
+    pub const fn is_of_candidate(self) -> bool {
+        matches!(self, Self::CandidatePolicy | Self::CandidateService | Self::Candidate)
     }
 
     /// Kind and name for people.

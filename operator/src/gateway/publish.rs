@@ -5,13 +5,16 @@
 use std::collections::BTreeMap;
 
 use bifrost_config::published::{
-    CONFIG_VERSION, MAX_STABLE_BYTES, Published, STABLE, STATE, Stable, TRAFFIC, TrafficTable, digest, revision,
+    CANDIDATE, CONFIG_VERSION, MAX_STABLE_BYTES, Published, Rollout, STABLE, STATE, Stable, TRAFFIC, TrafficTable,
+    candidate_digest, digest,
 };
 use bifrost_config::{Config, Migration};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::migration::progress::Progress;
+use crate::rollout::record::Record;
 
 /// The form of `state.json` that this code writes.
 const STATE_VERSION: u32 = 1;
@@ -31,12 +34,15 @@ pub struct State {
     /// Where the migration is. One that this version cannot read is as good as lost; the rest is not.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient")]
     pub migration: Option<Progress>,
+    /// How revisions of the gateway itself follow each other; likewise.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient")]
+    pub rollout: Option<Record>,
     /// Members of a later operator: kept.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
 
-fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Progress>, D::Error> {
+fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
     let value = Value::deserialize(deserializer)?;
     Ok(serde_json::from_value(value).ok())
 }
@@ -65,9 +71,15 @@ impl Live {
         self.state.epoch.max(self.published.as_ref().map_or(0, |published| published.traffic.epoch))
     }
 
-    /// Whether the published configuration names this key.
+    /// Whether a published configuration names this key.
     pub fn names_key(&self, name: &str) -> bool {
-        self.published.as_ref().is_some_and(|published| published.config.keys.iter().any(|key| key.name == name))
+        let stable = self.published.as_ref().map(|published| &published.config);
+        stable.into_iter().chain(self.candidate()).flat_map(|config| &config.keys).any(|key| key.name == name)
+    }
+
+    /// The configuration of the candidate, where it has one of its own.
+    pub fn candidate(&self) -> Option<&Config> {
+        self.published.as_ref()?.candidate.as_ref()?.as_ref().ok()
     }
 
     /// The migration that the published table carries out.
@@ -93,6 +105,12 @@ pub struct Request<'a> {
     pub progress: &'a Progress,
     /// The image of the Deployment.
     pub image: &'a str,
+    /// How revisions follow each other.
+    pub record: &'a Record,
+    /// The configuration of the candidate, where it has one of its own.
+    pub candidate: Option<&'a Config>,
+    /// Where the candidate's own pods are reached.
+    pub forward: &'a str,
     /// Greatest epoch that is known from elsewhere: status and pods.
     pub known_epoch: u64,
 }
@@ -106,6 +124,8 @@ pub struct Publication {
     pub traffic: TrafficTable,
     /// Where the migration is with it.
     pub progress: Progress,
+    /// How revisions follow each other with it.
+    pub record: Record,
     /// Digest that pods shall report.
     pub digest: String,
     /// Whether the configuration differs from the published one.
@@ -132,26 +152,47 @@ pub fn stable_text(config: &Config) -> Result<String, TooLarge> {
 
 /// Decides what the ConfigMap shall hold.
 pub fn publish(live: &Live, request: &Request<'_>) -> Result<Publication, TooLarge> {
-    let intact = live.published.as_ref().filter(|published| published.unknown.is_empty());
+    let intact = live.published.as_ref().filter(|published| is_intact(published));
     let same_config = intact.is_some_and(|published| published.config == *request.config);
     let stable = if same_config { live.text(STABLE) } else { stable_text(request.config)? };
-    let revision = revision(&stable);
+    let same_candidate = intact.is_some() && live.candidate() == request.candidate;
+    let candidate = match request.candidate {
+        Some(_) if same_candidate => Some(live.text(CANDIDATE)),
+        other => other.map(stable_text).transpose()?,
+    };
     // What pods count begins anew with another split, and where something else begins to be watched.
     let watched = live.state.migration.as_ref().and_then(|progress| progress.watched);
     let begins = request.progress.watched.is_some() && request.progress.watched != watched;
-    let before = live.published.as_ref().map(|published| &published.traffic).filter(|_| !begins);
-    let table = |epoch| TrafficTable::new(request.migration, request.gateway_uid, epoch, &revision).following(before);
+    let before = live.published.as_ref().map(|published| &published.traffic);
+    let rollout = rollout(request, candidate.as_deref());
+    let table = |epoch| {
+        let table = TrafficTable::new(request.migration, request.gateway_uid, epoch, &request.record.stable.id);
+        let table = TrafficTable { rollout: rollout.clone(), ..table }.following(before);
+        let since = if begins { epoch } else { table.since };
+        TrafficTable { since, ..table }
+    };
     let same_table = intact.is_some_and(|published| published.traffic == table(published.traffic.epoch));
     let same_state = live.state.state_version == STATE_VERSION
         && live.state.image == request.image
-        && live.state.migration.as_ref() == Some(request.progress);
+        && live.state.migration.as_ref() == Some(request.progress)
+        && live.state.rollout.as_ref() == Some(request.record);
     let epochs_agree = intact.is_some_and(|published| published.traffic.epoch == live.state.epoch);
     let newest = live.epoch() >= request.known_epoch;
-    if same_config && same_table && same_state && epochs_agree && newest {
-        let data = [STABLE, TRAFFIC, STATE].map(|member| (member.to_owned(), live.text(member))).into();
+    let (progress, record) = (request.progress.clone(), request.record.clone());
+    if same_config && same_candidate && same_table && same_state && epochs_agree && newest {
+        let mut data: BTreeMap<_, _> =
+            [STABLE, TRAFFIC, STATE].map(|member| (member.to_owned(), live.text(member))).into();
+        data.extend(candidate.map(|text| (CANDIDATE.to_owned(), text)));
         let (traffic, digest) = (table(live.epoch()), digest(&stable, &live.text(TRAFFIC)));
-        let progress = request.progress.clone();
-        return Ok(Publication { data, traffic, progress, digest, config_changed: false, traffic_before: None });
+        return Ok(Publication {
+            data,
+            traffic,
+            progress,
+            record,
+            digest,
+            config_changed: false,
+            traffic_before: None,
+        });
     }
     let epoch = live.epoch().max(request.known_epoch).saturating_add(1);
     let traffic = table(epoch);
@@ -160,20 +201,45 @@ pub fn publish(live: &Live, request: &Request<'_>) -> Result<Publication, TooLar
         gateway_uid: request.gateway_uid.to_owned(),
         epoch,
         image: request.image.to_owned(),
-        migration: Some(request.progress.clone()),
+        migration: Some(progress.clone()),
+        rollout: Some(record.clone()),
         rest: live.state.rest.clone(),
     };
     let traffic_text = serde_json::to_string(&traffic).unwrap_or_default();
     let state_text = serde_json::to_string(&state).unwrap_or_default();
+    let digest = digest(&stable, &traffic_text);
+    let mut data: BTreeMap<_, _> = [(STABLE, stable), (TRAFFIC, traffic_text), (STATE, state_text)]
+        .map(|(member, text)| (member.to_owned(), text))
+        .into();
+    data.extend(candidate.map(|text| (CANDIDATE.to_owned(), text)));
     Ok(Publication {
-        digest: digest(&stable, &traffic_text),
+        digest,
         traffic,
-        progress: request.progress.clone(),
+        progress,
+        record,
         config_changed: !same_config,
         traffic_before: live.migration().filter(|before| !before.splits_like(request.migration)),
-        data: [(STABLE, stable), (TRAFFIC, traffic_text), (STATE, state_text)]
-            .map(|(member, text)| (member.to_owned(), text))
-            .into(),
+        data,
+    })
+}
+
+/// Whether this version wrote it, and nobody else since.
+fn is_intact(published: &Published) -> bool {
+    published.unknown.is_empty() && !matches!(published.candidate, Some(Err(_)))
+}
+
+/// The candidate's share; none where pods hold no candidate.
+fn rollout(request: &Request<'_>, candidate: Option<&str>) -> Option<Rollout> {
+    let (revision, served) = request.record.served()?;
+    Some(Rollout {
+        revision: revision.id.clone(),
+        config: candidate.map(candidate_digest),
+        percent: served.percent,
+        since: 0,
+        // Its users are others than those of the migration, and of the candidate before.
+        salt: format!("{}/rollout/{}", request.migration.salt, revision.id),
+        forward: served.pods.map(|_| request.forward.to_owned()),
+        preview: served.preview,
     })
 }
 
@@ -181,12 +247,24 @@ pub fn publish(live: &Live, request: &Request<'_>) -> Result<Publication, TooLar
 mod tests {
     use super::*;
     use crate::gateway::tests::{config, migration, progress};
+    use crate::rollout::revision::Revision;
     use std::sync::LazyLock;
 
     static PROGRESS: LazyLock<Progress> = LazyLock::new(|| progress(10));
+    static RECORD: LazyLock<Record> = LazyLock::new(|| Record::new(Revision::new("c", "r/g:1"), None));
 
     fn request<'a>(config: &'a Config, migration: &'a Migration) -> Request<'a> {
-        Request { gateway_uid: "g", config, migration, progress: &PROGRESS, image: "r/g:1", known_epoch: 0 }
+        Request {
+            gateway_uid: "g",
+            config,
+            migration,
+            progress: &PROGRESS,
+            image: "r/g:1",
+            record: &RECORD,
+            candidate: None,
+            forward: "http://ai-bifrost-candidate.llm.svc:8082",
+            known_epoch: 0,
+        }
     }
 
     fn first() -> Publication {

@@ -13,7 +13,9 @@ const KEYS: &str = "spec.providerKeySelector";
 
 /// Names the member that takes the most room.
 pub fn check(wanted: &Wanted) -> Result<(), Problem> {
-    stable_text(&wanted.config).map_err(|error| too_large(&wanted.config, error))?;
+    for config in std::iter::once(&wanted.config).chain(&wanted.candidate) {
+        stable_text(config).map_err(|error| too_large(config, error))?;
+    }
     let bytes: usize = wanted.values.values().map(|value| value.expose().len()).sum();
     if bytes > MAX_VALUES {
         let message = format!(

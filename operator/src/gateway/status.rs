@@ -1,14 +1,14 @@
 //! What is reported of a gateway: a pure function of what was read, decided, written and confirmed.
 
 use bifrost_analysis::{CheckReport, Report};
-use bifrost_config::Shadow;
 use bifrost_config::published::TrafficTable;
+use bifrost_config::{Axis, Shadow};
 use bifrost_crds::conditions::{
     ACCEPTED, AVAILABLE, DEGRADED, PAUSED, PROGRAMMED, PROGRESSING, READY, RECONCILING, RESOLVED_REFS, STALLED,
 };
 use bifrost_crds::{
     AnalysisStatus, BifrostGatewayStatus, CheckStatus, Endpoints, KeyCounts, MigrationPhase, MigrationStatus,
-    ShadowStatus, Strategy, TrafficStatus, Verdict,
+    RolloutStatus, ShadowStatus, Strategy, TrafficStatus, Verdict,
 };
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use k8s_openapi::api::core::v1::Pod;
@@ -27,6 +27,8 @@ use crate::migration::describe;
 use crate::migration::outlook::{cut, outlook};
 use crate::migration::progress::Progress;
 use crate::names;
+use crate::rollout::record::Record;
+use crate::rollout::{self, in_words};
 
 /// Reason of a spec that the API server does not take.
 const REFUSED: &str = "Refused";
@@ -41,6 +43,8 @@ pub struct Facts<'a> {
     pub decision: &'a Decision,
     /// Where the migration is with what is published.
     pub progress: Option<&'a Progress>,
+    /// How revisions of the gateway follow each other with it.
+    pub record: Option<&'a Record>,
     /// The table that is published.
     pub table: Option<&'a TrafficTable>,
     /// How far the pods are with it.
@@ -49,6 +53,8 @@ pub struct Facts<'a> {
     pub deployment: Option<&'a DynamicObject>,
     /// What the analysis says of it.
     pub report: Option<&'a Report>,
+    /// What it says of the candidate.
+    pub rollout_report: Option<&'a Report>,
     /// Why something could not be written.
     pub failure: Option<&'a Failure>,
 }
@@ -92,7 +98,7 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> BifrostGatewayStatus {
         migration: facts.table.map(|table| migration(facts, table, now)).or(before.migration),
         analysis: analysis(facts, before.analysis),
         shadow: facts.table.and_then(|table| table.shadow.as_ref()).map(|one| shadow(one, facts.summary)),
-        rollout: None,
+        rollout: rollout(facts, before.rollout, now),
         keys: Some(KeyCounts {
             selected: count(facts.decision.selected),
             ready: count(facts.decision.wanted.as_ref().map_or(0, |wanted| wanted.values.len())),
@@ -108,7 +114,8 @@ fn lost(before: Option<TrafficStatus>) -> Option<TrafficStatus> {
 fn migration(facts: &Facts<'_>, table: &TrafficTable, now: Timestamp) -> MigrationStatus {
     let plan = facts.decision.plan.as_ref().filter(|_| !facts.decision.held);
     let judged = facts.decision.judged.as_ref();
-    let outlook = facts.progress.map(|progress| outlook(plan, &facts.decision.guard, progress, judged, now));
+    let outlook =
+        facts.progress.map(|progress| outlook(Axis::Migration, plan, &facts.decision.guard, progress, judged, now));
     let outlook = outlook.unwrap_or_default();
     MigrationStatus {
         strategy: Some(match table.strategy {
@@ -167,6 +174,33 @@ fn compared(report: &Report) -> AnalysisStatus {
         message: cut(&check.reason),
     };
     AnalysisStatus { verdict: verdict(report.verdict), checks: report.checks.iter().map(check).collect() }
+}
+
+fn rollout(facts: &Facts<'_>, before: Option<RolloutStatus>, now: Timestamp) -> Option<RolloutStatus> {
+    let Some(record) = facts.record else { return before };
+    let wish = facts.decision.wish.as_ref().filter(|_| !facts.decision.held);
+    let is_compared = facts.decision.wish.as_ref().is_some_and(|wish| wish.guard.analysis.is_some());
+    let is_under_way = is_compared && record.candidate.is_some();
+    let told = facts.rollout_report.map(compared).map(|analysis| AnalysisStatus {
+        checks: analysis
+            .checks
+            .into_iter()
+            .map(|check| CheckStatus { message: cut(&in_words(&check.message)), ..check })
+            .collect(),
+        ..analysis
+    });
+    // What led to a rollback is told for as long as that is in force.
+    let is_back = record.candidate.as_ref().is_some_and(|candidate| candidate.progress.rollback.is_some());
+    let analysis = told.or_else(|| before.and_then(|before| before.analysis).filter(|_| is_back));
+    let judged = is_under_way.then(|| rollout::judged(facts.rollout_report));
+    let facts = rollout::status::Facts {
+        record,
+        wish,
+        judged: judged.as_ref(),
+        analysis: analysis.filter(|_| is_under_way),
+        ready: facts.summary.candidates.0,
+    };
+    Some(rollout::status::status(facts, now))
 }
 
 const fn verdict(verdict: bifrost_analysis::Verdict) -> Verdict {
@@ -318,7 +352,7 @@ fn under_way(facts: &Facts<'_>) -> Option<(&'static str, String)> {
 }
 
 /// What the Deployment is still about, as `kubectl rollout status` says it.
-fn rolls_out(deployment: &DynamicObject) -> Option<String> {
+pub(super) fn rolls_out(deployment: &DynamicObject) -> Option<String> {
     let typed: Deployment = deployment.clone().try_parse().ok()?;
     let status = typed.status.unwrap_or_default();
     if status.observed_generation < typed.metadata.generation {
@@ -350,7 +384,12 @@ fn degraded(facts: &Facts<'_>) -> Option<Finding> {
         return Some(Finding::new(DEGRADED, true, reason, why));
     }
     if let Some(rollback) = facts.progress.and_then(|progress| progress.rollback.as_ref()) {
-        let message = format!("from {}: {}", describe(rollback.from.as_ref()), rollback.message);
+        let message = format!("from {}: {}", describe(Axis::Migration, rollback.from.as_ref()), rollback.message);
+        return Some(Finding::new(DEGRADED, true, "RolledBack", message));
+    }
+    let candidate = facts.record.and_then(|record| record.candidate.as_ref());
+    if let Some((candidate, rollback)) = candidate.and_then(|one| Some((one, one.progress.rollback.as_ref()?))) {
+        let message = format!("the rollout of {} was taken back: {}", candidate.revision.id, rollback.message);
         return Some(Finding::new(DEGRADED, true, "RolledBack", message));
     }
     let unusable = &facts.decision.unusable;

@@ -40,30 +40,43 @@ impl InForce {
                 (live.traffic.clone(), live.digest.clone(), observed.secret.generations.clone(), token)
             }
         };
+        let candidate = table.rollout.as_ref().map(|rollout| rollout.revision.clone());
         let target = Target {
             gateway_uid: observed.uid().to_owned(),
             epoch: table.epoch,
             digest,
             keys,
             wanted_percent: table.wanted_percent(),
+            pods: running(observed, candidate.as_deref()),
+            candidate,
             token,
-            pods: running(&observed.pods),
         };
         Some(Self { table, target })
     }
 }
 
-/// Pods whose gateway runs: only they can hold a table.
-fn running(pods: &[Pod]) -> Vec<PodAddress> {
-    pods.iter().filter_map(address).collect()
+/// Pods whose gateway runs: only they can hold a table. Of a candidate's own, those of an earlier candidate are not ready for this one.
+fn running(observed: &Observed, candidate: Option<&str>) -> Vec<PodAddress> {
+    let own = observed.pods.iter().filter_map(|pod| address(pod, false));
+    let is_of_it = |pod: &Pod| is_of(pod, candidate);
+    let of_candidate = observed.candidates.iter().filter_map(|pod| {
+        let address = address(pod, true)?;
+        Some(PodAddress { ready: address.ready && is_of_it(pod), ..address })
+    });
+    own.chain(of_candidate).collect()
 }
 
-fn address(pod: &Pod) -> Option<PodAddress> {
+/// Whether a pod is one of this candidate's own.
+pub(super) fn is_of(pod: &Pod, candidate: Option<&str>) -> bool {
+    candidate.is_some() && pod.labels().get(names::LABEL_REVISION).map(String::as_str) == candidate
+}
+
+fn address(pod: &Pod, of_candidate: bool) -> Option<PodAddress> {
     let status = pod.status.as_ref()?;
     let container = status.container_statuses.iter().flatten().find(|status| status.name == names::CONTAINER)?;
     container.state.as_ref()?.running.as_ref()?;
     let ip = status.pod_ip.clone().filter(|ip| !ip.is_empty())?;
-    Some(PodAddress { uid: pod.uid()?, name: pod.name_any(), ip, ready: is_ready(pod) })
+    Some(PodAddress { uid: pod.uid()?, name: pod.name_any(), ip, ready: is_ready(pod), of_candidate })
 }
 
 /// Greatest epoch that is known from elsewhere than the ConfigMap. Pods are asked only when the ConfigMap is gone.
@@ -71,7 +84,7 @@ pub async fn known_epoch(context: &Context, observed: &Observed) -> u64 {
     let traffic = observed.gateway.status.as_ref().and_then(|status| status.traffic.as_ref());
     let status = traffic.and_then(|traffic| traffic.epoch).and_then(|epoch| u64::try_from(epoch).ok()).unwrap_or(0);
     let (Some(token), None) = (&observed.secret.admin_token, observed.own(Part::Published)) else { return status };
-    let reports = context.confirmations.ask_once(&running(&observed.pods), token).await;
+    let reports = context.confirmations.ask_once(&running(observed, None), token).await;
     let own = reports.iter().filter(|report| report.gateway_uid == observed.uid());
     own.map(|report| report.epoch).max().unwrap_or(0).max(status)
 }
@@ -96,7 +109,8 @@ mod tests {
             Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
         let mut crashed = pod("c", true);
         crashed.status.as_mut().unwrap().container_statuses.as_mut().unwrap()[0].state = None;
-        let asked = running(&[pod("a", true), stopping, crashed, pod("d", false)]);
+        let pods = vec![pod("a", true), stopping, crashed, pod("d", false)];
+        let asked = running(&Observed { pods, ..observed() }, None);
         let shown: Vec<_> = asked.iter().map(|pod| (pod.name.as_str(), pod.ready)).collect();
         assert_eq!(shown, [("ai-a", true), ("ai-b", false), ("ai-d", false)]);
     }
@@ -109,6 +123,23 @@ mod tests {
         assert_eq!((in_force.target.epoch, in_force.table.percent), (1, 10));
         assert_eq!(in_force.target.digest, seen.live.published.as_ref().unwrap().digest);
         assert_eq!(in_force.target.keys["main"], 1);
+    }
+
+    #[test]
+    fn pods_of_an_earlier_candidate_are_not_ready_for_this_one() {
+        let of = |suffix: &str, revision: &str| {
+            let mut pod = pod(suffix, true);
+            pod.metadata.labels = Some([(names::LABEL_REVISION.to_owned(), revision.to_owned())].into());
+            pod
+        };
+        let seen =
+            Observed { candidates: vec![of("b", "old"), of("c", "new")], pods: vec![pod("a", true)], ..observed() };
+        let shown = |candidate| {
+            let asked = running(&seen, candidate);
+            asked.iter().map(|pod| (pod.of_candidate, pod.ready)).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(Some("new")), [(false, true), (true, false), (true, true)]);
+        assert_eq!(shown(None), [(false, true), (true, false), (true, false)]);
     }
 
     #[test]

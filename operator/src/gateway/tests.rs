@@ -24,6 +24,7 @@ use super::part::Part;
 use super::publish::Live;
 use super::validate::{Policy, validate};
 use crate::analysis::hosts::HostRule;
+use crate::confirm::Summary;
 use crate::migration::progress::Progress;
 use crate::secrets::NoValue;
 
@@ -75,8 +76,10 @@ pub(crate) fn observed() -> Observed {
         ca_bundle: CaBundle::NotAsked,
         pods: Vec::new(),
         remembered: None,
-        confirmed: false,
+        candidates: Vec::new(),
+        summary: Summary::default(),
         report: None,
+        rollout_report: None,
         prices: Arc::default(),
         now: Timestamp::UNIX_EPOCH,
     }
@@ -89,6 +92,8 @@ pub(crate) fn remembered(observed: &Observed) -> Remembered {
         config: published.config.clone(),
         migration: observed.live.migration().unwrap(),
         progress: observed.live.state.migration.clone().unwrap(),
+        candidate: observed.live.candidate().cloned(),
+        record: observed.live.state.rollout.clone().unwrap(),
         image: observed.live.state.image.clone(),
         epoch: published.traffic.epoch,
         token: SecretValue::new("token"),
@@ -308,4 +313,112 @@ fn one_object_that_cannot_be_read_keeps_its_name_and_labels() {
     let invalid = read(&object).0.unwrap_err();
     assert_eq!(invalid.metadata.name.as_deref(), Some("ai"));
     assert_eq!(invalid.metadata.labels.unwrap()["team"], "search");
+}
+
+/// A gateway that serves, with a canary rollout of this change on its way.
+fn rolling_out(change: impl FnOnce(&mut BifrostGateway)) -> Observed {
+    let mut seen = publish_all(observed());
+    seen.gateway.spec.rollout = serde_json::from_value(json!({
+        "strategy": "Canary", "canary": {"steps": [{"percent": 10, "hold": "10m"}, {"percent": 50, "hold": "10m"}]},
+    }))
+    .unwrap();
+    change(&mut seen.gateway);
+    publish_all(seen)
+}
+
+#[test]
+fn everything_that_a_candidate_with_an_image_of_its_own_needs() {
+    let seen = rolling_out(|gateway| {
+        gateway.spec.image = serde_json::from_value(json!({"tag": "0.2.0"})).unwrap();
+    });
+    for part in Part::ALL.into_iter().filter(|part| part.is_of_candidate()) {
+        let object = &seen.objects[&part];
+        insta::assert_yaml_snapshot!(format!("{part:?}"), json!({"metadata": object.metadata, "rest": object.data}));
+    }
+    let image = |part: Part| {
+        seen.objects[&part].data.pointer("/spec/template/spec/containers/0/image").unwrap().as_str().unwrap().to_owned()
+    };
+    assert_eq!(image(Part::Deployment), "ghcr.io/example/bifrost-gateway:0.1.0");
+    assert_eq!(image(Part::Candidate), "ghcr.io/example/bifrost-gateway:0.2.0");
+    let published = seen.live.published.as_ref().unwrap();
+    let rollout = published.traffic.rollout.as_ref().unwrap();
+    assert_eq!((rollout.percent, rollout.config.as_ref(), published.candidate.as_ref()), (0, None, None));
+    assert_eq!(rollout.forward.as_deref(), Some("http://ai-bifrost-candidate.llm.svc:8082"));
+}
+
+#[test]
+fn nothing_that_selects_the_gateways_pods_selects_a_candidates() {
+    let seen = rolling_out(|gateway| {
+        gateway.spec.image = serde_json::from_value(json!({"tag": "0.2.0"})).unwrap();
+    });
+    let labels = seen.objects[&Part::Candidate].data["spec"]["template"]["metadata"]["labels"].clone();
+    let selectors = [
+        (Part::Service, "/spec/selector"),
+        (Part::PodDisruptionBudget, "/spec/selector/matchLabels"),
+        (Part::NetworkPolicy, "/spec/podSelector/matchLabels"),
+        (Part::Deployment, "/spec/selector/matchLabels"),
+    ];
+    for (part, at) in selectors {
+        let selector = seen.objects[&part].data.pointer(at).unwrap().as_object().unwrap();
+        assert!(selector.iter().any(|(key, value)| labels[key] != *value), "{part:?}");
+    }
+    let own = seen.objects[&Part::CandidateService].data["spec"]["selector"].as_object().unwrap().clone();
+    assert!(own.iter().all(|(key, value)| labels[key] == *value));
+}
+
+#[test]
+fn a_candidates_configuration_lies_beside_the_stable_one_and_keys_are_in_both() {
+    let mut seen = rolling_out(|gateway| gateway.spec.config.client.max_request_body = "7Mi".into());
+    let sizes = |seen: &Observed| {
+        let published = seen.live.published.as_ref().unwrap();
+        (
+            published.config.client.max_request_body >> 20,
+            seen.live.candidate().map(|one| one.client.max_request_body >> 20),
+        )
+    };
+    assert_eq!(sizes(&seen), (100, Some(7)));
+    assert!(!seen.objects.contains_key(&Part::Candidate), "the same image needs no pods");
+    seen.keys.push(observed_key("second", "openai", Ok("sk-second")));
+    seen = publish_all(seen);
+    let names = |config: &Config| config.keys.iter().map(|key| key.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&seen.live.published.as_ref().unwrap().config), ["main", "second"]);
+    assert_eq!(names(seen.live.candidate().unwrap()), ["main", "second"]);
+    // Somebody deletes the ConfigMap: what was published comes back, not the newest of the spec.
+    let before = seen.live.clone();
+    seen.remembered = Some(remembered(&seen));
+    seen.objects.remove(&Part::Published);
+    seen.live = Live::default();
+    seen = publish_all(seen);
+    assert_eq!(sizes(&seen), (100, Some(7)));
+    assert_eq!(seen.live.state.rollout, before.state.rollout);
+    // Back at the stable revision.
+    seen.gateway.spec.config.client.max_request_body = "100Mi".into();
+    seen.remembered = Some(remembered(&seen));
+    seen = publish_all(seen);
+    assert_eq!(sizes(&seen), (100, None));
+    assert!(seen.live.published.as_ref().unwrap().traffic.rollout.is_none());
+}
+
+#[test]
+fn a_candidates_objects_stay_until_no_pod_forwards_to_it() {
+    let mut seen = rolling_out(|gateway| {
+        gateway.spec.image = serde_json::from_value(json!({"tag": "0.2.0"})).unwrap();
+    });
+    seen.summary.own_released = true;
+    seen.gateway.spec.image = None;
+    assert!(plan(&seen, true).keeps_candidate, "the table that pods have forwards");
+    seen = publish_all(seen);
+    seen.summary.own_released = false;
+    assert!(plan(&seen, true).keeps_candidate, "a pod may have an older one");
+    seen.summary.own_released = true;
+    let after = plan(&seen, true);
+    assert!(!after.keeps_candidate && after.objects.iter().all(|(part, _)| !part.is_of_candidate()));
+}
+
+#[test]
+fn another_spelling_of_what_serves_is_no_candidate() {
+    let seen = rolling_out(|gateway| gateway.spec.config.client.max_request_body = "102400Ki".into());
+    let record = seen.live.state.rollout.clone().unwrap();
+    assert!(record.candidate.is_none());
+    assert_eq!(record.stable.config, super::draft::config_revision(&seen.gateway));
 }

@@ -4,12 +4,11 @@
 //! are gone, rotated values. And what is missing is made again.
 
 use bifrost_config::{
-    AddressRule, Config, Draft, KeyValues, Migration, Plan as MigrationPlan, Problem, Strategy, check_ca_bundle,
+    AddressRule, Axis, Config, Draft, KeyValues, Migration, Plan as MigrationPlan, Problem, Strategy, check_ca_bundle,
     validate as check,
 };
-use bifrost_crds::{CaBundleRef, ImageSpec};
+use bifrost_crds::CaBundleRef;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::DynamicObject;
 
 use super::images::{self, ImagePolicy};
 use super::keys::{self, KeyDecision, Selected, Unresolved};
@@ -17,7 +16,7 @@ use super::observe::{CaBundle, Observed};
 use super::part::Part;
 use super::selector::selector;
 use super::status::counts;
-use super::{draft, metadata, size};
+use super::{draft, metadata, revisions, size};
 use crate::analysis::hosts::HostRule;
 use crate::analysis::judged;
 use crate::cluster::Ownership;
@@ -28,7 +27,10 @@ use crate::migration::hold::hold as hold_on;
 use crate::migration::progress::{Cause, Progress, Rollback};
 use crate::migration::step::step;
 use crate::migration::{Judged, Revision, Seen, Transition};
-use crate::names;
+use crate::rollout::plan::Wish;
+use crate::rollout::record::Record;
+use crate::rollout::revision::Revision as Stable;
+use crate::rollout::{self, Outcome};
 
 /// Rules of this operator, not of a resource.
 #[derive(Debug, Clone)]
@@ -53,15 +55,19 @@ pub struct Rejection {
 /// What the pods shall act upon.
 #[derive(Clone)]
 pub struct Wanted {
-    /// The configuration.
+    /// The configuration of the stable revision.
     pub config: Config,
+    /// That of the candidate, where pods hold one and it is another.
+    pub candidate: Option<Config>,
+    /// How revisions of the gateway itself follow each other.
+    pub record: Record,
     /// The split.
     pub migration: Migration,
     /// Where the migration is with it.
     pub progress: Progress,
-    /// What of the migration is worth an event once it is published.
+    /// What of the migration and the rollout is worth an event once it is published.
     pub events: Vec<Event>,
-    /// Values of the keys that the configuration names.
+    /// Values of the keys that the configurations name.
     pub values: KeyValues,
     /// Image of the pods.
     pub image: String,
@@ -94,7 +100,9 @@ pub struct Decision {
     pub guard: Guard,
     /// What the analysis comes to; none where there is none.
     pub judged: Option<Judged>,
-    /// When to look at the migration again.
+    /// The rollout as the spec wants it; none where that part of it is not valid.
+    pub wish: Option<Wish>,
+    /// When to look at the migration or the rollout again.
     pub wake: Option<Timestamp>,
 }
 
@@ -131,6 +139,7 @@ pub fn validate(observed: &Observed, policy: &Policy) -> Decision {
         held,
         guard: guard(&observed.gateway.spec.migration).unwrap_or_default(),
         judged: None,
+        wish: rollout::plan::read(&observed.gateway.spec.rollout).ok(),
         wake: None,
     };
     decision.judged = decision.guard.analysis.as_ref().map(|_| judged(observed.report.as_deref()));
@@ -169,65 +178,101 @@ struct Found {
 }
 
 impl Found {
-    fn new(config: Config, transition: Transition, image: String, mut keys: KeyDecision) -> Self {
+    /// `keys`: of the stable configuration and of the candidate's, where it has another. What is to be said is said of the newer one.
+    fn new(
+        (config, candidate): (Config, Option<Config>),
+        (mut keys, newer): (KeyDecision, Option<KeyDecision>),
+        transition: Transition,
+        rollout: Outcome,
+        image: String,
+    ) -> Self {
         let config = Config { keys: std::mem::take(&mut keys.keys), ..config };
-        let Transition { progress, split, events, wake } = transition;
-        let values = std::mem::take(&mut keys.values);
-        Self { wanted: Wanted { config, migration: split, progress, events, values, image }, keys, plan: None, wake }
+        let mut values = std::mem::take(&mut keys.values);
+        let mut told = newer.unwrap_or(keys);
+        values.extend(std::mem::take(&mut told.values));
+        let candidate = candidate.map(|config| Config { keys: std::mem::take(&mut told.keys), ..config });
+        let Transition { progress, split, mut events, wake } = transition;
+        events.extend(rollout.events);
+        let wake = [wake, rollout.wake].into_iter().flatten().min();
+        let record = rollout.record;
+        let wanted = Wanted { config, candidate, record, migration: split, progress, events, values, image };
+        Self { wanted, keys: told, plan: None, wake }
     }
 }
 
 fn full(observed: &Observed, draft: &Draft, policy: &Policy) -> Result<Found, Rejection> {
     let spec = &observed.gateway.spec;
     let checked = check(draft, policy.addresses);
-    let image = policy.images.choose(spec.image.as_ref(), running_image(observed, &policy.images).as_deref());
+    let image = images::wanted(observed, &policy.images);
     let mut problems = checked.as_ref().err().cloned().unwrap_or_default();
     problems.extend(metadata::check(spec));
     problems.extend(selector(&observed.gateway).err());
     problems.extend(image.as_ref().err().cloned());
     let guard = guard(&spec.migration);
-    problems.extend(match &guard {
-        Ok(guard) => policy.hosts.problems(guard.analysis.as_ref().map_or(&[], |analysis| &analysis.metrics)),
-        Err(problems) => problems.clone(),
-    });
-    let (Ok((config, plan)), Ok(image), Ok(guard), []) = (checked, image, guard, problems.as_slice()) else {
+    let wish = rollout::plan::read(&spec.rollout);
+    for guard in [guard.as_ref(), wish.as_ref().map(|wish| &wish.guard)] {
+        problems.extend(match guard {
+            Ok(guard) => policy.hosts.problems(guard.analysis.as_ref().map_or(&[], |analysis| &analysis.metrics)),
+            Err(problems) => problems.clone(),
+        });
+    }
+    let (Ok((newest, plan)), Ok(image), Ok(guard), Ok(wish), []) = (checked, image, guard, wish, problems.as_slice())
+    else {
         return Err(rejected(&problems));
     };
-    let names = Names::of(observed);
-    let before = last_progress(observed, plan.strategy, &names.whole);
+    let wanted = Stable::new(&draft::config_revision(&observed.gateway), &image);
+    let rollout = revisions::follow(observed, &newest, &wanted, &wish);
+    let record = &rollout.record;
+    let config = match last_config(observed) {
+        Some(last) if record.stable.config != wanted.config => last.clone(),
+        _ => newest.clone(),
+    };
+    let served = record.served().filter(|(revision, _)| revision.config != record.stable.config);
+    let candidate = served.map(|_| newest.clone());
+    let names = Names::of(observed, &record.stable);
+    let before = last_progress(observed, plan.strategy, &names);
     let (judged, crash) = (judged(observed.report.as_deref()), last_crash(observed, &before));
     let seen = seen(observed, crash.as_ref(), &judged);
     let mut transition = step(&plan, &guard, names.revision(), &before, seen, observed.now);
     share_shadow(&mut transition.split, observed, &config);
-    let keys = keys::decide(selected(observed), &config.providers);
-    let found = Found { plan: Some(plan), ..Found::new(config, transition, image, keys) };
+    let keys = |providers| keys::decide(selected(observed), providers);
+    let decided = (keys(&config.providers), candidate.as_ref().map(|_| keys(&newest.providers)));
+    let image = record.image().to_owned();
+    let found = Found::new((config, candidate), decided, transition, rollout, image);
     size::check(&found.wanted)
         .map_err(|problem| Rejection { reason: Reason::ConfigTooLarge, message: problem.to_string() })?;
-    Ok(found)
+    Ok(Found { plan: Some(plan), ..found })
 }
 
 /// What is published, less what is to be taken away.
 fn hold(observed: &Observed, draft: &Draft, policy: &Policy) -> Option<Found> {
     let config = last_config(observed)?.clone();
     let last = last_migration(observed)?;
+    let rollout = revisions::hold(observed, &config, policy);
     let alone = Draft { migration: draft.migration.clone(), ..Draft::default() };
     let plan = check(&alone, policy.addresses).ok().map(|(_, plan)| plan);
-    let names = Names::of(observed);
-    let before = last_progress(observed, last.strategy, &names.whole);
+    let names = Names::of(observed, &rollout.record.stable);
+    let before = last_progress(observed, last.strategy, &names);
     let guard = guard(&observed.gateway.spec.migration).unwrap_or_default();
     let (judged, crash) = (judged(observed.report.as_deref()), last_crash(observed, &before));
     let seen = seen(observed, crash.as_ref(), &judged);
-    let mut transition = hold_on(plan.as_ref(), &guard, names.revision(), &before, &last, seen, observed.now);
+    let axis = Axis::Migration;
+    let mut transition = hold_on(axis, plan.as_ref(), &guard, names.revision(), &before, &last, seen, observed.now);
     share_shadow(&mut transition.split, observed, &config);
-    let keys = keys::hold(selected(observed), &config.providers);
-    let ca_bundle = config.ca_bundle.clone().filter(|pem| check_ca_bundle(pem).is_ok());
+    let with_ca = |config: Config| {
+        let ca_bundle = config.ca_bundle.clone().filter(|pem| check_ca_bundle(pem).is_ok());
+        Config { ca_bundle, ..config }
+    };
+    let candidate = rollout.record.served().and_then(|_| last_candidate(observed)).cloned().map(with_ca);
+    let keys = |providers| keys::hold(selected(observed), providers);
+    let decided = (keys(&config.providers), candidate.as_ref().map(|candidate| keys(&candidate.providers)));
     // A Deployment that is there is not touched, so what it runs is what there is to remember, allowed or not. Only one that has to
     // be made anew must not run what is not allowed.
     let is_missing = observed.own(Part::Deployment).is_none();
-    let image = running_image(observed, &policy.images);
+    let image = images::running(observed, &policy.images);
     let image = image.filter(|image| !is_missing || policy.images.allows_image(image));
     let image = image.unwrap_or_else(|| policy.images.default_image().to_owned());
-    Some(Found { plan, ..Found::new(Config { ca_bundle, ..config }, transition, image, keys) })
+    Some(Found { plan, ..Found::new((with_ca(config), candidate), decided, transition, rollout, image) })
 }
 
 /// Divides the money for copies among the pods that there are, or should be, and says what models cost.
@@ -239,9 +284,17 @@ fn share_shadow(split: &mut Migration, observed: &Observed, config: &Config) {
 }
 
 /// The configuration that was published last: what this process published counts more than what it finds.
-fn last_config(observed: &Observed) -> Option<&Config> {
+pub(super) fn last_config(observed: &Observed) -> Option<&Config> {
     let remembered = observed.remembered.as_ref().map(|remembered| &remembered.config);
     remembered.or(observed.live.published.as_ref().map(|published| &published.config))
+}
+
+/// The same of the candidate's.
+fn last_candidate(observed: &Observed) -> Option<&Config> {
+    match &observed.remembered {
+        Some(remembered) => remembered.candidate.as_ref(),
+        None => observed.live.candidate(),
+    }
 }
 
 fn last_migration(observed: &Observed) -> Option<Migration> {
@@ -251,7 +304,7 @@ fn last_migration(observed: &Observed) -> Option<Migration> {
 
 /// As a status spells it. One that is not known is not tried again by itself.
 fn cause(text: &str) -> Cause {
-    let all = [Cause::AnalysisFailed, Cause::GatewayCrash];
+    let all = [Cause::AnalysisFailed, Cause::GatewayCrash, Cause::ProgressDeadlineExceeded];
     all.into_iter().find(|cause| cause.as_str() == text).unwrap_or(Cause::Aborted)
 }
 
@@ -263,8 +316,9 @@ fn recorded_progress(observed: &Observed) -> Option<Progress> {
 
 /// Where the migration is. With the record lost, what is published tells; with that lost too, it begins anew. A rollback of which the
 /// status still tells stays in force.
-fn last_progress(observed: &Observed, strategy: Strategy, revision: &str) -> Progress {
+fn last_progress(observed: &Observed, strategy: Strategy, names: &Names) -> Progress {
     let (request, now) = (observed.request(), observed.now);
+    let revision = names.whole.as_str();
     if let Some(recorded) = recorded_progress(observed) {
         return recorded;
     }
@@ -280,7 +334,7 @@ fn last_progress(observed: &Observed, strategy: Strategy, revision: &str) -> Pro
         reason: cause(&told.reason),
         message: told.message.clone(),
     });
-    Progress { config: draft::config_revision(&observed.gateway), rollback, ..progress }
+    Progress { config: names.config.clone(), rollback, ..progress }
 }
 
 /// What the spec that is followed is called.
@@ -290,9 +344,10 @@ struct Names {
 }
 
 impl Names {
-    fn of(observed: &Observed) -> Self {
-        let gateway = &observed.gateway;
-        Self { whole: draft::migration_revision(gateway), config: draft::config_revision(gateway) }
+    /// Of a migration to what this revision does.
+    fn of(observed: &Observed, stable: &Stable) -> Self {
+        let whole = draft::migration_revision(&observed.gateway, &stable.config);
+        Self { whole, config: stable.config.clone() }
     }
 
     fn revision(&self) -> Revision<'_> {
@@ -305,7 +360,7 @@ fn last_crash(observed: &Observed, progress: &Progress) -> Option<Crash> {
 }
 
 fn seen<'a>(observed: &'a Observed, crash: Option<&'a Crash>, judged: &'a Judged) -> Seen<'a> {
-    Seen { request: observed.request(), confirmed: observed.confirmed, crash, judged: Some(judged) }
+    Seen { request: observed.request(), confirmed: observed.summary.programmed, crash, judged: Some(judged) }
 }
 
 fn selected(observed: &Observed) -> Selected<'_> {
@@ -345,23 +400,6 @@ fn ca_bundle(observed: &Observed, unresolved: &mut Vec<Unresolved>) -> Option<St
     carried
 }
 
-/// The image that the pods run: what this process gave the Deployment last, else what the Deployment has, else what was noted before
-/// it was lost. The first that is allowed: the objects may have been written by another hand.
-fn running_image(observed: &Observed, images: &ImagePolicy) -> Option<String> {
-    let remembered = observed.remembered.as_ref().map(|remembered| remembered.image.clone());
-    let deployment = observed.own(Part::Deployment).and_then(container_image);
-    let noted = Some(observed.live.state.image.clone()).filter(|image| images.allows_image(image));
-    let known: Vec<_> = remembered.into_iter().chain(deployment).chain(noted).collect();
-    known.iter().find(|image| images.allows_image(image)).or(known.first()).cloned()
-}
-
-fn container_image(deployment: &DynamicObject) -> Option<String> {
-    let containers = deployment.data.pointer("/spec/template/spec/containers")?.as_array()?;
-    let ours =
-        containers.iter().find(|container| container.get("name").is_some_and(|name| name == names::CONTAINER))?;
-    ours.get("image")?.as_str().map(str::to_owned)
-}
-
 fn parts(observed: &Observed, ownership: Ownership) -> Vec<String> {
     let of = Part::ALL.into_iter().filter(|part| observed.ownership(*part) == ownership);
     of.map(|part| part.describe(observed.name())).collect()
@@ -384,31 +422,6 @@ fn conflict(observed: &Observed) -> Option<Rejection> {
 fn rejected(problems: &[Problem]) -> Rejection {
     let all: Vec<_> = problems.iter().map(ToString::to_string).collect();
     Rejection { reason: Reason::ConfigRejected, message: all.join("; ") }
-}
-
-impl ImagePolicy {
-    /// The image to run. Parts that the spec leaves open are taken from what runs, else from the default.
-    fn choose(&self, spec: Option<&ImageSpec>, running: Option<&str>) -> Result<String, Problem> {
-        let base = running.unwrap_or(self.default_image());
-        let (base_repository, base_tag) = images::split(base);
-        let Some(spec) = spec else { return self.checked(base.to_owned()) };
-        let repository = spec.repository.as_deref().unwrap_or(base_repository);
-        let tag = spec.tag.as_ref().map_or_else(|| base_tag.to_owned(), |tag| format!(":{tag}"));
-        self.checked(format!("{repository}{tag}"))
-    }
-
-    /// Whatever an image was put together of, its repository is an allowed one.
-    fn checked(&self, image: String) -> Result<String, Problem> {
-        if self.allows_image(&image) {
-            return Ok(image);
-        }
-        let repository = images::split(&image).0;
-        let message = format!(
-            "{repository} is not among the repositories that the operator allows: name one of {}",
-            self.describe()
-        );
-        Err(Problem::invalid("spec.image.repository", message))
-    }
 }
 
 #[cfg(test)]

@@ -54,7 +54,12 @@ impl Guard {
 /// Reads the spec.
 pub fn guard(spec: &MigrationSpec) -> Result<Guard, Vec<Problem>> {
     let mut problems = Vec::new();
-    let analysis = spec.analysis.as_ref().map(|analysis| read_analysis(analysis, &mut problems));
+    let analysis = spec.analysis.as_ref().map(|analysis| read_analysis(analysis, "spec.migration", &mut problems));
+    let compares_copies = |one: &Analysis| one.checks.iter().any(|check| check.kind == CheckKind::ShadowAgreement);
+    if spec.shadow.is_none() && analysis.as_ref().is_some_and(compares_copies) {
+        let message = "a check of type ShadowAgreement needs copies: set shadow, or take the check out";
+        problems.push(Problem::invalid("spec.migration.shadow", message));
+    }
     let mut guard = Guard { analysis, cooldown: COOLDOWN, ..Guard::default() };
     if let Some(RollbackSpec { to, retries, cooldown }) = &spec.rollback {
         guard.to_previous = *to == RollbackTarget::PreviousStep;
@@ -68,7 +73,14 @@ pub fn guard(spec: &MigrationSpec) -> Result<Guard, Vec<Problem>> {
     if problems.is_empty() { Ok(guard) } else { Err(problems) }
 }
 
-fn read_analysis(spec: &AnalysisSpec, problems: &mut Vec<Problem>) -> Analysis {
+/// Reads an analysis alone. `path`: whose it is.
+pub fn of_analysis(spec: Option<&AnalysisSpec>, path: &str) -> Result<Guard, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let analysis = spec.map(|analysis| read_analysis(analysis, path, &mut problems));
+    if problems.is_empty() { Ok(Guard { analysis, ..Guard::default() }) } else { Err(problems) }
+}
+
+fn read_analysis(spec: &AnalysisSpec, path: &str, problems: &mut Vec<Problem>) -> Analysis {
     let errors = || Check {
         name: DEFAULT_CHECK.to_owned(),
         kind: CheckKind::ErrorRate { classes: Vec::new() },
@@ -82,7 +94,7 @@ fn read_analysis(spec: &AnalysisSpec, problems: &mut Vec<Problem>) -> Analysis {
                 checks.push(Check { name: check.name.clone(), kind: kind(check), limit, action: action(check.action) })
             }
             Err((member, message)) => {
-                let path = format!("spec.migration.analysis.checks[{index}].{member}");
+                let path = format!("{path}.analysis.checks[{index}].{member}");
                 problems.push(Problem::invalid(path, message));
             }
         }
@@ -91,7 +103,7 @@ fn read_analysis(spec: &AnalysisSpec, problems: &mut Vec<Problem>) -> Analysis {
         checks.push(errors());
     }
     let taken: Vec<_> = checks.iter().map(|check| check.name.as_str()).collect();
-    let metrics = metric::read(&spec.metrics, &taken, problems);
+    let metrics = metric::read(&spec.metrics, path, &taken, problems);
     Analysis {
         checks,
         metrics,
@@ -120,6 +132,7 @@ fn kind(check: &AnalysisCheck) -> CheckKind {
         CheckType::CostPerRequest => CheckKind::CostPerRequest,
         CheckType::EmptyResponseRate => CheckKind::EmptyResponseRate,
         CheckType::InvalidToolCallRate => CheckKind::InvalidToolCallRate,
+        CheckType::ShadowAgreement => CheckKind::ShadowAgreement,
     }
 }
 
@@ -136,6 +149,12 @@ const fn class(class: FailureClass) -> Failure {
 }
 
 fn limit(check: &AnalysisCheck) -> Result<Limit, (&'static str, String)> {
+    if check.type_ == CheckType::ShadowAgreement {
+        return least_agreement(check);
+    }
+    if check.min.is_some() {
+        return Err(("min", "belongs to type ShadowAgreement: set max or maxIncrease in its place".to_owned()));
+    }
     match (&check.max, &check.max_increase) {
         (Some(_), Some(_)) => Err(("max", "either max or maxIncrease: take one of the two out".to_owned())),
         (None, None) if check.type_ == CheckType::ErrorRate => Ok(Limit::ERROR_RATE),
@@ -148,11 +167,28 @@ fn limit(check: &AnalysisCheck) -> Result<Limit, (&'static str, String)> {
     }
 }
 
+/// The most copies that may differ.
+fn least_agreement(check: &AnalysisCheck) -> Result<Limit, (&'static str, String)> {
+    for (member, limit) in [("max", &check.max), ("maxIncrease", &check.max_increase)] {
+        if limit.is_some() {
+            return Err((
+                member,
+                format!("type ShadowAgreement has a least and no most: set min in place of {member}"),
+            ));
+        }
+    }
+    let text = check.min.as_deref().ok_or(("min", "the check needs a limit: set min, such as 95%".to_owned()))?;
+    let least = percent(text).filter(|least| *least <= 1.0);
+    let least = least.ok_or_else(|| ("min", format!("{text:?} is no percentage from 0% to 100%, such as 95%")))?;
+    Ok(Limit::Absolute(1.0 - least))
+}
+
 fn most(kind: CheckType, text: &str) -> Result<f64, String> {
     match kind {
-        CheckType::ErrorRate | CheckType::EmptyResponseRate | CheckType::InvalidToolCallRate => {
-            percent(text).ok_or_else(|| format!("{text:?} is no percentage, such as 2%"))
-        }
+        CheckType::ErrorRate
+        | CheckType::EmptyResponseRate
+        | CheckType::InvalidToolCallRate
+        | CheckType::ShadowAgreement => percent(text).ok_or_else(|| format!("{text:?} is no percentage, such as 2%")),
         CheckType::Latency | CheckType::TimeToFirstToken | CheckType::GatewayOverhead => parse_duration(text)
             .map(|most| most.as_secs_f64() * 1000.0)
             .ok_or_else(|| format!("{text:?} is no duration, such as 800ms")),
@@ -179,8 +215,11 @@ mod tests {
     use serde_json::json;
 
     fn read(analysis: serde_json::Value) -> Result<Analysis, String> {
-        let spec: MigrationSpec = serde_json::from_value(json!({"canaryPercent": 10, "analysis": analysis})).unwrap();
-        match guard(&spec) {
+        read_spec(json!({"canaryPercent": 10, "analysis": analysis}))
+    }
+
+    fn read_spec(spec: serde_json::Value) -> Result<Analysis, String> {
+        match guard(&serde_json::from_value::<MigrationSpec>(spec).unwrap()) {
             Ok(guard) => Ok(guard.analysis.unwrap()),
             Err(problems) => Err(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
         }
@@ -226,6 +265,37 @@ mod tests {
         );
         assert_eq!(analysis.checks[0].kind, CheckKind::ErrorRate { classes: vec![Failure::Timeout] });
         assert_eq!((analysis.checks[1].action, analysis.checks[2].action), (Action::Pause, Action::Warn));
+    }
+
+    #[test]
+    fn agreement_has_a_least_and_needs_a_shadow() {
+        let checks = |change: serde_json::Value| {
+            let mut check = json!({"name": "a", "type": "ShadowAgreement"});
+            check.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            json!({"checks": [check]})
+        };
+        let copied = |change| {
+            let shadow = json!({"percent": 5, "dailyLimit": "1"});
+            read_spec(json!({"canaryPercent": 10, "shadow": shadow, "analysis": checks(change)}))
+        };
+        let read_min = copied(json!({"min": "75%"})).unwrap();
+        assert_eq!(
+            (&read_min.checks[0].kind, read_min.checks[0].limit),
+            (&CheckKind::ShadowAgreement, Limit::Absolute(0.25))
+        );
+        let alone = read(checks(json!({"min": "75%"}))).unwrap_err();
+        assert!(alone.starts_with("spec.migration.shadow: "), "{alone}");
+        for (change, member) in [
+            (json!({}), "min"),
+            (json!({"min": "101%"}), "min"),
+            (json!({"min": "a%"}), "min"),
+            (json!({"min": "95%", "max": "5%"}), "max"),
+            (json!({"min": "95%", "maxIncrease": "5%"}), "maxIncrease"),
+            (json!({"type": "ErrorRate", "min": "95%"}), "min"),
+        ] {
+            let problem = copied(change).unwrap_err();
+            assert!(problem.starts_with(&format!("spec.migration.analysis.checks[0].{member}: ")), "{problem}");
+        }
     }
 
     #[test]

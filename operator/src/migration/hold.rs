@@ -1,7 +1,7 @@
 //! A spec that is paused or not valid: nothing rises, and what takes away goes on.
 
 use bifrost_analysis::{Action, Verdict};
-use bifrost_config::{Migration, Plan, Shadow};
+use bifrost_config::{Axis, Migration, Plan, Position, Shadow};
 use k8s_openapi::jiff::Timestamp;
 
 use super::guard::Guard;
@@ -12,7 +12,9 @@ use super::{Revision, Seen, Transition, describe};
 use crate::events::{Event, Reason};
 
 /// Holds on to what was published last, `last`. `plan` is the spec's, if that part of it is valid.
+#[expect(clippy::too_many_arguments, reason = "what a step has, and what was published")]
 pub fn hold(
+    axis: Axis,
     plan: Option<&Plan>,
     guard: &Guard,
     revision: Revision<'_>,
@@ -40,7 +42,7 @@ pub fn hold(
             progress.crash = seen.crash.map(|crash| crash.id.clone());
         }
         let from = progress.position.clone();
-        events.push(Event::new(Reason::RolledBack, format!("{} → the baseline: {message}", describe(from.as_ref()))));
+        events.push(Event::new(Reason::RolledBack, back(axis, from.as_ref(), &message)));
         progress = progress.at(None, now);
         progress.rollback = Some(Rollback { from, at: now, reason, message });
         split = Migration { percent: 0, rules: Vec::new(), ..split };
@@ -52,15 +54,12 @@ pub fn hold(
                 let from = progress.rollback.take().map_or_else(|| progress.position.clone(), |rollback| rollback.from);
                 let message = "somebody asked for abort".to_owned();
                 events.push(Event::new(Reason::RequestHandled, "abort"));
-                events.push(Event::new(
-                    Reason::RolledBack,
-                    format!("{} → the baseline: {message}", describe(from.as_ref())),
-                ));
+                events.push(Event::new(Reason::RolledBack, back(axis, from.as_ref(), &message)));
                 progress = progress.at(None, now);
                 progress.rollback = Some(Rollback { from, at: now, reason: Cause::Aborted, message });
                 split = Migration { percent: 0, rules: Vec::new(), ..split };
             }
-            Ok(Verb::Abort) => events.push(refused("the migration was aborted already".to_owned())),
+            Ok(Verb::Abort) => events.push(refused(format!("the {} was aborted already", axis.noun()))),
             Ok(_) => events.push(refused(
                 "nothing rises while the spec is paused or not accepted: mend that, and ask again with another id"
                     .to_owned(),
@@ -73,6 +72,10 @@ pub fn hold(
         progress.watched = level.and_then(|level| watched_since(plan, level, &progress, now));
     }
     Transition { progress, split, events, wake: None }
+}
+
+fn back(axis: Axis, from: Option<&Position>, message: &str) -> String {
+    format!("{} → {}: {message}", describe(axis, from), axis.floor())
 }
 
 /// What goes on being copied: no more than before, and no more than the spec wants.

@@ -22,6 +22,8 @@ const GATEWAY: &str = "{{gateway}}";
 pub struct Metric {
     /// Its name in reports.
     pub name: String,
+    /// Where it stands in the spec.
+    pub path: String,
     /// Where it comes from.
     pub source: Source,
     /// How often it is asked for, and how long after a stage began for the first time.
@@ -95,23 +97,20 @@ impl Query {
     }
 }
 
-/// Path of a metric in the spec.
-pub fn path(index: usize) -> String {
-    format!("spec.migration.analysis.metrics[{index}]")
-}
-
-/// Reads the metrics. All of them are there if there was no problem.
-pub(super) fn read(specs: &[AnalysisMetric], taken: &[&str], problems: &mut Vec<Problem>) -> Vec<Metric> {
+/// Reads the metrics of the analysis of `whose`. All of them are there if there was no problem.
+pub(super) fn read(specs: &[AnalysisMetric], whose: &str, taken: &[&str], problems: &mut Vec<Problem>) -> Vec<Metric> {
     let mut metrics = Vec::with_capacity(specs.len());
     for (index, spec) in specs.iter().enumerate() {
-        let at = |(member, message): (String, String)| Problem::invalid(format!("{}.{member}", path(index)), message);
+        let path = format!("{whose}.analysis.metrics[{index}]");
+        let at = |(member, message): (String, String)| Problem::invalid(format!("{path}.{member}"), message);
         if taken.contains(&spec.name.as_str()) {
             let message = format!("a check is called {} already: give the metric another name", spec.name);
             problems.push(at(("name".to_owned(), message)));
         }
         match (source(spec), interval(spec)) {
             (Ok(source), Ok(interval)) => {
-                metrics.push(Metric { name: spec.name.clone(), source, interval, action: action(spec.action) });
+                let (name, action) = (spec.name.clone(), action(spec.action));
+                metrics.push(Metric { name, path: path.clone(), source, interval, action });
             }
             (source, interval) => problems.extend(source.err().into_iter().chain(interval.err()).map(at)),
         }
@@ -186,7 +185,7 @@ mod tests {
     fn read_all(metrics: serde_json::Value) -> Result<Vec<Metric>, String> {
         let specs: Vec<AnalysisMetric> = serde_json::from_value(metrics).unwrap();
         let mut problems = Vec::new();
-        let metrics = read(&specs, &["errors"], &mut problems);
+        let metrics = read(&specs, "spec.migration", &["errors"], &mut problems);
         let text = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         if problems.is_empty() { Ok(metrics) } else { Err(text) }
     }

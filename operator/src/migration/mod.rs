@@ -15,7 +15,7 @@ pub mod step;
 mod tests;
 
 use bifrost_analysis::{Action, Verdict};
-use bifrost_config::{Migration, Position};
+use bifrost_config::{Axis, Migration, Position};
 use k8s_openapi::jiff::Timestamp;
 
 use self::crash::Crash;
@@ -69,11 +69,14 @@ pub struct Revision<'a> {
 }
 
 /// A position for people.
-pub fn describe(position: Option<&Position>) -> String {
+pub fn describe(axis: Axis, position: Option<&Position>) -> String {
     match position {
-        None => "the baseline".to_owned(),
+        None => axis.floor().to_owned(),
         Some(Position::Percent(percent)) => format!("{percent} %"),
         Some(Position::Phase(name)) => format!("phase {name}"),
-        Some(Position::Green) => "green".to_owned(),
+        Some(Position::Green) => match axis {
+            Axis::Migration => "green".to_owned(),
+            Axis::Rollout => "the candidate".to_owned(),
+        },
     }
 }

@@ -1,7 +1,7 @@
-//! What a migration does, for people: its status.
+//! What a migration or a rollout does, for people: its status.
 
 use bifrost_analysis::Verdict;
-use bifrost_config::{Plan, Position};
+use bifrost_config::{Axis, Plan, Position};
 use bifrost_crds::{MigrationPhase, MigrationStatus, RollbackStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{Timestamp, Unit};
@@ -16,6 +16,7 @@ const MAX_TEXT: usize = 1024;
 
 /// The status. `plan`: the spec's, if it is followed; else the migration is held. `judged`: where there is an analysis.
 pub fn outlook(
+    axis: Axis,
     plan: Option<&Plan>,
     guard: &Guard,
     progress: &Progress,
@@ -25,7 +26,7 @@ pub fn outlook(
     let level = plan.and_then(|plan| plan.level_of(progress.position.as_ref())).unwrap_or(0);
     let end = plan.filter(|_| progress.rollback.is_none()).and_then(|plan| hold_ends(plan, level, progress));
     let end = end.filter(|end| *end > now);
-    let (phase, message) = phase(plan, guard, progress, judged, level, end.is_some());
+    let (phase, message) = phase(axis, plan, guard, progress, judged, level, end.is_some());
     MigrationStatus {
         strategy: None,
         phase: Some(phase),
@@ -38,7 +39,7 @@ pub fn outlook(
         rollback: progress.rollback.as_ref().and_then(|rollback| {
             Some(RollbackStatus {
                 at: whole_second(rollback.at)?,
-                from: describe(rollback.from.as_ref()),
+                from: describe(axis, rollback.from.as_ref()),
                 reason: rollback.reason.as_str().to_owned(),
                 message: cut(&rollback.message),
                 retry_at: retry_at(guard, progress).and_then(whole_second),
@@ -56,6 +57,7 @@ pub fn cut(text: &str) -> String {
 }
 
 fn phase(
+    axis: Axis,
     plan: Option<&Plan>,
     guard: &Guard,
     progress: &Progress,
@@ -66,9 +68,13 @@ fn phase(
     if let Some(rollback) = &progress.rollback {
         let again = retry_at(guard, progress).and_then(|at| at.round(Unit::Second).ok());
         let again = again.map_or_else(String::new, |at| format!("it is tried again at {at}. "));
+        let or_change = match axis {
+            Axis::Migration => "spec.migration or spec.config",
+            Axis::Rollout => "spec.config or spec.image",
+        };
         let message = format!(
-            "rolled back from {}: {}. {again}Ask for retry or restart, or change spec.migration or spec.config",
-            describe(rollback.from.as_ref()),
+            "rolled back from {}: {}. {again}Ask for retry or restart, or change {or_change}",
+            describe(axis, rollback.from.as_ref()),
             rollback.message
         );
         return (MigrationPhase::RolledBack, message);
@@ -79,7 +85,7 @@ fn phase(
     if let Some(why) = &progress.paused {
         return (MigrationPhase::Paused, format!("the analysis waits for somebody: {why}. Ask for promote or abort"));
     }
-    let next = || describe(plan.stage(level + 1).map(|stage| &stage.position));
+    let next = || describe(axis, plan.stage(level + 1).map(|stage| &stage.position));
     let ends = level >= plan.ceiling;
     let has_gate = plan.walks || !plan.gate(level).is_open();
     if ends && (!has_gate || (progress.confirmed.is_some() && !is_held)) {
@@ -91,7 +97,8 @@ fn phase(
         (Some(_), true, false) => (MigrationPhase::Progressing, format!("{} after the hold", next())),
         (Some(_), true, true) => (MigrationPhase::Progressing, format!("{} after the hold and a promotion", next())),
         (Some(_), false, true) => {
-            (MigrationPhase::Paused, format!("{} waits for a promotion: kubectl bifrost promote", next()))
+            let flag = if axis == Axis::Rollout { " --rollout" } else { "" };
+            (MigrationPhase::Paused, format!("{} waits for a promotion: kubectl bifrost promote{flag}", next()))
         }
         (Some(_), false, false) => match judged.filter(|judged| judged.verdict != Verdict::Pass) {
             Some(judged) => {

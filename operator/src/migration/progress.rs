@@ -74,6 +74,8 @@ pub enum Cause {
     AnalysisFailed,
     /// A gateway container ended.
     GatewayCrash,
+    /// A candidate's pods were not ready in time.
+    ProgressDeadlineExceeded,
 }
 
 impl Cause {
@@ -83,6 +85,7 @@ impl Cause {
             Self::Aborted => "Aborted",
             Self::AnalysisFailed => "AnalysisFailed",
             Self::GatewayCrash => "GatewayCrash",
+            Self::ProgressDeadlineExceeded => "ProgressDeadlineExceeded",
         }
     }
 }
@@ -135,13 +138,18 @@ impl Progress {
 
     /// Whether a request is new; from now on it is not.
     pub fn takes(&mut self, request: &str) -> bool {
-        let kept = super::request::kept(request);
-        if self.handled.contains(&kept) {
-            return false;
-        }
-        self.handled.push(kept);
-        let forgotten = self.handled.len().saturating_sub(REQUESTS);
-        self.handled.drain(..forgotten);
-        true
+        remember(&mut self.handled, request)
     }
+}
+
+/// Notes a request, if it is new.
+pub fn remember(handled: &mut Vec<String>, request: &str) -> bool {
+    let kept = super::request::kept(request);
+    if handled.contains(&kept) {
+        return false;
+    }
+    handled.push(kept);
+    let forgotten = handled.len().saturating_sub(REQUESTS);
+    handled.drain(..forgotten);
+    true
 }

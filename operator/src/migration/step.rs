@@ -1,7 +1,7 @@
 //! The machine: at most one stage up at a time, each through its gate; down at once.
 
 use bifrost_analysis::{Action, Verdict};
-use bifrost_config::{Plan, Position, Strategy};
+use bifrost_config::{Axis, Plan, Position, Strategy};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::guard::Guard;
@@ -34,7 +34,7 @@ pub fn step(
 }
 
 /// When the hold behind a level ends; none while it has not begun.
-pub(super) fn hold_ends(plan: &Plan, level: usize, progress: &Progress) -> Option<Timestamp> {
+pub fn hold_ends(plan: &Plan, level: usize, progress: &Progress) -> Option<Timestamp> {
     let hold = SignedDuration::try_from(plan.gate(level).hold).ok()?;
     progress.confirmed?.checked_add(hold).ok()
 }
@@ -46,7 +46,7 @@ pub(super) fn watched_since(plan: &Plan, level: usize, progress: &Progress, now:
 
 /// Whether a plan's floor is tried on a preview.
 pub fn has_preview(plan: &Plan) -> bool {
-    plan.strategy == Strategy::BlueGreen && plan.walks
+    plan.strategy == Strategy::BlueGreen && plan.walks && (plan.axis == Axis::Migration || !plan.floor.is_open())
 }
 
 /// Whether what is seen of this stage counts: until the migration is where the spec wants it, and by hand for as long as the baseline
@@ -128,14 +128,15 @@ impl Walk<'_> {
     }
 
     fn act(&mut self, verb: Verb) -> Result<String, String> {
-        let from = describe(self.progress.position.as_ref());
+        let from = self.describe(self.progress.position.as_ref());
+        let noun = self.plan.axis.noun();
         match verb {
             Verb::Promote | Verb::PromoteFull => self.promote(verb == Verb::PromoteFull, &from)?,
             Verb::Abort => {
                 // One that went back by itself may be tried again by itself, until somebody aborts it.
                 let is_aborted = |rollback: &Rollback| rollback.reason == Cause::Aborted;
                 if self.level == 0 && self.progress.rollback.as_ref().is_some_and(is_aborted) {
-                    return Err("the migration was aborted already".to_owned());
+                    return Err(format!("the {noun} was aborted already"));
                 }
                 self.roll_back(0, Cause::Aborted, "somebody asked for abort".to_owned());
             }
@@ -154,12 +155,17 @@ impl Walk<'_> {
                 self.enter();
             }
         }
-        Ok(format!("{from} → {}", describe(self.progress.position.as_ref())))
+        Ok(format!("{from} → {}", self.describe(self.progress.position.as_ref())))
+    }
+
+    fn describe(&self, position: Option<&Position>) -> String {
+        describe(self.plan.axis, position)
     }
 
     fn promote(&mut self, full: bool, from: &str) -> Result<(), String> {
         if self.progress.rollback.is_some() {
-            return Err("the migration was rolled back: ask for retry or restart".to_owned());
+            let noun = self.plan.axis.noun();
+            return Err(format!("the {noun} was rolled back: ask for retry or restart"));
         }
         let was_paused = self.progress.paused.take().is_some();
         if self.plan.walks && self.level < self.plan.ceiling {
@@ -247,15 +253,19 @@ impl Walk<'_> {
         let is_held = hold_ends(self.plan, self.level, &self.progress).is_none_or(|end| end > self.now);
         let waits = self.plan.gate(self.level).pause || self.progress.paused.is_some();
         let judged = seen.judged.filter(|_| self.progress.watched.is_some());
-        let passes = self.guard.analysis.is_none() || judged.is_some_and(|judged| judged.verdict == Verdict::Pass);
+        let is_tried = self.level > 0 || has_preview(self.plan);
+        let passes =
+            self.guard.analysis.is_none() || !is_tried || judged.is_some_and(|judged| judged.verdict == Verdict::Pass);
         if self.level < self.plan.ceiling && seen.confirmed && !is_held && !waits && passes {
             self.go(self.level + 1);
         }
     }
 
-    /// Nothing above the baseline is tried on the floor, so a gate without conditions needs no confirmation there.
+    /// Nothing above the baseline is tried on the floor, so a gate without conditions needs no confirmation there. A candidate does: it
+    /// must be there before it is sent anything.
     fn enter(&mut self) {
-        if self.level == 0 && self.plan.ceiling > 0 && self.plan.floor.is_open() {
+        let is_ready = self.plan.axis == Axis::Migration && self.plan.floor.is_open();
+        if self.level == 0 && self.plan.ceiling > 0 && is_ready {
             self.go(1);
         }
     }
@@ -264,13 +274,13 @@ impl Walk<'_> {
     fn tell(&mut self, before: &Progress) {
         let (now, was) = (&self.progress, &before.position);
         if let Some(rollback) = now.rollback.as_ref().filter(|_| before.rollback != now.rollback) {
-            let (from, to) = (describe(was.as_ref()), describe(now.position.as_ref()));
+            let (from, to) = (self.describe(was.as_ref()), self.describe(now.position.as_ref()));
             self.events.push(Event::new(Reason::RolledBack, format!("{from} → {to}: {}", rollback.message)));
         } else if now.position != *was
             && let Some(position) = &now.position
             && self.plan.walks
         {
-            let note = format!("{} → {}", describe(was.as_ref()), describe(Some(position)));
+            let note = format!("{} → {}", self.describe(was.as_ref()), self.describe(Some(position)));
             let reason = match position {
                 Position::Percent(_) => Reason::StepStarted,
                 Position::Phase(_) => Reason::PhaseStarted,

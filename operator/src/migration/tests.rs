@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bifrost_analysis::{Action, Budget, Verdict};
-use bifrost_config::{Gate, MatchRule, Migration, Plan, Position, Stage, StickyKey, Strategy};
+use bifrost_config::{Axis, Gate, MatchRule, Migration, Plan, Position, Stage, StickyKey, Strategy};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use proptest::prelude::{Just, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::Strategy as Generator;
@@ -24,6 +24,7 @@ pub(super) fn canary(steps: &[(u8, u64, bool)]) -> Plan {
         gate: Gate { hold: Duration::from_secs(*hold), pause: *pause },
     };
     Plan {
+        axis: Axis::Migration,
         strategy: Strategy::Canary,
         stages: steps.iter().map(stage).collect(),
         ceiling: steps.len(),
@@ -193,7 +194,7 @@ fn a_held_spec_lowers_aborts_and_nothing_else() {
     let last = by_hand(30).goal();
     let held = |plan: &Plan, request| {
         let seen = Seen { request, confirmed: true, ..Seen::default() };
-        hold(Some(plan), &Guard::default(), named("r"), &before, &last, seen, at(9))
+        hold(Axis::Migration, Some(plan), &Guard::default(), named("r"), &before, &last, seen, at(9))
     };
     assert_eq!(held(&by_hand(60), None).split.percent, 30);
     assert_eq!(held(&by_hand(10), None).split.percent, 10);
@@ -474,7 +475,7 @@ proptest! {
             now = now.checked_add(SignedDuration::from_secs(1)).unwrap();
             let before = progress.clone();
             let act = || if held {
-                hold(Some(&plan), &guard, named(&revision), &before, &last, seen, now)
+                hold(Axis::Migration, Some(&plan), &guard, named(&revision), &before, &last, seen, now)
             } else {
                 step(&plan, &guard, named(&revision), &before, seen, now)
             };
@@ -518,7 +519,7 @@ proptest! {
 
             // A crash before the record was written: the same again. After it: nothing more happens at that moment.
             let again = if held {
-                hold(Some(&plan), &guard, named(&revision), &after.progress, &after.split, Seen { confirmed: false, crash: None, judged: None, ..seen }, now)
+                hold(Axis::Migration, Some(&plan), &guard, named(&revision), &after.progress, &after.split, Seen { confirmed: false, crash: None, judged: None, ..seen }, now)
             } else {
                 step(&plan, &guard, named(&revision), &after.progress, Seen { confirmed: false, crash: None, judged: None, ..seen }, now)
             };

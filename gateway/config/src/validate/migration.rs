@@ -9,7 +9,7 @@ use crate::draft::{
 };
 use crate::prices::parse_money;
 use crate::units::{parse_duration, parse_size};
-use crate::{Gate, MatchRule, Plan, Position, Problem, Shadow, ShadowedArm, Stage, StickyKey, Strategy};
+use crate::{Axis, Gate, MatchRule, Plan, Position, Problem, Shadow, ShadowedArm, Stage, StickyKey, Strategy};
 
 /// Longest hold.
 const MAX_HOLD: Duration = Duration::from_secs(28 * 24 * 3600);
@@ -77,6 +77,7 @@ pub(super) fn plan(draft: &MigrationDraft, problems: &mut Vec<Problem>) -> Plan 
         },
     };
     Plan {
+        axis: Axis::Migration,
         strategy,
         stages: stages.stages,
         ceiling: stages.ceiling,

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::super::saved::{read_saved, tests::write};
-use super::super::store::tests::{members, members_without_keys, store};
+use super::super::store::tests::{members, members_with_candidate, members_without_keys, store};
 use super::*;
 
 /// An API server with one namespace. It answers reads and watches of the ConfigMap and the Secret, or nothing at all.
@@ -165,8 +165,8 @@ fn mount(options: &ClusterOptions, members: Option<&Members>, key: Option<&str>)
 
 fn in_use(store: &Store) -> (String, u64, Option<String>) {
     let snapshot = store.snapshot().expect("a configuration is in use");
-    let value = snapshot.candidate.keys.values.get("main").map(|value| value.expose().to_owned());
-    (snapshot.candidate.traffic.gateway_uid.clone(), snapshot.candidate.traffic.epoch, value)
+    let value = snapshot.parts.keys.values.get("main").map(|value| value.expose().to_owned());
+    (snapshot.parts.traffic.gateway_uid.clone(), snapshot.parts.traffic.epoch, value)
 }
 
 async fn until(what: &str, holds: impl Fn() -> bool) {
@@ -217,6 +217,21 @@ async fn without_an_answer_of_the_api_the_newest_copy_serves_with_the_mounted_ke
         let _handle = start(options, api.client(), store.clone()).await;
         assert!(before.elapsed() < Duration::from_secs(2), "{:?}", before.elapsed());
         assert_eq!(in_use(&store), ("u".into(), 9, Some("sk-mounted".into())));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_with_the_api_away_keeps_the_candidate() {
+    for saved in [true, false] {
+        let (api, store, dirs) = (FakeApi::new(true), store(), tempfile::tempdir().unwrap());
+        let options = options(Some(&dirs));
+        match saved {
+            true => write(options.state_dir.as_ref().unwrap(), &members_with_candidate("u", 9)),
+            false => mount(&options, Some(&members_with_candidate("u", 9)), Some("sk-mounted")),
+        }
+        let _handle = start(options, api.client(), store.clone()).await;
+        let report = store.report(ArmCounts::default());
+        assert_eq!((report.epoch, report.candidate.as_deref(), report.problem), (9, Some("next"), None), "{saved}");
     }
 }
 

@@ -1,7 +1,9 @@
 //! The pods. Nothing of the configuration is in the template, not even as a hash: a new configuration must not restart a pod.
 
+use std::collections::BTreeMap;
+
 use bifrost_config::AddressRule;
-use bifrost_config::report::{self, ADMIN_PORT};
+use bifrost_config::report::{self, ADMIN_PORT, FORWARD_PORT};
 use bifrost_config::units::parse_duration;
 use bifrost_crds::{DrainSpec, PodSettings, ServiceType};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
@@ -16,6 +18,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{Observed, Part, merged, meta, non_empty};
 use crate::names;
+use crate::rollout::revision::Revision;
 
 /// Port of the applications.
 pub const APP_PORT: i32 = 8080;
@@ -25,6 +28,8 @@ pub const PREVIEW_PORT: i32 = report::PREVIEW_PORT as i32;
 pub(super) const APP_PORT_NAME: &str = "http";
 /// Name of the preview's port.
 pub(super) const PREVIEW_PORT_NAME: &str = "preview";
+/// Name of the port of what is forwarded to a candidate.
+pub(super) const FORWARD_PORT_NAME: &str = "forward";
 /// Name of the port of health, metrics and state.
 pub const ADMIN_PORT_NAME: &str = "admin";
 
@@ -46,17 +51,53 @@ const USER: i64 = 65532;
 /// What a pod may take to end once its streams are over, in seconds.
 const GRACE: u64 = 15;
 
+/// Which pods are built.
+struct Kind<'a> {
+    image: &'a str,
+    /// By which labels they are selected.
+    selector: BTreeMap<String, String>,
+    /// The candidate's revision, for pods of its own.
+    candidate: Option<&'a str>,
+    addresses: AddressRule,
+}
+
+impl Kind<'_> {
+    fn selector(&self) -> LabelSelector {
+        LabelSelector { match_labels: Some(self.selector.clone()), ..LabelSelector::default() }
+    }
+}
+
 /// The Deployment.
 pub(super) fn build_deployment(observed: &Observed, image: &str, addresses: AddressRule) -> Deployment {
+    let kind = Kind { image, selector: names::selector(observed.name()), candidate: None, addresses };
+    build(observed, Part::Deployment, &kind, observed.gateway.spec.replicas)
+}
+
+/// That of a candidate's own pods.
+pub(super) fn build_candidate_deployment(
+    observed: &Observed,
+    revision: &Revision,
+    pods: usize,
+    addresses: AddressRule,
+) -> Deployment {
+    let selector = names::candidate_selector(observed.name());
+    let kind = Kind { image: &revision.image, selector, candidate: Some(&revision.id), addresses };
+    build(observed, Part::Candidate, &kind, i32::try_from(pods).unwrap_or(i32::MAX))
+}
+
+fn build(observed: &Observed, part: Part, kind: &Kind<'_>, replicas: i32) -> Deployment {
     let spec = &observed.gateway.spec;
-    let pod_labels = merged(&spec.pod.labels, names::labels(observed.name()));
+    let mut ours = names::labels(observed.name());
+    ours.extend(kind.selector.clone());
+    ours.extend(kind.candidate.map(|revision| (names::LABEL_REVISION.to_owned(), revision.to_owned())));
+    let pod_labels = merged(&spec.pod.labels, ours);
     let annotations = [(TEMPLATE_VERSION.to_owned(), TEMPLATE.to_string())].into();
     Deployment {
-        metadata: ObjectMeta { annotations: Some(annotations), ..meta(observed, Part::Deployment) },
+        metadata: ObjectMeta { annotations: Some(annotations), ..meta(observed, part) },
         spec: Some(DeploymentSpec {
-            replicas: Some(spec.replicas),
+            replicas: Some(replicas),
             revision_history_limit: Some(5),
-            selector: selector(observed),
+            selector: kind.selector(),
             strategy: Some(DeploymentStrategy {
                 type_: Some("RollingUpdate".to_owned()),
                 rolling_update: Some(RollingUpdateDeployment {
@@ -70,7 +111,7 @@ pub(super) fn build_deployment(observed: &Observed, image: &str, addresses: Addr
                     annotations: non_empty(&spec.pod.annotations),
                     ..ObjectMeta::default()
                 }),
-                spec: Some(pod(observed, image, addresses)),
+                spec: Some(pod(observed, kind)),
             },
             ..DeploymentSpec::default()
         }),
@@ -78,14 +119,10 @@ pub(super) fn build_deployment(observed: &Observed, image: &str, addresses: Addr
     }
 }
 
-fn selector(observed: &Observed) -> LabelSelector {
-    LabelSelector { match_labels: Some(names::selector(observed.name())), ..LabelSelector::default() }
-}
-
-fn pod(observed: &Observed, image: &str, addresses: AddressRule) -> PodSpec {
+fn pod(observed: &Observed, kind: &Kind<'_>) -> PodSpec {
     let spec = &observed.gateway.spec;
     let settings: &PodSettings = &spec.pod;
-    let spread = settings.topology_spread_constraints.clone().unwrap_or_else(|| spread(observed));
+    let spread = settings.topology_spread_constraints.clone().unwrap_or_else(|| spread(kind));
     PodSpec {
         service_account_name: Some(Part::ServiceAccount.name(observed.name())),
         automount_service_account_token: Some(true),
@@ -104,7 +141,7 @@ fn pod(observed: &Observed, image: &str, addresses: AddressRule) -> PodSpec {
             seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), ..SeccompProfile::default() }),
             ..PodSecurityContext::default()
         }),
-        containers: vec![container(observed, image, addresses)],
+        containers: vec![container(observed, kind)],
         volumes: Some(volumes(observed)),
         topology_spread_constraints: Some(spread).filter(|list| !list.is_empty()),
         node_selector: non_empty(&settings.node_selector),
@@ -117,12 +154,12 @@ fn pod(observed: &Observed, image: &str, addresses: AddressRule) -> PodSpec {
 }
 
 /// As even as possible over zones and nodes, without ever keeping a pod from running.
-fn spread(observed: &Observed) -> Vec<TopologySpreadConstraint> {
+fn spread(kind: &Kind<'_>) -> Vec<TopologySpreadConstraint> {
     let over = |key: &str| TopologySpreadConstraint {
         max_skew: 1,
         topology_key: key.to_owned(),
         when_unsatisfiable: "ScheduleAnyway".to_owned(),
-        label_selector: Some(selector(observed)),
+        label_selector: Some(kind.selector()),
         // So that the pods of the revision that leaves do not count.
         match_label_keys: Some(vec!["pod-template-hash".to_owned()]),
         ..TopologySpreadConstraint::default()
@@ -139,7 +176,7 @@ fn termination_grace(drain: &DrainSpec) -> i64 {
     i64::try_from(total).unwrap_or(i64::MAX)
 }
 
-fn container(observed: &Observed, image: &str, addresses: AddressRule) -> Container {
+fn container(observed: &Observed, kind: &Kind<'_>) -> Container {
     let spec = &observed.gateway.spec;
     let port = |name: &str, number: i32| ContainerPort {
         name: Some(name.to_owned()),
@@ -147,16 +184,18 @@ fn container(observed: &Observed, image: &str, addresses: AddressRule) -> Contai
         protocol: Some("TCP".to_owned()),
         ..ContainerPort::default()
     };
+    let mut ports = vec![
+        port(APP_PORT_NAME, APP_PORT),
+        port(PREVIEW_PORT_NAME, PREVIEW_PORT),
+        port(ADMIN_PORT_NAME, i32::from(ADMIN_PORT)),
+    ];
+    ports.extend(kind.candidate.map(|_| port(FORWARD_PORT_NAME, i32::from(FORWARD_PORT))));
     Container {
         name: names::CONTAINER.to_owned(),
-        image: Some(image.to_owned()),
+        image: Some(kind.image.to_owned()),
         args: Some(args(observed)),
-        env: Some(env(addresses)),
-        ports: Some(vec![
-            port(APP_PORT_NAME, APP_PORT),
-            port(PREVIEW_PORT_NAME, PREVIEW_PORT),
-            port(ADMIN_PORT_NAME, i32::from(ADMIN_PORT)),
-        ]),
+        env: Some(env(kind)),
+        ports: Some(ports),
         resources: spec.pod.resources.clone(),
         readiness_probe: Some(probe("/readyz", 2, 2)),
         liveness_probe: Some(probe("/livez", 10, 3)),
@@ -202,12 +241,17 @@ fn args(observed: &Observed) -> Vec<String> {
     args
 }
 
-fn env(addresses: AddressRule) -> Vec<EnvVar> {
+fn env(kind: &Kind<'_>) -> Vec<EnvVar> {
     let mut env = vec![field_env("POD_NAME", "metadata.name"), field_env("POD_NAMESPACE", "metadata.namespace")];
     // A variable, not a flag: an older gateway that does not know it must start.
-    if addresses == AddressRule::Any {
-        let value = Some("true".to_owned());
-        env.push(EnvVar { name: "BIFROST_ALLOW_LOCAL_ADDRESSES".to_owned(), value, ..EnvVar::default() });
+    let mut add = |name: &str, value: &str| {
+        env.push(EnvVar { name: name.to_owned(), value: Some(value.to_owned()), ..EnvVar::default() });
+    };
+    if kind.addresses == AddressRule::Any {
+        add("BIFROST_ALLOW_LOCAL_ADDRESSES", "true");
+    }
+    if let Some(revision) = kind.candidate {
+        add("BIFROST_CANDIDATE_REVISION", revision);
     }
     env
 }

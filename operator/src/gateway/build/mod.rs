@@ -1,5 +1,6 @@
 //! The objects of a gateway as they shall be. Pure; one file a Kubernetes kind.
 
+mod candidate;
 mod config_map;
 mod deployment;
 mod network_policy;
@@ -14,8 +15,10 @@ mod service_account;
 use std::collections::BTreeMap;
 
 use bifrost_config::{AddressRule, SecretValue, Strategy};
+use bifrost_crds::RolloutStrategy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+pub use candidate::forward_url;
 pub use deployment::{ADMIN_PORT_NAME, APP_PORT, PREVIEW_PORT};
 
 use super::observe::Observed;
@@ -26,6 +29,7 @@ use super::validate::{Decision, Wanted};
 use crate::cluster::object::Mode;
 use crate::cluster::{Object, Ownership};
 use crate::names;
+use crate::rollout::Served;
 
 /// Everything that is to be written. Not `Debug`: it holds key values.
 pub struct Plan {
@@ -37,6 +41,8 @@ pub struct Plan {
     pub publication: Publication,
     /// Objects in the order of writing; the Secret and the published ConfigMap come first.
     pub objects: Vec<(Part, Object)>,
+    /// Whether the objects of a candidate that is gone stay: pods may still forward to it.
+    pub keeps_candidate: bool,
 }
 
 /// What the decision does not know. Not `Debug`: it holds a token.
@@ -72,7 +78,10 @@ pub fn build(
         |part: Part| decision.whole || (observed.ownership(part) == Ownership::Absent && was_wanted(observed, part));
     let others = others(observed, wanted, circumstances.addresses);
     objects.extend(others.into_iter().filter(|(part, _)| follows(*part)));
-    Ok(Plan { secret, token: circumstances.token.clone(), publication, objects })
+    let forwards = observed.live.published.as_ref().and_then(|published| published.traffic.rollout.as_ref());
+    let forwards = forwards.is_some_and(|rollout| rollout.forward.is_some());
+    let keeps_candidate = forwards || !observed.summary.own_released;
+    Ok(Plan { secret, token: circumstances.token.clone(), publication, objects, keeps_candidate })
 }
 
 /// Builds only the published ConfigMap, for a Secret that cannot be written.
@@ -85,6 +94,7 @@ pub fn build_retreat(observed: &Observed, wanted: &Wanted, circumstances: &Circu
         token,
         publication,
         objects: vec![(Part::Published, Object::new(Mode::Data, &map))],
+        keeps_candidate: true,
     })
 }
 
@@ -97,6 +107,9 @@ fn publication(observed: &Observed, wanted: &Wanted, circumstances: &Circumstanc
             migration: &wanted.migration,
             progress: &wanted.progress,
             image: &wanted.image,
+            record: &wanted.record,
+            candidate: wanted.candidate.as_ref(),
+            forward: &forward_url(observed),
             known_epoch: circumstances.known_epoch,
         },
     )
@@ -123,7 +136,7 @@ fn others(observed: &Observed, wanted: &Wanted, addresses: AddressRule) -> Vec<(
             Object::new(Mode::Apply, &pod_disruption_budget::build_pod_disruption_budget(observed)),
         ),
     ];
-    if wanted.migration.strategy == Strategy::BlueGreen {
+    if has_preview(observed, wanted.migration.strategy) {
         let service = preview_service::build_preview_service(observed);
         objects.push(apply(Part::Preview, Object::new(Mode::Ports, &service)));
     }
@@ -133,6 +146,9 @@ fn others(observed: &Observed, wanted: &Wanted, addresses: AddressRule) -> Vec<(
     }
     let deployment = deployment::build_deployment(observed, &wanted.image, addresses);
     objects.push(apply(Part::Deployment, Object::new(Mode::Apply, &deployment)));
+    if let Some((revision, Served { pods: Some(pods), .. })) = wanted.record.served() {
+        objects.extend(candidate::build_candidate(observed, revision, pods, addresses));
+    }
     objects
 }
 
@@ -145,10 +161,15 @@ pub fn service_url(observed: &Observed) -> String {
     }
 }
 
-/// Address of the Service that serves the colour that is not active; only BlueGreen has one.
+/// Whether there is something that only the preview serves: a migration's other colour, or a rollout's candidate.
+fn has_preview(observed: &Observed, strategy: Strategy) -> bool {
+    strategy == Strategy::BlueGreen || observed.gateway.spec.rollout.strategy == RolloutStrategy::BlueGreen
+}
+
+/// Address of the Service of the preview; only where something is blue-green.
 pub fn preview_url(observed: &Observed, strategy: Strategy) -> Option<String> {
     let (name, namespace) = (Part::Preview.name(observed.name()), observed.namespace());
-    (strategy == Strategy::BlueGreen).then(|| format!("http://{name}.{namespace}.svc:{PREVIEW_PORT}"))
+    has_preview(observed, strategy).then(|| format!("http://{name}.{namespace}.svc:{PREVIEW_PORT}"))
 }
 
 fn meta(observed: &Observed, part: Part) -> ObjectMeta {

@@ -1,5 +1,7 @@
 //! Who may connect to the pods.
 
+use std::collections::BTreeMap;
+
 use bifrost_config::report::ADMIN_PORT;
 use k8s_openapi::api::networking::v1::{
     NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
@@ -17,28 +19,33 @@ use crate::names;
 pub(super) fn build_network_policy(observed: &Observed) -> NetworkPolicy {
     let own_namespace =
         NetworkPolicyPeer { pod_selector: Some(LabelSelector::default()), ..NetworkPolicyPeer::default() };
-    let every_pod =
-        NetworkPolicyPeer { namespace_selector: Some(LabelSelector::default()), ..NetworkPolicyPeer::default() };
     let mut applications = vec![own_namespace];
     applications.extend(observed.gateway.spec.network_policy.from.iter().cloned());
     NetworkPolicy {
         metadata: meta(observed, Part::NetworkPolicy),
-        spec: Some(NetworkPolicySpec {
-            pod_selector: Some(LabelSelector {
-                match_labels: Some(names::selector(observed.name())),
-                ..LabelSelector::default()
-            }),
-            policy_types: Some(vec!["Ingress".to_owned()]),
-            ingress: Some(vec![
-                rule(applications, &[APP_PORT, PREVIEW_PORT]),
-                rule(vec![every_pod], &[i32::from(ADMIN_PORT)]),
-            ]),
-            ..NetworkPolicySpec::default()
-        }),
+        spec: Some(ingress(
+            names::selector(observed.name()),
+            vec![rule(applications, &[APP_PORT, PREVIEW_PORT]), rule(vec![every_pod()], &[i32::from(ADMIN_PORT)])],
+        )),
     }
 }
 
-fn rule(from: Vec<NetworkPolicyPeer>, ports: &[i32]) -> NetworkPolicyIngressRule {
+/// Who may connect to the pods with these labels.
+pub(super) fn ingress(pods: BTreeMap<String, String>, rules: Vec<NetworkPolicyIngressRule>) -> NetworkPolicySpec {
+    NetworkPolicySpec {
+        pod_selector: Some(LabelSelector { match_labels: Some(pods), ..LabelSelector::default() }),
+        policy_types: Some(vec!["Ingress".to_owned()]),
+        ingress: Some(rules),
+        ..NetworkPolicySpec::default()
+    }
+}
+
+/// Of whichever namespace.
+pub(super) fn every_pod() -> NetworkPolicyPeer {
+    NetworkPolicyPeer { namespace_selector: Some(LabelSelector::default()), ..NetworkPolicyPeer::default() }
+}
+
+pub(super) fn rule(from: Vec<NetworkPolicyPeer>, ports: &[i32]) -> NetworkPolicyIngressRule {
     let port = |port: &i32| NetworkPolicyPort {
         protocol: Some("TCP".to_owned()),
         port: Some(IntOrString::Int(*port)),

@@ -23,7 +23,9 @@ fn report(observed: &Observed, summary: &Summary, failure: Option<&Failure>) -> 
         decision: &decision,
         table,
         progress: observed.live.state.migration.as_ref(),
+        record: observed.live.state.rollout.as_ref(),
         report: None,
+        rollout_report: None,
         summary,
         deployment: None,
         failure,
@@ -235,7 +237,9 @@ fn a_rollout_that_was_given_up_makes_no_progress() {
         decision: &decision,
         table: None,
         progress: None,
+        record: None,
         report: None,
+        rollout_report: None,
         summary: &summary,
         deployment: Some(&stuck),
         failure: None,
@@ -301,7 +305,8 @@ fn money_for_copies_is_divided_among_the_pods_and_is_no_part_of_the_revision() {
     assert_eq!(table(&seen).shadow.unwrap().pods as usize, wanted);
     seen.pods = (0..wanted + 2).map(|number| pod(&number.to_string(), true)).collect();
     assert_eq!(table(&seen).shadow.unwrap().pods as usize, wanted + 2);
-    let revision = crate::gateway::draft::migration_revision(&seen.gateway);
+    let revision = |seen: &Observed| crate::gateway::draft::migration_revision(&seen.gateway, "c");
+    let before = revision(&seen);
     seen.gateway.spec.migration.shadow = None;
-    assert_eq!(crate::gateway::draft::migration_revision(&seen.gateway), revision);
+    assert_eq!(revision(&seen), before);
 }

@@ -20,7 +20,7 @@ use crate::gateway::draft;
 use crate::gateway::observe::{ca_bundle_in, selects};
 use crate::gateway::status::{Facts, status};
 use crate::gateway::target::InForce;
-use crate::gateway::validate::Decision;
+use crate::gateway::validate::{Decision, Wanted};
 use crate::provider_key;
 use crate::secrets;
 
@@ -29,6 +29,39 @@ type Line = (&'static str, &'static str, &'static str, &'static str);
 
 /// The base: two providers, three keys with labels, ten percent. A line replaces whole top-level members of it.
 const GATEWAY: &[Line] = &[
+    ("rollout.strategy", "rollout: {strategy: @}", "Rolling", "Canary, canary: {steps: [{percent: 10, hold: 1h}]}"),
+    (
+        "rollout.progressDeadline",
+        "rollout: {strategy: Canary, canary: {steps: [{percent: 10}]}, progressDeadline: @}",
+        "1h",
+        "2h",
+    ),
+    (
+        "rollout.canary.steps[].percent",
+        "rollout: {strategy: Canary, canary: {steps: [{percent: @, hold: 1h}]}}",
+        "1",
+        "2",
+    ),
+    (
+        "rollout.canary.steps[].hold",
+        "rollout: {strategy: Canary, canary: {steps: [{percent: 1, hold: @}]}}",
+        "1h",
+        "2h",
+    ),
+    (
+        "rollout.canary.steps[].pause",
+        "rollout: {strategy: Canary, canary: {steps: [{percent: 1, hold: 0s, pause: @}]}}",
+        "true",
+        "false",
+    ),
+    ("rollout.blueGreen.watch", "rollout: {strategy: BlueGreen, blueGreen: {watch: @}}", "1h", "2h"),
+    ("rollout.blueGreen.preview.hold", "rollout: {strategy: BlueGreen, blueGreen: {preview: {hold: @}}}", "1h", "2h"),
+    (
+        "rollout.blueGreen.preview.pause",
+        "rollout: {strategy: BlueGreen, blueGreen: {preview: {hold: 0s, pause: @}}}",
+        "true",
+        "false",
+    ),
     (
         "config.caBundleRef.key",
         "config: {caBundleRef: {name: corp, key: @}, providers: [{name: openai, type: OpenAI}]}",
@@ -112,6 +145,12 @@ const GATEWAY: &[Line] = &[
         "migration: {canaryPercent: 10, analysis: {checks: [{name: a, type: Latency, maxIncrease: @}]}}",
         "10%",
         "20%",
+    ),
+    (
+        "migration.analysis.checks[].min",
+        "migration: {canaryPercent: 10, shadow: {percent: 5, dailyLimit: '1'}, analysis: {checks: [{name: a, type: ShadowAgreement, min: @}]}}",
+        "90%",
+        "95%",
     ),
     (
         "migration.analysis.checks[].name",
@@ -393,7 +432,11 @@ const KEY: &[Line] = &[
 ];
 
 /// What acts where the API server checks a manifest, and nowhere else: the leaf, and how its rule names it.
-const ADMISSION: &[(&str, &str)] = &[("service.allowUnauthenticated", "self.allowUnauthenticated")];
+const ADMISSION: &[(&str, &str)] = &[
+    // It belongs to a check that is refused there.
+    ("rollout.analysis.checks[].min", "self.analysis.checks.all(c, c.type != 'ShadowAgreement')"),
+    ("service.allowUnauthenticated", "self.allowUnauthenticated"),
+];
 
 /// What Kubernetes defines, or what needs no sense of ours: the schema gives the values.
 const FROM_SCHEMA: &[&str] = &["availability.", "networkPolicy.", "paused", "pod.", "replicas", "service."];
@@ -404,8 +447,8 @@ fn every_leaf_of_a_gateway_changes_something() {
     let schema = schema("BifrostGateway");
     let leaves = leaves(&schema);
     for leaf in &leaves {
-        let spec = |which| match GATEWAY.iter().find(|line| line.0 == leaf) {
-            Some(line) => Some(of_line(&schema, line, which)),
+        let spec = |which| match line(leaf) {
+            Some(line) => Some(of_line(&schema, &line, which)),
             None => FROM_SCHEMA.iter().any(|known| leaf.starts_with(known)).then(|| made(&schema, leaf, which)),
         };
         if let Some((_, name)) = ADMISSION.iter().find(|known| known.0 == leaf) {
@@ -420,6 +463,20 @@ fn every_leaf_of_a_gateway_changes_something() {
     for line in GATEWAY {
         assert!(leaves.iter().any(|leaf| leaf == line.0), "{}: no such leaf", line.0);
     }
+}
+
+/// The line of a leaf. A rollout is analysed as a migration is.
+fn line(leaf: &str) -> Option<Line> {
+    const ROLLOUT: &str = "rollout: {strategy: Canary, canary: {steps: [{percent: 10, hold: 1h}]}, analysis:";
+    let analysed = leaf.strip_prefix("rollout.analysis.").map(|rest| format!("migration.analysis.{rest}"));
+    let same = analysed.as_deref().unwrap_or(leaf);
+    let line = GATEWAY.iter().find(|line| line.0 == same)?;
+    if analysed.is_none() {
+        return Some(*line);
+    }
+    let (_, members, one, other) = line;
+    let members = members.replace("migration: {canaryPercent: 10, analysis:", ROLLOUT);
+    Some((leaf.to_owned().leak(), members.leak(), one, other))
 }
 
 #[test]
@@ -451,13 +508,13 @@ fn compare(leaf: &str, before: Result<String, String>, after: Result<String, Str
     }
 }
 
-/// All that a spec leads to, in a life of four moments: new; half an hour after all was published and confirmed; after an analysis
-/// that failed; and a quarter of an hour later.
+/// All that a spec leads to, in a life of eight moments: new; half an hour after all was published and confirmed; after an analysis
+/// that failed; and a quarter of an hour later. Then with another configuration: new; confirmed; a minute later; and half an hour
+/// later, after an analysis that failed.
 fn effects(spec: &Value, keys: &[ProviderKey]) -> Result<String, String> {
     let mut gateway = serde_json::to_value(gateway()).unwrap();
     lay_over(&mut gateway["spec"], spec.clone());
     let gateway: BifrostGateway = serde_json::from_value(gateway).map_err(|error| error.to_string())?;
-    let revision = draft::migration_revision(&gateway);
     let chosen = keys.iter().filter(|key| selects(&gateway, &key.metadata));
     let mut seen = Observed {
         ca_bundle: gateway.spec.config.ca_bundle_ref.as_ref().map_or(CaBundle::NotAsked, |reference| {
@@ -473,13 +530,33 @@ fn effects(spec: &Value, keys: &[ProviderKey]) -> Result<String, String> {
     };
     let mut text = String::new();
     let failed = Report { verdict: Verdict::Fail, action: Some(Action::Rollback), checks: Vec::new() };
-    for (minutes, report) in [(0, None), (30, None), (30, Some(failed)), (45, None)] {
-        seen.now = Timestamp::UNIX_EPOCH + Duration::from_secs(minutes * 60);
-        seen.confirmed = minutes > 0;
+    for (minutes, report) in [(0, None), (30, None), (30, Some(failed.clone())), (45, None)] {
+        at(&mut seen, minutes);
         seen.report = report.map(Arc::new);
         moment(&mut seen, &mut text)?;
     }
-    Ok(text.replace(&revision, "REVISION"))
+    seen.gateway.spec.config.client.max_request_body = "77Mi".into();
+    for (minutes, report) in [(60, None), (61, None), (62, None), (90, Some(failed))] {
+        at(&mut seen, minutes);
+        seen.summary.holds_candidate = minutes > 60;
+        seen.rollout_report = report.map(Arc::new);
+        moment(&mut seen, &mut text)?;
+    }
+    Ok(text)
+}
+
+fn at(seen: &mut Observed, minutes: u64) {
+    seen.now = Timestamp::UNIX_EPOCH + Duration::from_secs(minutes * 60);
+    seen.summary.programmed = minutes > 0;
+}
+
+/// The names of what is migrated to, and of the revisions of the gateway.
+fn hashes(seen: &Observed, wanted: &Wanted) -> Vec<String> {
+    let candidate = wanted.record.candidate.as_ref().map(|candidate| &candidate.revision);
+    let revisions = candidate.into_iter().chain([&wanted.record.stable]);
+    let mut hashes: Vec<_> = revisions.flat_map(|revision| [revision.id.clone(), revision.config.clone()]).collect();
+    hashes.extend(hashes.clone().iter().map(|config| draft::migration_revision(&seen.gateway, config)));
+    hashes
 }
 
 /// Looks once, writes down what comes of it, and makes it.
@@ -494,8 +571,10 @@ fn moment(seen: &mut Observed, text: &mut String) -> Result<(), String> {
         return Ok(());
     };
     let plan = build(seen, &decision, &wanted, &circumstances(true)).unwrap();
-    let Decision { plan: stages, guard, wake, unresolved, unusable, .. } = &decision;
-    writeln!(text, "{stages:?} {guard:?} {wake:?} {unresolved:?} {unusable:?}").unwrap();
+    let Decision { plan: stages, guard, wake, unresolved, unusable, wish, .. } = &decision;
+    let of_rollout = wish.as_ref().map(|wish| &wish.guard);
+    let (begin, hashes) = (text.len(), hashes(seen, &wanted));
+    writeln!(text, "{stages:?} {guard:?} {of_rollout:?} {wake:?} {unresolved:?} {unusable:?}").unwrap();
     for (part, object) in plan.objects {
         writeln!(text, "{part:?} {}", object.body).unwrap();
         let mut live: DynamicObject = serde_json::from_value(object.body).unwrap();
@@ -513,12 +592,16 @@ fn moment(seen: &mut Observed, text: &mut String) -> Result<(), String> {
         decision: &decision,
         table: in_force.as_ref().map(|in_force| &in_force.table),
         progress: seen.live.state.migration.as_ref(),
+        record: seen.live.state.rollout.as_ref(),
         report: None,
+        rollout_report: None,
         summary: &summary,
         deployment: None,
         failure: None,
     };
     writeln!(text, "{}", serde_json::to_value(status(&facts, seen.now)).unwrap()).unwrap();
+    let told = hashes.iter().fold(text[begin..].to_owned(), |told, hash| told.replace(hash, "REVISION"));
+    text.replace_range(begin.., &told);
     Ok(())
 }
 

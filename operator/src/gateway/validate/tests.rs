@@ -1,5 +1,7 @@
 //! What is decided in typical and in bad moments.
 
+use bifrost_crds::ImageSpec;
+use kube::api::DynamicObject;
 use serde_json::json;
 
 use super::*;

@@ -1,0 +1,90 @@
+//! Where a rollback goes, and what comes after it: one step back, further if it fails there too, and the failed step once more after a
+//! while, as often as the spec says.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use bifrost_fake_provider::{Control, Match, Rule, Script};
+use futures::FutureExt;
+use serde_json::{Value, json};
+
+use super::{
+    gateway::{self, POOL_OPENAI},
+    load,
+    migration::{self, JUDGED},
+};
+use crate::{
+    deploy::Vendors,
+    scenarios::{Context, Scenario},
+};
+
+/// The scenario.
+pub(super) const SCENARIO: Scenario = Scenario::new(
+    "rollback-retry",
+    "A step that fails goes one step back, is tried again after the cooldown, once; failing there too it goes further back",
+    |context| run(context).boxed(),
+)
+.embedded_only()
+.limit(Duration::from_secs(480));
+
+const REPLICAS: u64 = 2;
+const COOLDOWN: Duration = Duration::from_secs(12);
+/// So many requests fail: enough to be found, and over by the time the traffic has gone back.
+const FAILURES: u64 = 80;
+
+async fn run(context: &Context) -> Result<()> {
+    let (_port, control) = Vendors::control(&context.target).await?;
+    control.reset_all().await?;
+    let steps = json!([{"percent": 25, "hold": "1s"}, {"percent": 50, "hold": "1h"}, {"percent": 100}]);
+    let rollback = json!({"to": "PreviousStep", "retries": 1, "cooldown": "12s"});
+    let migration = json!({"canary": {"steps": steps}, "analysis": {"minRequests": 40}, "rollback": rollback});
+    gateway::create(context, 2, migration).await?;
+    load::amid(context, &["--concurrency", "8"], story(context, &control)).await.map(drop)
+}
+
+async fn story(context: &Context, control: &Control) -> Result<()> {
+    let before = failed_at_half(context, control).await?;
+    let at = before["at"].clone();
+    let began = Instant::now();
+    ensure!(before["retryAt"].is_string(), "nothing says when it is tried again: {before}");
+    let again = migration::reach(context, 50, REPLICAS, COOLDOWN + JUDGED).await?;
+    let waited = began.elapsed();
+    // The status tells whole seconds, and the step back is seen a moment after it.
+    ensure!(waited + Duration::from_secs(3) > COOLDOWN, "tried again after {waited:?}");
+    ensure!(again["status"]["migration"]["rollback"].is_null(), "{}", again["status"]["migration"]);
+    println!("  50 → 25, and 50 once more {:.1} s later with a cooldown of 12 s", waited.as_secs_f64());
+
+    let after = failed_at_half(context, control).await?;
+    ensure!(after["at"] != at && after["retryAt"].is_null(), "{after}");
+    migration::stays(context, 25, COOLDOWN + Duration::from_secs(5)).await?;
+    println!("  failed again, and the one retry is used up: it stays at 25");
+
+    fail(control, None).await?;
+    let back = migration::reach(context, 0, REPLICAS, JUDGED).await?;
+    let rollback = &back["status"]["migration"]["rollback"];
+    ensure!(rollback["from"] == "50 %" && rollback["reason"] == "AnalysisFailed", "{rollback}");
+    println!("  failed at 25 too: straight to the vendor");
+    Ok(())
+}
+
+/// The pool's key fails, so often or from now on.
+async fn fail(control: &Control, times: Option<u64>) -> Result<()> {
+    let matches = Match { key: Some(POOL_OPENAI.to_owned()), ..Match::default() };
+    let script = Script { status: Some(500), ..Script::default() };
+    control.clear_rules().await?;
+    Ok(control.add_rule(&Rule { name: None, matches, times, used: 0, script }).await?)
+}
+
+/// Lets half of the users fail, and returns the rollback to a quarter.
+async fn failed_at_half(context: &Context, control: &Control) -> Result<Value> {
+    migration::reach(context, 50, REPLICAS, JUDGED).await?;
+    migration::verdict(context, "Pass").await?;
+    fail(control, Some(FAILURES)).await?;
+    let back = migration::reach(context, 25, REPLICAS, JUDGED).await?;
+    let status = &back["status"]["migration"];
+    ensure!(status["phase"] == "RolledBack" && status["step"] == "1/3", "{status}");
+    let rollback = status["rollback"].clone();
+    ensure!(rollback["from"] == "50 %" && rollback["reason"] == "AnalysisFailed", "{rollback}");
+    println!("    {}", rollback["message"].as_str().context("no message")?);
+    Ok(rollback)
+}

@@ -1,0 +1,76 @@
+//! What a candidate with an image of its own needs: pods that only the gateway's pods reach, by a Service and a port of their own. Nothing
+//! that selects the gateway's pods selects them.
+
+use bifrost_config::AddressRule;
+use bifrost_config::report::{ADMIN_PORT, FORWARD_PORT};
+use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::deployment::{FORWARD_PORT_NAME, build_candidate_deployment};
+use super::network_policy::{every_pod, ingress, rule};
+use super::{Observed, Part, meta};
+use crate::cluster::Object;
+use crate::cluster::object::Mode;
+use crate::names;
+use crate::rollout::revision::Revision;
+
+/// Its objects.
+pub(super) fn build_candidate(
+    observed: &Observed,
+    revision: &Revision,
+    pods: usize,
+    addresses: AddressRule,
+) -> Vec<(Part, Object)> {
+    let deployment = build_candidate_deployment(observed, revision, pods, addresses);
+    let mut objects = vec![(Part::CandidateService, Object::new(Mode::Ports, &service(observed)))];
+    if observed.gateway.spec.network_policy.enabled {
+        objects.push((Part::CandidatePolicy, Object::new(Mode::Apply, &policy(observed))));
+    }
+    objects.push((Part::Candidate, Object::new(Mode::Apply, &deployment)));
+    objects
+}
+
+/// Where the gateway's pods reach them.
+pub fn forward_url(observed: &Observed) -> String {
+    let (name, namespace) = (Part::CandidateService.name(observed.name()), observed.namespace());
+    format!("http://{name}.{namespace}.svc:{FORWARD_PORT}")
+}
+
+fn service(observed: &Observed) -> Service {
+    Service {
+        metadata: meta(observed, Part::CandidateService),
+        spec: Some(ServiceSpec {
+            type_: Some("ClusterIP".to_owned()),
+            selector: Some(names::candidate_selector(observed.name())),
+            ports: Some(vec![ServicePort {
+                name: Some("http".to_owned()),
+                app_protocol: Some("http".to_owned()),
+                protocol: Some("TCP".to_owned()),
+                port: i32::from(FORWARD_PORT),
+                target_port: Some(IntOrString::String(FORWARD_PORT_NAME.to_owned())),
+                ..ServicePort::default()
+            }]),
+            ..ServiceSpec::default()
+        }),
+        ..Service::default()
+    }
+}
+
+fn policy(observed: &Observed) -> NetworkPolicy {
+    let gateway = NetworkPolicyPeer {
+        pod_selector: Some(LabelSelector {
+            match_labels: Some(names::selector(observed.name())),
+            ..LabelSelector::default()
+        }),
+        ..NetworkPolicyPeer::default()
+    };
+    NetworkPolicy {
+        metadata: meta(observed, Part::CandidatePolicy),
+        spec: Some(ingress(
+            names::candidate_selector(observed.name()),
+            vec![rule(vec![gateway], &[i32::from(FORWARD_PORT)]), rule(vec![every_pod()], &[i32::from(ADMIN_PORT)])],
+        )),
+    }
+}

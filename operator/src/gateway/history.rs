@@ -1,0 +1,136 @@
+//! Revisions that can be gone back to: one immutable ConfigMap for each that became stable, the newest few. Nothing here reads them;
+//! `kubectl bifrost undo` does, for whoever may change the spec. One that somebody deletes is not made again.
+
+use bifrost_crds::GatewayConfig;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::ListParams;
+use kube::core::PartialObjectMeta;
+use kube::{Api, ResourceExt};
+use serde::Serialize;
+
+use super::context::Context;
+use super::draft;
+use super::observe::Observed;
+use crate::cluster::object::Mode;
+use crate::cluster::writer::WriteError;
+use crate::cluster::{Object, Ownership, ownership};
+use crate::names;
+use crate::rollout::record::Record;
+use crate::rollout::revision::Revision;
+
+/// The one member.
+const MEMBER: &str = "revision.json";
+
+/// What is kept of a revision.
+#[derive(Serialize)]
+struct Kept<'a> {
+    revision: &'a str,
+    image: &'a str,
+    at: String,
+    config: &'a GatewayConfig,
+}
+
+/// Whether the stable revision is to be kept, and can be: its configuration is the one that the spec has.
+fn is_new(observed: &Observed, record: &Record) -> bool {
+    let is_known = record.stable.config == draft::config_revision(&observed.gateway);
+    is_known && record.history.last() != Some(&record.stable.id)
+}
+
+/// Keeps the stable revision, and notes it. A failure is no reason to hold anything up: it is tried again with the next look.
+pub(super) async fn keep(context: &Context, observed: &Observed, record: &mut Record) {
+    if !is_new(observed, record) {
+        return;
+    }
+    match make(context, observed, &record.stable).await {
+        Ok(()) => {
+            let id = record.stable.id.clone();
+            record.keep(&id);
+        }
+        Err(error) => tracing::warn!(%error, gateway = observed.name(), "the stable revision could not be kept"),
+    }
+}
+
+async fn make(context: &Context, observed: &Observed, stable: &Revision) -> Result<(), WriteError> {
+    let map = build(observed, stable);
+    let object = Object::new(Mode::Data, &map);
+    let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), observed.namespace());
+    let there = api.get_metadata_opt(&object.name).await.map_err(|source| failed(&object.name, source))?;
+    if there.is_none() {
+        context.writer.write(observed.namespace(), &object, None).await?;
+    }
+    Ok(())
+}
+
+fn build(observed: &Observed, stable: &Revision) -> ConfigMap {
+    let kept = Kept {
+        revision: &stable.id,
+        image: &stable.image,
+        at: observed.now.to_string(),
+        config: &observed.gateway.spec.config,
+    };
+    let mut labels = names::labels(observed.name());
+    labels.insert(names::LABEL_REVISION.to_owned(), stable.id.clone());
+    ConfigMap {
+        metadata: ObjectMeta {
+            name: Some(names::history(observed.name(), &stable.id)),
+            namespace: Some(observed.namespace().to_owned()),
+            labels: Some(labels),
+            owner_references: Some(vec![observed.owner.clone()]),
+            ..ObjectMeta::default()
+        },
+        immutable: Some(true),
+        // It has string keys only and always serialises.
+        data: Some([(MEMBER.to_owned(), serde_json::to_string(&kept).unwrap_or_default())].into()),
+        ..ConfigMap::default()
+    }
+}
+
+/// Deletes revisions of long ago, where one was added.
+pub(super) async fn prune(context: &Context, observed: &Observed, record: &Record) -> Result<(), WriteError> {
+    let before = observed.live.state.rollout.as_ref().map_or(&[][..], |before| &before.history);
+    if before.iter().all(|id| record.history.contains(id)) {
+        return Ok(());
+    }
+    let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), observed.namespace());
+    let labels = format!("{},{}", names::selector_text(observed.name()), names::LABEL_REVISION);
+    let list = api.list_metadata(&ListParams::default().labels(&labels)).await.map_err(|source| failed("", source))?;
+    for map in list.items.iter().filter(|map| is_forgotten(map, observed, record)) {
+        let resource = kube::api::ApiResource::erase::<ConfigMap>(&());
+        context.writer.delete(observed.namespace(), &resource, &map.name_any(), map.uid()).await?;
+    }
+    Ok(())
+}
+
+fn is_forgotten(map: &PartialObjectMeta<ConfigMap>, observed: &Observed, record: &Record) -> bool {
+    let ours = ownership(Some(&map.metadata), &observed.owner) == Ownership::Ours;
+    let id = map.labels().get(names::LABEL_REVISION);
+    ours && id.is_some_and(|id| !record.history.contains(id))
+}
+
+fn failed(name: &str, source: kube::Error) -> WriteError {
+    WriteError::Api { kind: "ConfigMap".to_owned(), name: name.to_owned(), source: Box::new(source) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::tests::{observed, publish_all};
+
+    #[test]
+    fn a_revision_is_kept_once_with_what_the_spec_said() {
+        let seen = publish_all(observed());
+        let mut record = seen.live.state.rollout.clone().unwrap();
+        assert!(is_new(&seen, &record));
+        let map = build(&seen, &record.stable);
+        assert_eq!((map.immutable, map.metadata.name), (Some(true), Some(format!("ai-bifrost-{}", record.stable.id))));
+        let kept: serde_json::Value = serde_json::from_str(&map.data.unwrap()[MEMBER]).unwrap();
+        assert_eq!(kept["config"]["providers"][0]["name"], "openai");
+        assert_eq!(kept["image"], "ghcr.io/example/bifrost-gateway:0.1.0");
+        let id = record.stable.id.clone();
+        record.keep(&id);
+        assert!(!is_new(&seen, &record));
+        record.stable = Revision::new("another", "r/g:1");
+        assert!(!is_new(&seen, &record), "nobody knows what the spec said");
+    }
+}

@@ -1,0 +1,94 @@
+//! What is seen and recorded of the revisions of a gateway, for the rules of a rollout ([`crate::rollout`]).
+
+use bifrost_config::Config;
+
+use super::observe::Observed;
+use super::part::Part;
+use super::status::rolls_out;
+use super::target::is_of;
+use super::validate::{Policy, last_config};
+use super::{draft, images};
+use crate::migration::Seen;
+use crate::migration::crash::crash;
+use crate::rollout::plan::Wish;
+use crate::rollout::record::Record;
+use crate::rollout::revision::Revision;
+use crate::rollout::{self, Outcome, Sight};
+
+/// Where the rollout is to go from here.
+pub(super) fn follow(observed: &Observed, newest: &Config, wanted: &Revision, wish: &Wish) -> Outcome {
+    let mut record = last_record(observed, Some(newest), wanted);
+    // Another spelling of what serves is no other revision: nothing would change, and a later operator may spell it otherwise.
+    let same = last_config(observed).is_some_and(|last| alone(last) == alone(newest));
+    if same && record.stable.image == wanted.image {
+        record.stable = wanted.clone();
+    }
+    with_sight(observed, &record, |sight| rollout::decide::decide(wish, wanted, &record, sight, observed.now))
+}
+
+/// Where it stays, less what is to be taken back. `config`: what was published last.
+pub(super) fn hold(observed: &Observed, config: &Config, policy: &Policy) -> Outcome {
+    let name = draft::config_revision(&observed.gateway);
+    let image = images::wanted(observed, &policy.images).ok();
+    let wanted = image.map(|image| Revision::new(&name, &image));
+    let running = images::running(observed, &policy.images).unwrap_or_default();
+    let stable = Revision::of_published(config, &running);
+    let record = last_record(observed, None, &stable);
+    let wish = rollout::plan::read(&observed.gateway.spec.rollout).ok();
+    with_sight(observed, &record, |sight| {
+        rollout::hold::hold(wish.as_ref(), wanted.as_ref(), &record, sight, observed.now)
+    })
+}
+
+/// What was recorded of revisions: what this process published counts more than what it finds. With the record lost, what is published
+/// and what runs tell which is stable. `newest`: the spec's configuration, where it is valid, whose revision is `wanted`.
+fn last_record(observed: &Observed, newest: Option<&Config>, wanted: &Revision) -> Record {
+    let remembered = observed.remembered.as_ref().map(|remembered| remembered.record.clone());
+    let recorded = remembered.or_else(|| observed.live.state.rollout.clone());
+    let last = last_config(observed);
+    // A record of a configuration that is lost tells of nothing that could be gone on with.
+    let is_usable = |record: &Record| last.is_some() || record.stable.config == wanted.config;
+    if let Some(record) = recorded.filter(is_usable) {
+        return record;
+    }
+    let is_newest = |last: &Config| newest.is_none_or(|newest| alone(last) == alone(newest));
+    let image = observed.own(Part::Deployment).and_then(images::of);
+    let image = image.as_deref().unwrap_or(&wanted.image);
+    let stable = match last.filter(|last| !is_newest(last)) {
+        Some(last) => Revision::of_published(last, image),
+        None => Revision::new(&wanted.config, image),
+    };
+    Record::new(stable, observed.rollout_request())
+}
+
+/// A configuration as revisions compare it.
+fn alone(config: &Config) -> Config {
+    Config { keys: Vec::new(), ca_bundle: None, ..config.clone() }
+}
+
+fn with_sight(observed: &Observed, record: &Record, decide: impl FnOnce(Sight<'_>) -> Outcome) -> Outcome {
+    let progress = record.candidate.as_ref().map(|candidate| &candidate.progress);
+    let id = record.candidate.as_ref().map(|candidate| candidate.revision.id.as_str());
+    let pods: Vec<_> = match record.has_own_pods() {
+        true => observed.candidates.iter().filter(|pod| is_of(pod, id)).cloned().collect(),
+        false => observed.pods.clone(),
+    };
+    let crash = progress.and_then(|progress| crash(&pods, progress.watched?, progress.crash.as_deref()));
+    let judged = rollout::judged(observed.rollout_report.as_deref());
+    let seen = Seen {
+        request: observed.rollout_request(),
+        confirmed: observed.summary.programmed,
+        crash: crash.as_ref(),
+        judged: Some(&judged),
+    };
+    let image = record.candidate.as_ref().map(|candidate| candidate.revision.image.as_str());
+    decide(Sight {
+        seen,
+        loaded: observed.summary.holds_candidate,
+        ready: observed.summary.candidates.1,
+        replicas: usize::try_from(observed.gateway.spec.replicas).unwrap_or(0),
+        rolled: observed
+            .own(Part::Deployment)
+            .is_some_and(|deployment| images::of(deployment).as_deref() == image && rolls_out(deployment).is_none()),
+    })
+}

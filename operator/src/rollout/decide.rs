@@ -1,0 +1,175 @@
+//! Follows a spec that is valid and not paused.
+
+use std::time::Duration;
+
+use bifrost_config::Plan;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::plan::Wish;
+use super::record::{Candidate, Record};
+use super::revision::Revision;
+use super::{Outcome, Served, Sight, size};
+use crate::events::{Event, Reason};
+use crate::migration::progress::{Cause, Progress, Rollback, remember};
+use crate::migration::step::{has_preview, hold_ends, step};
+use crate::migration::{self, Seen, Transition, request};
+
+/// Decides. `wanted` is the spec's revision.
+pub fn decide(wish: &Wish, wanted: &Revision, before: &Record, sight: Sight<'_>, now: Timestamp) -> Outcome {
+    // Without pods there is nobody to try it on.
+    let plan = wish.plan.as_ref().filter(|_| sight.replicas > 0 && before.stable != *wanted);
+    let Some(plan) = plan else { return settled(before, wanted, sight.seen.request) };
+    let mut record = before.clone();
+    let own_pods = wanted.image != record.stable.image;
+    let is_under_way = record.candidate.as_ref().is_some_and(|candidate| candidate.revision == *wanted);
+    let candidate = record.candidate.take().filter(|_| is_under_way);
+    // What was seen is of another candidate.
+    let unseen =
+        Sight { seen: Seen { request: sight.seen.request, ..Seen::default() }, loaded: false, ready: 0, ..sight };
+    let sight = if is_under_way { sight } else { unseen };
+    let candidate = candidate.unwrap_or_else(|| Candidate::new(wanted, plan.strategy, before.all_handled(), now));
+    let walk = Walk { plan, wish, wanted, sight, own_pods, now };
+    let Advanced { mut candidate, events, aims, wake } = walk.advance(candidate);
+    let mut events: Vec<_> = events.into_iter().map(|event| told(event, &candidate)).collect();
+    let is_over = walk.is_over(&candidate);
+    let is_promoted = is_over && (!own_pods || (candidate.promoting && sight.rolled));
+    candidate.promoting = is_over && own_pods;
+    candidate.served = serve(plan, &candidate, own_pods.then(|| size(sight.replicas, aims)));
+    record.candidate = Some(candidate);
+    if is_promoted {
+        events.push(Event::new(Reason::Promoted, format!("rollout of {}: it is the stable revision now", wanted.id)));
+        record.settle(wanted);
+    }
+    Outcome { wake: wake.filter(|_| !is_promoted), record, events }
+}
+
+/// Without a candidate: this revision serves.
+pub(super) fn settled(before: &Record, stable: &Revision, request: Option<&str>) -> Outcome {
+    let mut record = before.clone();
+    record.settle(stable);
+    let mut events = Vec::new();
+    if let Some(text) = request.filter(|text| remember(&mut record.handled, text)) {
+        let why = "there is no candidate, as the stable revision is what the spec asks for";
+        events.push(Event::new(Reason::RequestRefused, format!("rollout: {}: {why}", request::kept(text))));
+    }
+    Outcome { record, events, wake: None }
+}
+
+/// What the pods hold of a candidate; nothing of one that was taken back.
+fn serve(plan: &Plan, candidate: &Candidate, pods: Option<usize>) -> Option<Served> {
+    let progress = &candidate.progress;
+    let level = plan.level_of(progress.position.as_ref()).unwrap_or(0);
+    let percent = plan.split_at(level).percent;
+    let served = Served { percent, preview: level == 0 && has_preview(plan), pods };
+    progress.rollback.is_none().then_some(served)
+}
+
+pub(super) fn told(event: Event, candidate: &Candidate) -> Event {
+    let is_asked = candidate.progress.rollback.as_ref().is_some_and(|rollback| rollback.reason == Cause::Aborted);
+    let reason = match event.reason {
+        Reason::RolledBack if !is_asked => Reason::CandidateFailed,
+        other => other,
+    };
+    Event::new(reason, format!("rollout of {}: {}", candidate.revision.id, event.note))
+}
+
+fn ends(since: Timestamp, wait: Duration) -> Option<Timestamp> {
+    since.checked_add(SignedDuration::try_from(wait).ok()?).ok()
+}
+
+struct Walk<'a> {
+    plan: &'a Plan,
+    wish: &'a Wish,
+    wanted: &'a Revision,
+    sight: Sight<'a>,
+    own_pods: bool,
+    now: Timestamp,
+}
+
+struct Advanced {
+    candidate: Candidate,
+    events: Vec<Event>,
+    /// The percent that the candidate is to have room for.
+    aims: u8,
+    wake: Option<Timestamp>,
+}
+
+impl Walk<'_> {
+    fn level(&self, progress: &Progress) -> usize {
+        self.plan.level_of(progress.position.as_ref()).unwrap_or(0)
+    }
+
+    fn has_room(&self, level: usize) -> bool {
+        self.sight.has_room(self.plan.split_at(level).percent, self.own_pods)
+    }
+
+    fn step(&self, progress: &Progress, seen: Seen<'_>) -> Transition {
+        let revision = migration::Revision { whole: &self.wanted.id, config: &self.wanted.config };
+        step(self.plan, &self.wish.guard, revision, progress, seen, self.now)
+    }
+
+    /// One look: a share that would rise waits until there is room for it, and with it what somebody asked for.
+    fn advance(&self, before: Candidate) -> Advanced {
+        let level = self.level(&before.progress);
+        let seen = self.sight.seen;
+        let confirmed = seen.confirmed && self.has_room(level);
+        let mut found = self.step(&before.progress, Seen { confirmed, ..seen });
+        let mut goal = self.level(&found.progress);
+        let mut waits = found.progress.confirmed.is_none();
+        if before.progress.rollback.is_some() && found.progress.rollback.is_none() {
+            // One that is tried again was taken out of the pods: it begins where there is nothing of it.
+            found.progress = found.progress.at(None, self.now).begun(self.now);
+            goal = goal.min(1);
+        } else if goal > level && !self.has_room(goal) {
+            waits = true;
+            found = self.step(&before.progress, Seen { request: None, confirmed: false, ..seen });
+        }
+        waits |= self.own_pods && before.promoting && !self.sight.rolled;
+        let Transition { progress, events, wake, .. } = found;
+        let waiting = before.waiting.unwrap_or(self.now);
+        let waiting = (waits && progress.rollback.is_none()).then_some(waiting);
+        let aims = self.plan.split_at(goal).percent;
+        self.in_time(Advanced { candidate: Candidate { progress, waiting, ..before }, events, aims, wake })
+    }
+
+    /// Takes back what has waited for too long.
+    fn in_time(&self, mut advanced: Advanced) -> Advanced {
+        let candidate = &mut advanced.candidate;
+        let Some(end) = candidate.waiting.and_then(|since| ends(since, self.wish.deadline)) else { return advanced };
+        if end > self.now {
+            advanced.wake = Some(advanced.wake.map_or(end, |wake| wake.min(end)));
+            return advanced;
+        }
+        let from = candidate.progress.position.clone();
+        let missing = self.missing(candidate.promoting, advanced.aims);
+        let message = format!("{missing} within {:?}", self.wish.deadline);
+        let axis = self.plan.axis;
+        let note = match &from {
+            None => message.clone(),
+            from => format!("{} → {}: {message}", migration::describe(axis, from.as_ref()), axis.floor()),
+        };
+        advanced.events.push(Event::new(Reason::RolledBack, note));
+        let rollback = Rollback { from, at: self.now, reason: Cause::ProgressDeadlineExceeded, message };
+        candidate.progress = Progress { rollback: Some(rollback), ..candidate.progress.clone().at(None, self.now) };
+        candidate.waiting = None;
+        advanced
+    }
+
+    fn missing(&self, promoting: bool, aims: u8) -> String {
+        let Sight { ready, replicas, .. } = self.sight;
+        let wanted = size(replicas, aims);
+        match self.own_pods && ready < wanted {
+            _ if promoting => "the Deployment was not rolled to the candidate's image".to_owned(),
+            true => format!("{ready} of the {wanted} pods that the candidate needs were ready"),
+            false => "not every pod confirmed the candidate".to_owned(),
+        }
+    }
+
+    /// Whether nothing is left to wait for at the last stage.
+    fn is_over(&self, candidate: &Candidate) -> bool {
+        let progress = &candidate.progress;
+        let level = self.level(progress);
+        let held = hold_ends(self.plan, level, progress).is_none_or(|end| end > self.now);
+        level == self.plan.ceiling && progress.rollback.is_none() && progress.paused.is_none() && !held
+    }
+}

@@ -1,0 +1,106 @@
+//! What is noted of rollouts: a member of `state.json`.
+
+use bifrost_config::Strategy;
+use k8s_openapi::jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Served;
+use super::revision::Revision;
+use crate::migration::progress::Progress;
+
+/// Revisions that can be gone back to.
+const HISTORY: usize = 5;
+
+/// What is noted of rollouts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// The revision that serves.
+    pub stable: Revision,
+    /// The one that is to replace it, also where it was taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<Candidate>,
+    /// Requests that were handled or refused while there was no candidate, the newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub handled: Vec<String>,
+    /// Revisions that were stable and are kept, the newest last. One that somebody deleted is not made again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<String>,
+}
+
+/// A candidate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Candidate {
+    /// What it is.
+    pub revision: Revision,
+    /// How far it is.
+    pub progress: Progress,
+    /// Since when it waits for pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Timestamp>,
+    /// Whether it has everything, and the Deployment is on its way to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub promoting: bool,
+    /// What pods hold of it; none of one that was taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served: Option<Served>,
+}
+
+impl Record {
+    /// At the very beginning. A request that is there already is not run: it may have come with a backup.
+    pub fn new(stable: Revision, request: Option<&str>) -> Self {
+        let handled = request.map(crate::migration::request::kept).into_iter().collect();
+        Self { stable, candidate: None, handled, history: Vec::new() }
+    }
+
+    /// The image that the Deployment shall run.
+    pub fn image(&self) -> &str {
+        let promoted = self.candidate.as_ref().filter(|candidate| candidate.promoting);
+        &promoted.map_or(&self.stable, |candidate| &candidate.revision).image
+    }
+
+    /// Whether there is a candidate with an image of its own.
+    pub fn has_own_pods(&self) -> bool {
+        self.candidate.as_ref().is_some_and(|candidate| candidate.revision.image != self.stable.image)
+    }
+
+    /// The candidate that pods hold, and what of it.
+    pub fn served(&self) -> Option<(&Revision, Served)> {
+        let candidate = self.candidate.as_ref()?;
+        Some((&candidate.revision, candidate.served?))
+    }
+
+    /// Requests that were handled or refused, the newest last.
+    pub fn all_handled(&self) -> &[String] {
+        self.candidate.as_ref().map_or(&self.handled, |candidate| &candidate.progress.handled)
+    }
+
+    /// Goes on with this revision as the stable one, and without a candidate.
+    pub(super) fn settle(&mut self, stable: &Revision) {
+        if let Some(candidate) = self.candidate.take() {
+            self.handled = candidate.progress.handled;
+        }
+        self.stable = stable.clone();
+    }
+
+    /// Notes that a revision can be gone back to, and forgets those of long ago.
+    pub fn keep(&mut self, id: &str) {
+        self.history.retain(|kept| kept != id);
+        self.history.push(id.to_owned());
+        let more = self.history.len().saturating_sub(HISTORY);
+        self.history.drain(..more);
+    }
+}
+
+impl Candidate {
+    /// At the very beginning.
+    pub(super) fn new(revision: &Revision, strategy: Strategy, handled: &[String], now: Timestamp) -> Self {
+        let progress = Progress {
+            config: revision.config.clone(),
+            handled: handled.to_vec(),
+            ..Progress::new(strategy, &revision.id, None, now)
+        };
+        Self { revision: revision.clone(), progress, waiting: None, promoting: false, served: None }
+    }
+}

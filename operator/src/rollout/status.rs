@@ -1,0 +1,77 @@
+//! What a rollout does, for people: its status.
+
+use bifrost_config::Axis;
+use bifrost_crds::{AnalysisStatus, MigrationPhase, MigrationStatus, RolloutStatus};
+use k8s_openapi::jiff::Timestamp;
+
+use super::plan::Wish;
+use super::record::{Candidate, Record};
+use crate::migration::Judged;
+use crate::migration::outlook::{cut, outlook};
+
+/// What a status is made of.
+pub struct Facts<'a> {
+    /// What is noted.
+    pub record: &'a Record,
+    /// The spec's, if it is followed; else the rollout is held.
+    pub wish: Option<&'a Wish>,
+    /// What the analysis comes to; none where there is none.
+    pub judged: Option<&'a Judged>,
+    /// The same as it is told.
+    pub analysis: Option<AnalysisStatus>,
+    /// Pods of the candidate's own that are ready.
+    pub ready: usize,
+}
+
+/// The status.
+pub fn status(facts: Facts<'_>, now: Timestamp) -> RolloutStatus {
+    let Facts { record, wish, judged, analysis, ready } = facts;
+    let status = RolloutStatus {
+        stable_revision: Some(record.stable.id.clone()),
+        stable_image: Some(record.stable.image.clone()),
+        handled_request: record.all_handled().last().cloned(),
+        ..RolloutStatus::default()
+    };
+    let Some(candidate) = &record.candidate else {
+        let message = Some("the stable revision is what the spec asks for".to_owned());
+        return RolloutStatus { phase: Some(MigrationPhase::Completed), message, ..status };
+    };
+    let own_pods = record.has_own_pods();
+    let (plan, guard) =
+        (wish.and_then(|wish| wish.plan.as_ref()), wish.map(|wish| wish.guard.clone()).unwrap_or_default());
+    let told = outlook(Axis::Rollout, plan, &guard, &candidate.progress, judged, now);
+    let MigrationStatus { phase, step, message, step_started_at, hold_ends_at, rollback, .. } = told;
+    let waits = waits_for(candidate, ready).filter(|_| plan.is_some());
+    RolloutStatus {
+        candidate_revision: Some(candidate.revision.id.clone()),
+        candidate_image: own_pods.then(|| candidate.revision.image.clone()),
+        percent: Some(candidate.served.map_or(0, |served| i32::from(served.percent))),
+        candidate_ready_replicas: i32::try_from(ready).ok().filter(|_| own_pods),
+        // The last stage is over when the Deployment has followed.
+        phase: if waits.is_some() { Some(MigrationPhase::Progressing) } else { phase },
+        step,
+        message: waits.map(|waits| cut(&waits)).or(message),
+        step_started_at,
+        hold_ends_at,
+        rollback,
+        analysis,
+        ..status
+    }
+}
+
+/// Which pods it waits for.
+fn waits_for(candidate: &Candidate, ready: usize) -> Option<String> {
+    if candidate.progress.rollback.is_some() {
+        return None;
+    }
+    if candidate.promoting {
+        return Some("the Deployment is rolled to the candidate's image, which serves everything meanwhile".to_owned());
+    }
+    candidate.waiting?;
+    match candidate.served?.pods {
+        Some(wanted) if ready < wanted => {
+            Some(format!("waits for the candidate's pods: {ready} of {wanted} are ready"))
+        }
+        _ => Some("waits for every pod to confirm the candidate".to_owned()),
+    }
+}

@@ -1,0 +1,328 @@
+//! Lives of rollouts: typical ones, and properties over those that nobody thought of.
+
+use bifrost_analysis::{Action, Verdict};
+use bifrost_crds::RolloutSpec;
+use k8s_openapi::jiff::Timestamp;
+use proptest::prelude::{any, prop_assert, prop_assert_eq, prop_oneof, proptest};
+use proptest::strategy::{Just, Strategy as Generator};
+use serde_json::json;
+
+use super::decide::decide;
+use super::hold::hold;
+use super::plan::{Wish, read};
+use super::record::Record;
+use super::revision::Revision;
+use super::{Outcome, Served, Sight, size};
+use crate::events::Reason;
+use crate::migration::progress::Cause;
+use crate::migration::{Judged, Seen};
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).unwrap()
+}
+
+fn wish(spec: serde_json::Value) -> Wish {
+    let spec: RolloutSpec = serde_json::from_value(spec).unwrap();
+    read(&spec).unwrap()
+}
+
+fn canary() -> Wish {
+    wish(
+        json!({"strategy": "Canary", "canary": {"steps": [{"percent": 10, "hold": "5s"}, {"percent": 50, "pause": true}]}, "progressDeadline": "1m"}),
+    )
+}
+
+fn blue_green() -> Wish {
+    wish(json!({"strategy": "BlueGreen", "blueGreen": {"preview": {"pause": true}, "watch": "5s"}}))
+}
+
+fn revision(config: &str, image: &str) -> Revision {
+    Revision::new(config, image)
+}
+
+/// What a cluster with four pods does about a rollout, a look a second.
+struct Life {
+    wish: Wish,
+    wanted: Revision,
+    record: Record,
+    now: i64,
+    /// Whether pods come.
+    works: bool,
+    told: Vec<(Reason, String)>,
+}
+
+const REPLICAS: usize = 4;
+
+impl Life {
+    fn new(wish: Wish) -> Self {
+        let stable = revision("a", "g:1");
+        Self { wish, wanted: stable.clone(), record: Record::new(stable, None), now: 0, works: true, told: Vec::new() }
+    }
+
+    fn look(&mut self, request: Option<&str>) -> Option<Served> {
+        self.look_with(Seen { request, confirmed: true, ..Seen::default() })
+    }
+
+    /// What was published with the last look is there with this one.
+    fn look_with(&mut self, seen: Seen<'_>) -> Option<Served> {
+        self.now += 1;
+        let served = self.record.served().map(|(_, served)| served);
+        let ready = served.and_then(|served| served.pods).filter(|_| self.works).unwrap_or(0);
+        let promoting = self.record.candidate.as_ref().is_some_and(|candidate| candidate.promoting);
+        let (loaded, rolled) = (served.is_some() && self.works, promoting && self.works);
+        let sight = Sight { seen, loaded, ready, replicas: REPLICAS, rolled };
+        let Outcome { record, events, .. } = decide(&self.wish, &self.wanted, &self.record, sight, at(self.now));
+        // What an operator that begins anew reads.
+        self.record = serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
+        assert_eq!(self.record, record);
+        self.told.extend(events.into_iter().map(|event| (event.reason, event.note)));
+        self.record.served().map(|(_, served)| served)
+    }
+
+    fn percents(&mut self, looks: usize) -> Vec<Option<u8>> {
+        let mut all: Vec<_> = (0..looks).map(|_| self.look(None).map(|served| served.percent)).collect();
+        all.dedup();
+        all
+    }
+
+    fn rollback(&self) -> Option<Cause> {
+        let candidate = self.record.candidate.as_ref()?;
+        candidate.progress.rollback.as_ref().map(|rollback| rollback.reason)
+    }
+}
+
+#[test]
+fn a_configuration_takes_over_step_by_step_and_waits_where_it_shall() {
+    let mut life = Life::new(canary());
+    life.wanted = revision("b", "g:1");
+    assert_eq!(life.percents(20), [Some(0), Some(10), Some(50)]);
+    assert_eq!(life.record.served().unwrap().1.pods, None);
+    assert_eq!(life.look(Some("promote/1")).unwrap().percent, 100);
+    assert_eq!(life.percents(3), [None]);
+    assert_eq!((life.record.stable.config.as_str(), life.record.candidate.is_none()), ("b", true));
+    let reasons: Vec<_> = life.told.iter().map(|told| told.0).collect();
+    let all = [Reason::StepStarted, Reason::StepStarted, Reason::RequestHandled, Reason::StepStarted, Reason::Promoted];
+    assert_eq!(reasons, all);
+    // The same request again is known.
+    life.look(Some("promote/1"));
+    assert_eq!(life.told.len(), all.len());
+}
+
+#[test]
+fn an_image_has_pods_before_it_has_a_share_and_the_deployment_follows_at_the_end() {
+    let mut life = Life::new(canary());
+    life.wanted = revision("a", "g:2");
+    let first = life.look(None).unwrap();
+    assert_eq!((first.percent, first.pods), (0, Some(1)), "room for ten percent comes first");
+    assert_eq!(life.percents(10).last(), Some(&Some(50)));
+    assert_eq!(life.record.image(), "g:1");
+    let asked = life.look(Some("promote-full/1")).unwrap();
+    assert_eq!((asked.percent, asked.pods), (50, Some(4)), "what was asked for waits for its pods");
+    assert!(life.told.iter().all(|told| told.0 != Reason::RequestHandled));
+    assert_eq!(life.look(Some("promote-full/1")).unwrap().percent, 100);
+    life.works = false;
+    assert_eq!(life.percents(5), [Some(100)]);
+    life.works = true;
+    life.look(None);
+    assert_eq!(life.record.image(), "g:2", "the Deployment is on its way");
+    assert_eq!(life.record.stable.image, "g:1");
+    assert_eq!(life.percents(2), [None]);
+    assert_eq!(life.record.stable.image, "g:2");
+}
+
+#[test]
+fn a_candidate_that_never_gets_ready_is_taken_back_at_the_deadline_and_can_be_tried_again() {
+    let mut life = Life::new(canary());
+    life.wanted = revision("b", "g:2");
+    life.works = false;
+    assert_eq!(life.percents(60), [Some(0)]);
+    assert_eq!(life.percents(30), [None]);
+    assert_eq!(life.rollback(), Some(Cause::ProgressDeadlineExceeded));
+    let (reason, note) = life.told.last().unwrap();
+    assert_eq!(*reason, Reason::CandidateFailed);
+    assert!(note.ends_with(": 0 of the 1 pods that the candidate needs were ready within 60s"), "{note}");
+    life.works = true;
+    assert_eq!(
+        life.look(Some("retry/1")).unwrap().percent,
+        0,
+        "of what was taken out there is nothing to give a share to"
+    );
+    assert_eq!(life.percents(20).last(), Some(&Some(50)));
+}
+
+#[test]
+fn of_three_revisions_the_first_stays_stable_and_the_last_is_the_candidate() {
+    let mut life = Life::new(canary());
+    for config in ["b", "c"] {
+        life.wanted = revision(config, "g:1");
+        assert_eq!(life.percents(20).last(), Some(&Some(50)));
+    }
+    life.wanted = revision("d", "g:1");
+    assert_eq!(life.look(None).unwrap().percent, 0, "it begins at the beginning");
+    assert_eq!(life.record.candidate.as_ref().unwrap().revision.config, "d");
+    assert_eq!(life.record.stable.config, "a");
+    life.wanted = revision("a", "g:1");
+    assert_eq!(life.look(None), None, "back at once");
+    assert!(life.record.candidate.is_none());
+}
+
+#[test]
+fn a_preview_comes_before_the_switch_and_a_watch_after_it() {
+    let mut life = Life::new(blue_green());
+    life.wanted = revision("b", "g:1");
+    assert_eq!(life.percents(20), [Some(0)]);
+    assert!(life.record.served().unwrap().1.preview);
+    let switched = life.look(Some("promote/1")).unwrap();
+    assert_eq!((switched.percent, switched.preview), (100, false));
+    assert_eq!(life.percents(10), [Some(100), None]);
+    assert_eq!(life.record.stable.config, "b");
+}
+
+#[test]
+fn a_request_is_pinned_to_the_candidate_and_without_one_refused() {
+    let mut life = Life::new(canary());
+    life.look(Some("promote/1"));
+    assert_eq!(life.told.pop().unwrap().0, Reason::RequestRefused);
+    life.wanted = revision("b", "g:1");
+    life.percents(20);
+    life.look(Some("promote/2@another"));
+    assert_eq!(life.told.pop().unwrap().0, Reason::RequestRefused);
+    let pinned = format!("abort/3@{}", life.wanted.id);
+    assert_eq!(life.look(Some(&pinned)), None);
+    assert_eq!((life.rollback(), life.record.stable.config.as_str()), (Some(Cause::Aborted), "a"));
+}
+
+#[test]
+fn a_failed_analysis_takes_the_candidate_back_also_while_the_spec_is_held() {
+    let spec = json!({"strategy": "Canary", "canary": {"steps": [{"percent": 10, "hold": "1h"}]}, "analysis": {}});
+    let failed = Judged { verdict: Verdict::Fail, action: Some(Action::Rollback), reason: "worse".into() };
+    let seen = Seen { confirmed: true, judged: Some(&failed), ..Seen::default() };
+    let mut life = Life::new(wish(spec));
+    life.wanted = revision("b", "g:1");
+    life.percents(5);
+    let sight = Sight { seen, replicas: REPLICAS, ..Sight::default() };
+    let held = hold(Some(&life.wish), Some(&life.wanted), &life.record, sight, at(life.now + 1));
+    assert_eq!(held.record.served(), None);
+    assert_eq!(held.events[0].reason, Reason::CandidateFailed);
+    assert_eq!(life.look_with(seen), None);
+    assert_eq!(life.rollback(), Some(Cause::AnalysisFailed));
+}
+
+#[test]
+fn while_the_spec_is_held_nothing_rises_and_the_stable_revision_is_gone_back_to() {
+    let mut life = Life::new(canary());
+    life.wanted = revision("b", "g:2");
+    life.percents(4);
+    let sight =
+        Sight { seen: Seen { request: Some("promote/1"), confirmed: true, ..Seen::default() }, ..Sight::default() };
+    let held = hold(Some(&life.wish), Some(&revision("c", "g:3")), &life.record, sight, at(9));
+    assert_eq!(held.record.served(), life.record.served());
+    assert_eq!(held.events[0].reason, Reason::RequestRefused);
+    let back = hold(Some(&life.wish), Some(&life.record.stable), &life.record, sight, at(9));
+    assert!(back.record.candidate.is_none());
+}
+
+#[test]
+fn under_rolling_and_without_pods_a_revision_takes_over_at_once() {
+    let mut life = Life::new(wish(json!({})));
+    life.wanted = revision("b", "g:2");
+    assert_eq!((life.look(None), life.record.stable.clone()), (None, life.wanted.clone()));
+    let none = Sight { replicas: 0, ..Sight::default() };
+    let Outcome { record, .. } = decide(&canary(), &revision("c", "g:2"), &life.record, none, at(9));
+    assert_eq!(record.stable.config, "c");
+}
+
+#[test]
+fn a_share_has_its_part_of_the_pods_and_at_least_one() {
+    assert_eq!([size(4, 0), size(4, 1), size(4, 50), size(4, 51), size(4, 100)], [1, 1, 2, 3, 4]);
+    assert_eq!(size(1000, 100), 1000);
+}
+
+/// Something that happens between two looks.
+#[derive(Debug, Clone)]
+enum Happens {
+    Nothing,
+    Waits(i64),
+    Wants(u8, u8),
+    Asks(&'static str),
+    Fails,
+    Breaks(bool),
+    Held,
+}
+
+fn happens() -> impl Generator<Value = Happens> {
+    let verbs = ["promote", "promote-full", "abort", "retry", "restart"];
+    prop_oneof![
+        4 => Just(Happens::Nothing),
+        2 => (1i64..90).prop_map(Happens::Waits),
+        2 => (0u8..3, 0u8..2).prop_map(|(config, image)| Happens::Wants(config, image)),
+        2 => (0..verbs.len()).prop_map(move |verb| Happens::Asks(verbs[verb])),
+        1 => Just(Happens::Fails),
+        1 => any::<bool>().prop_map(Happens::Breaks),
+        1 => Just(Happens::Held),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_share_never_rises_without_room_and_the_stable_revision_changes_only_by_a_promotion(
+        all in proptest::collection::vec(happens(), 1..60),
+        is_canary in any::<bool>(),
+    ) {
+        let mut life = Life::new(if is_canary { canary() } else { blue_green() });
+        let failed = Judged { verdict: Verdict::Fail, action: Some(Action::Rollback), reason: "worse".into() };
+        for (number, one) in all.into_iter().enumerate() {
+            let before = life.record.clone();
+            let asked;
+            let mut seen = Seen { confirmed: true, ..Seen::default() };
+            match one {
+                Happens::Nothing => {}
+                Happens::Waits(seconds) => life.now += seconds,
+                Happens::Wants(config, image) => life.wanted = revision(&config.to_string(), &format!("g:{image}")),
+                Happens::Asks(verb) => {
+                    asked = format!("{verb}/{number}");
+                    seen.request = Some(&asked);
+                }
+                Happens::Fails => seen.judged = Some(&failed),
+                Happens::Breaks(works) => life.works = works,
+                Happens::Held => {
+                    let sight = Sight { seen, ..Sight::default() };
+                    let held = hold(Some(&life.wish), Some(&life.wanted), &before, sight, at(life.now));
+                    let percent = |record: &Record| record.served().map_or(0, |(_, served)| served.percent);
+                    prop_assert!(percent(&held.record) <= percent(&before));
+                    prop_assert_eq!(&held.record.stable, &before.stable);
+                    life.record = held.record;
+                    continue;
+                }
+            }
+            let after = life.look_with(seen);
+            let served = before.served().map(|(_, served)| served);
+            let same = before.candidate.as_ref().map(|one| &one.revision) == life.record.candidate.as_ref().map(|one| &one.revision);
+            if let Some(after) = after {
+                let (was, ready) = (served.filter(|_| same), served.and_then(|served| served.pods).unwrap_or(0));
+                let rises = after.percent > was.map_or(0, |was| was.percent);
+                prop_assert!(!rises || (was.is_some() && life.works), "{was:?} → {after:?}");
+                let needed = after.pods.map_or(0, |_| size(REPLICAS, after.percent));
+                prop_assert!(!rises || ready >= needed, "{ready} of {needed}");
+                prop_assert!(after.pods.is_none_or(|pods| pods <= REPLICAS));
+                let candidate = life.record.candidate.as_ref().unwrap();
+                prop_assert_eq!(&candidate.revision, &life.wanted);
+            }
+            if life.record.stable != before.stable {
+                prop_assert_eq!(served.map(|served| served.percent), Some(100));
+                prop_assert_eq!(&life.record.stable, &life.wanted);
+            }
+            if life.wanted == before.stable {
+                prop_assert!(after.is_none() && life.record.candidate.is_none());
+            }
+        }
+        // Whatever happened, a candidate that can be served gets there once somebody wants it.
+        life.works = true;
+        life.wanted = revision("new", "g:9");
+        for number in 0..80 {
+            let request = format!("promote/end-{number}");
+            life.look(Some(&request));
+        }
+        prop_assert_eq!(&life.record.stable, &life.wanted);
+    }
+}
