@@ -24,11 +24,11 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 )
 .embedded_only();
 
-const HOLD: Duration = Duration::from_secs(4);
+const HOLD: Duration = Duration::from_secs(10);
 /// The rollout is over by then.
-const LENGTH: Duration = Duration::from_secs(90);
+const LENGTH: Duration = Duration::from_secs(100);
 /// The candidate went and came again by then.
-const CANDIDATES: Duration = Duration::from_secs(25);
+const CANDIDATES: Duration = Duration::from_secs(30);
 /// How long it may take from a request until every replica has confirmed the way back.
 const BACK: Duration = Duration::from_secs(10);
 /// Smaller than [`LARGE`], and the configuration before has another.
@@ -37,7 +37,7 @@ const LIMIT: &str = "64Ki";
 const LARGE: usize = 100 * 1024;
 
 async fn run(context: &Context) -> Result<()> {
-    let steps = json!([{"percent": 10, "hold": "4s"}, {"percent": 50, "pause": true}, {"percent": 100, "hold": "4s"}]);
+    let steps = json!([{"percent": 10, "hold": "10s"}, {"percent": 50, "pause": true}, {"percent": 100, "hold": "4s"}]);
     let half = json!({"strategy": "Canary", "canaryPercent": 50});
     let stable = rollout::create(context, half, rollout::canary(steps)).await?;
     let (_port, control) = Vendors::control(&context.target).await?;
@@ -65,12 +65,12 @@ async fn story(context: &Context, control: &Control, stable: &str) -> Result<Str
     let first = rollout::share(context, stable, &candidate, 10).await?;
     rollout::reach(context, 50).await?;
     ensure!(began.elapsed() + Duration::from_secs(2) > HOLD, "the hold was cut to {:?}", began.elapsed());
-    println!("  10 → 50 after {:.1} s with a hold of 4 s", began.elapsed().as_secs_f64());
+    println!("  10 → 50 after {:.1} s with a hold of 10 s", began.elapsed().as_secs_f64());
 
     let second = rollout::share(context, stable, &candidate, 50).await?;
     ensure!(first.is_subset(&second), "users went back: {:?}", first.difference(&second));
     rollout::phase(context, "Paused").await?;
-    gateway::wait_event(context, "StepPaused", &candidate).await?;
+    gateway::wait_event(context, "StepPaused", "rollout").await?;
     rollout::stays(context, 50, Duration::from_secs(2)).await?;
     ensure!(rollout::share(context, stable, &candidate, 50).await? == second, "users changed their revision");
     limits(context, second.first().context("the candidate has no user")?).await?;
@@ -84,7 +84,7 @@ async fn story(context: &Context, control: &Control, stable: &str) -> Result<Str
     let (streams, ()) = tokio::try_join!(streams::run(context, TWENTY, CANDIDATES), onwards)?;
     ensure!(streams.of_revision(&candidate) > 0, "no stream was the candidate's: {:?}", streams.revisions);
 
-    rollout::ask(context, &format!("promote/4@{candidate}")).await?;
+    rollout::ask(context, &format!("promote/5@{candidate}")).await?;
     rollout::reach(context, 100).await?;
     let seen = rollout::settled(context, &candidate).await?;
     ensure!(seen["status"]["rollout"]["rollback"].is_null(), "{}", seen["status"]["rollout"]);
@@ -137,6 +137,8 @@ async fn back_and_again(context: &Context, stable: &str, candidate: &str) -> Res
     ensure!(gateway::notes(context, "CandidateFailed").await?.is_empty(), "an abort is no failure");
     rollout::ask(context, "retry/3").await?;
     rollout::reach(context, 10).await?;
+    // Its hold is not waited for.
+    rollout::ask(context, "promote/4").await?;
     let again = rollout::reach(context, 50).await?;
     ensure!(rollout::revision(&again, "candidateRevision")? == candidate, "{}", again["status"]["rollout"]);
     Ok(())

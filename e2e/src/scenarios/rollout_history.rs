@@ -31,19 +31,26 @@ const SIZES: [&str; 6] = ["90Mi", "80Mi", "70Mi", "60Mi", "50Mi", "40Mi"];
 
 async fn run(context: &Context) -> Result<()> {
     let mut revisions = vec![rollout::create(context, Value::Null, json!({"strategy": "Rolling"})).await?];
+    let mut shell = Shell::open(context).await?;
     for size in SIZES {
-        revisions.push(replaced(context, &rollout::body_limit(size), &revisions).await?);
+        change(&mut shell, size).await?;
+        revisions.push(another(context, &revisions).await?);
     }
     kept(context, &revisions).await?;
     // The newest but one goes, for good.
     let gone = revisions.remove(revisions.len() - 2);
     deleted(context, &gone).await?;
-    undone(context, &revisions).await
+    undone(context, &mut shell, &revisions).await
 }
 
-/// Changes the spec, and waits until that is the stable revision.
-async fn replaced(context: &Context, patch: &Value, before: &[String]) -> Result<String> {
-    objects::merge(context, OBJECT, patch).await?;
+/// Changes the configuration, as a user does.
+async fn change(shell: &mut Shell, size: &str) -> Result<()> {
+    let patch = rollout::body_limit(size);
+    shell.run(&format!("kubectl patch bgw ai --type=merge -p '{patch}'")).await.map(drop)
+}
+
+/// Waits until there is a stable revision beside these.
+async fn another(context: &Context, before: &[String]) -> Result<String> {
     let revision = wait::wait_for("another stable revision", rollout::LIMIT, || async {
         let stable = rollout::revision(&rollout::seen(context).await?, "stableRevision")?;
         Ok(Some(stable).filter(|stable| !before.contains(stable)))
@@ -118,9 +125,8 @@ async fn deleted(context: &Context, revision: &str) -> Result<()> {
 }
 
 /// The one before, a named one, and in the middle of a rollout the stable one.
-async fn undone(context: &Context, revisions: &[String]) -> Result<()> {
+async fn undone(context: &Context, shell: &mut Shell, revisions: &[String]) -> Result<()> {
     let [.., named, before, now] = revisions else { anyhow::bail!("too few revisions: {revisions:?}") };
-    let mut shell = Shell::open(context).await?;
     let history = shell.run("kubectl bifrost history ai").await?;
     println!("{history}");
     for revision in [named, before, now] {
@@ -134,11 +140,19 @@ async fn undone(context: &Context, revisions: &[String]) -> Result<()> {
 
     let canary = rollout::canary(json!([{"percent": 10, "pause": true}, {"percent": 100}]));
     objects::merge(context, OBJECT, &json!({"spec": {"rollout": canary}})).await?;
-    let (candidate, _) = rollout::begin(context, &rollout::body_limit("30Mi"), 10).await?;
+    change(shell, "30Mi").await?;
+    let candidate = rollout::revision(&rollout::reach(context, 10).await?, "candidateRevision")?;
     let history = shell.run("kubectl bifrost history ai").await?;
     ensure!(history.contains(&candidate), "no {candidate} in:\n{history}");
     shell.run("kubectl bifrost undo ai").await?;
     rollout::settled(context, named).await?;
     println!("  undone in the middle of a rollout: {candidate} is gone, {named} serves");
-    Ok(())
+
+    // What another program keeps is not changed behind its back.
+    objects::merge(context, OBJECT, &rollout::body_limit("30Mi")).await?;
+    rollout::reach(context, 10).await?;
+    let told = shell.refused("kubectl bifrost undo ai").await?;
+    ensure!(told.contains("--force"), "{told}");
+    shell.run("kubectl bifrost undo ai --force").await?;
+    rollout::settled(context, named).await.map(drop)
 }
