@@ -98,7 +98,11 @@ pub enum RolloutStrategy {
     validation = Rule::new("self.steps.all(s, has(s.hold) || (has(s.pause) && s.pause) || s.percent == 100)")
         .message("a step without hold and pause is over within seconds: give each below 100 a hold, or pause: true; hold: 0s says that this is meant")
         .field_path(".steps")
-        .reason(Reason::FieldValueRequired)
+        .reason(Reason::FieldValueRequired),
+    validation = Rule::new("self.steps.all(s, s.percent != 100 || !has(s.pause) || !s.pause)")
+        .message("at 100 percent the candidate serves everything, and nothing is left to wait for somebody: pause on the step before")
+        .field_path(".steps")
+        .reason(Reason::FieldValueForbidden)
 )]
 pub struct RolloutCanarySpec {
     /// The steps in the order in which they are taken, each with a higher percent than the one before. After the last one the

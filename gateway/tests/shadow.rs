@@ -132,7 +132,7 @@ async fn a_copy_begins_when_the_answer_is_over_and_goes_with_the_pools_key() {
     assert_eq!((report.copied, report.agreed, report.failed, report.similarity[9]), (2, 2, 0, 2));
     assert!(report.spent > 0 && report.skipped.is_empty(), "{report:?}");
     // Each beside its request, for the analysis.
-    let window = pair.shared.gatherer.window().await.window;
+    let window = pair.shared.gatherer.window(Comparison::Arms).await.window;
     let strata = window.strata().iter().map(|stats| {
         let copies = stats.arm(bifrost_analysis::Arm::Bifrost).unwrap().groups.iter().map(|group| group.copies);
         let requests = stats.arm(bifrost_analysis::Arm::Baseline).map_or(0, bifrost_analysis::ArmStats::requests);

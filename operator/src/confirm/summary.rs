@@ -14,6 +14,8 @@ const SKEW_POINTS: i32 = 5;
 /// How far the pods of a gateway are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Summary {
+    /// Whether there are answers, or no pods to give any.
+    pub is_known: bool,
     /// Ready pods.
     pub ready: usize,
     /// Ready pods that confirm what is published.
@@ -47,6 +49,7 @@ impl Summary {
     /// Of the answers to this target, by the pods' UIDs.
     pub(super) fn of(target: &Target, answers: &BTreeMap<String, Answer>) -> Self {
         let mut summary = Self { released: true, own_released: true, ..Self::default() };
+        summary.is_known = target.pods.is_empty() || !answers.is_empty();
         let mut holders = 0;
         let mut eligible = ArmCounts::default();
         for pod in &target.pods {

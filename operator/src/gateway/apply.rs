@@ -49,11 +49,14 @@ pub async fn apply(context: &Context, observed: &Observed, plan: &Plan, whole: b
         }
         applied.published |= stage == Stage::Published && applied.error.is_none();
     }
-    if whole
-        && applied.published
-        && let Err(failed) = prune(context, observed, plan).await
-    {
-        applied.error.get_or_insert((None, failed));
+    if applied.published {
+        let pruned = match prune_candidate(context, observed, plan).await {
+            Ok(()) if whole => prune(context, observed, plan).await,
+            other => other,
+        };
+        if let Err(failed) = pruned {
+            applied.error.get_or_insert((None, failed));
+        }
     }
     applied
 }
@@ -195,9 +198,8 @@ fn share(split: &Migration) -> String {
 /// Deletes objects of this gateway that are not wanted any more. Those of today's names were read anyway; those that an earlier
 /// release named otherwise are looked for once.
 async fn prune(context: &Context, observed: &Observed, plan: &Plan) -> Result<(), WriteError> {
-    for part in Part::ALL {
-        let stays = part.is_of_candidate() && plan.keeps_candidate;
-        let wanted = stays || plan.objects.iter().any(|(wanted, _)| *wanted == part);
+    for part in Part::ALL.into_iter().filter(|part| !part.is_of_candidate()) {
+        let wanted = plan.objects.iter().any(|(wanted, _)| *wanted == part);
         if let (false, Some(object)) = (wanted, observed.own(part)) {
             delete(context, observed, part, &object.metadata).await?;
         }
@@ -229,6 +231,23 @@ async fn prune(context: &Context, observed: &Observed, plan: &Plan) -> Result<()
         }
     }
     context.memory.end_prune(observed);
+    Ok(())
+}
+
+/// Deletes the objects of a candidate that is gone, also while the spec is held: that takes away. Its pods are shut off from others until
+/// the last of them has ended.
+async fn prune_candidate(context: &Context, observed: &Observed, plan: &Plan) -> Result<(), WriteError> {
+    if !plan.drops_candidate {
+        return Ok(());
+    }
+    for part in [Part::Candidate, Part::CandidateService, Part::CandidatePolicy] {
+        if part == Part::CandidatePolicy && !observed.candidates.is_empty() {
+            continue;
+        }
+        if let Some(object) = observed.own(part) {
+            delete(context, observed, part, &object.metadata).await?;
+        }
+    }
     Ok(())
 }
 

@@ -91,7 +91,7 @@ impl ImagePolicy {
 /// The image that the spec asks for. Parts that it leaves open are the stable revision's, whichever its Deployment is on its way to.
 pub(super) fn wanted(observed: &Observed, images: &ImagePolicy) -> Result<String, Problem> {
     let remembered = observed.remembered.as_ref().map(|remembered| &remembered.record);
-    let is_on_its_way = |record: &&Record| record.image() != record.stable.image;
+    let is_on_its_way = |record: &&Record| record.returning || record.image() != record.stable.image;
     let record = remembered.or(observed.live.state.rollout.as_ref()).filter(is_on_its_way);
     let stable = record.map(|record| record.stable.image.clone()).filter(|image| images.allows_image(image));
     let base = stable.or_else(|| running(observed, images));

@@ -6,24 +6,38 @@ use super::observe::Observed;
 use super::part::Part;
 use super::status::rolls_out;
 use super::target::is_of;
-use super::validate::{Policy, last_config};
+use super::validate::{Policy, last_candidate, last_config};
 use super::{draft, images};
 use crate::migration::Seen;
 use crate::migration::crash::crash;
 use crate::rollout::plan::Wish;
-use crate::rollout::record::Record;
-use crate::rollout::revision::Revision;
+use crate::rollout::record::{Candidate, Record};
+use crate::rollout::revision::{Revision, meaning};
 use crate::rollout::{self, Outcome, Sight};
 
 /// Where the rollout is to go from here.
-pub(super) fn follow(observed: &Observed, newest: &Config, wanted: &Revision, wish: &Wish) -> Outcome {
-    let mut record = last_record(observed, Some(newest), wanted);
-    // Another spelling of what serves is no other revision: nothing would change, and a later operator may spell it otherwise.
-    let same = last_config(observed).is_some_and(|last| alone(last) == alone(newest));
-    if same && record.stable.image == wanted.image {
+pub(super) fn follow(observed: &Observed, newest: &Config, wanted: &Revision, wish: &Wish, policy: &Policy) -> Outcome {
+    let mut record = last_record(observed, Some(newest), wanted, policy);
+    // Another spelling is no other revision: nothing would change, and a later operator may spell it otherwise.
+    let newest = meaning(newest);
+    let is_same = last_config(observed).is_some_and(|last| meaning(last) == newest);
+    if is_same && record.stable.image == wanted.image {
         record.stable = wanted.clone();
     }
-    with_sight(observed, &record, |sight| rollout::decide::decide(wish, wanted, &record, sight, observed.now))
+    if let Some(candidate) = &mut record.candidate
+        && candidate.meaning == newest
+        && candidate.revision.image == wanted.image
+    {
+        candidate.revision = wanted.clone();
+        candidate.progress.revision.clone_from(&wanted.id);
+        candidate.progress.config.clone_from(&wanted.config);
+    }
+    let mut outcome =
+        with_sight(observed, &record, |sight| rollout::decide::decide(wish, wanted, &record, sight, observed.now));
+    if let Some(candidate) = &mut outcome.record.candidate {
+        candidate.meaning = newest;
+    }
+    outcome
 }
 
 /// Where it stays, less what is to be taken back. `config`: what was published last.
@@ -33,37 +47,60 @@ pub(super) fn hold(observed: &Observed, config: &Config, policy: &Policy) -> Out
     let wanted = image.map(|image| Revision::new(&name, &image));
     let running = images::running(observed, &policy.images).unwrap_or_default();
     let stable = Revision::of_published(config, &running);
-    let record = last_record(observed, None, &stable);
+    let record = last_record(observed, None, &stable, policy);
     let wish = rollout::plan::read(&observed.gateway.spec.rollout).ok();
-    with_sight(observed, &record, |sight| {
+    let mut outcome = with_sight(observed, &record, |sight| {
         rollout::hold::hold(wish.as_ref(), wanted.as_ref(), &record, sight, observed.now)
-    })
+    });
+    let is_other = |candidate: &Candidate| candidate.revision.config != record.stable.config;
+    if let Some(candidate) = outcome.record.candidate.as_mut().filter(|candidate| is_other(candidate))
+        && last_candidate(observed).is_none()
+    {
+        // Its configuration is lost, and under its name no other may be served.
+        candidate.served = None;
+    }
+    outcome
 }
 
 /// What was recorded of revisions: what this process published counts more than what it finds. With the record lost, what is published
 /// and what runs tell which is stable. `newest`: the spec's configuration, where it is valid, whose revision is `wanted`.
-fn last_record(observed: &Observed, newest: Option<&Config>, wanted: &Revision) -> Record {
+fn last_record(observed: &Observed, newest: Option<&Config>, wanted: &Revision, policy: &Policy) -> Record {
     let remembered = observed.remembered.as_ref().map(|remembered| remembered.record.clone());
-    let recorded = remembered.or_else(|| observed.live.state.rollout.clone());
+    let found = || observed.live.state.rollout.clone().map(|record| with_allowed_images(record, observed, policy));
+    let recorded = remembered.or_else(found);
     let last = last_config(observed);
     // A record of a configuration that is lost tells of nothing that could be gone on with.
     let is_usable = |record: &Record| last.is_some() || record.stable.config == wanted.config;
-    if let Some(record) = recorded.filter(is_usable) {
-        return record;
-    }
-    let is_newest = |last: &Config| newest.is_none_or(|newest| alone(last) == alone(newest));
-    let image = observed.own(Part::Deployment).and_then(images::of);
-    let image = image.as_deref().unwrap_or(&wanted.image);
-    let stable = match last.filter(|last| !is_newest(last)) {
-        Some(last) => Revision::of_published(last, image),
-        None => Revision::new(&wanted.config, image),
+    let mut recorded = match recorded {
+        Some(record) if is_usable(&record) => record,
+        other => {
+            let is_newest = |last: &Config| newest.is_none_or(|newest| meaning(last) == meaning(newest));
+            let image = observed.own(Part::Deployment).and_then(images::of);
+            let image = image.as_deref().unwrap_or(&wanted.image);
+            let stable = match last.filter(|last| !is_newest(last)) {
+                Some(last) => Revision::of_published(last, image),
+                None => Revision::new(&wanted.config, image),
+            };
+            let history = other.map(|lost| lost.history).unwrap_or_default();
+            Record { history, ..Record::new(stable, observed.rollout_request()) }
+        }
     };
-    Record::new(stable, observed.rollout_request())
+    if recorded.candidate.as_ref().is_some_and(|candidate| !policy.images.allows_image(&candidate.revision.image)) {
+        recorded.candidate = None;
+    }
+    recorded
 }
 
-/// A configuration as revisions compare it.
-fn alone(config: &Config) -> Config {
-    Config { keys: Vec::new(), ca_bundle: None, ..config.clone() }
+/// A record that another hand may have written: it must not choose what runs.
+fn with_allowed_images(mut record: Record, observed: &Observed, policy: &Policy) -> Record {
+    let deployment = observed.own(Part::Deployment).and_then(images::of);
+    let is_known =
+        policy.images.allows_image(&record.stable.image) || deployment.as_ref() == Some(&record.stable.image);
+    if !is_known {
+        let image = deployment.unwrap_or_else(|| policy.images.default_image().to_owned());
+        record.stable = Revision::new(&record.stable.config, &image);
+    }
+    record
 }
 
 fn with_sight(observed: &Observed, record: &Record, decide: impl FnOnce(Sight<'_>) -> Outcome) -> Outcome {
@@ -84,6 +121,8 @@ fn with_sight(observed: &Observed, record: &Record, decide: impl FnOnce(Sight<'_
     let image = record.candidate.as_ref().map(|candidate| candidate.revision.image.as_str());
     decide(Sight {
         seen,
+        is_known: observed.summary.is_known,
+        is_back: observed.own(Part::Deployment).and_then(images::of).as_ref() == Some(&record.stable.image),
         loaded: observed.summary.holds_candidate,
         ready: observed.summary.candidates.1,
         replicas: usize::try_from(observed.gateway.spec.replicas).unwrap_or(0),

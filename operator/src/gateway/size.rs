@@ -8,13 +8,22 @@ use super::validate::Wanted;
 
 /// Most bytes of all key values of a gateway. The API server takes 1 MiB, of which the rest is for keys that are on their way out.
 const MAX_VALUES: usize = 768 << 10;
+/// Most bytes of what is published in one ConfigMap, less what the operator notes there.
+const MAX_PUBLISHED: usize = 960 << 10;
 /// The member that chooses the keys.
 const KEYS: &str = "spec.providerKeySelector";
 
 /// Names the member that takes the most room.
 pub fn check(wanted: &Wanted) -> Result<(), Problem> {
+    let mut all = serde_json::to_string(&wanted.migration.rules).map_or(0, |text| text.len());
     for config in std::iter::once(&wanted.config).chain(&wanted.candidate) {
-        stable_text(config).map_err(|error| too_large(config, error))?;
+        all += stable_text(config).map_err(|error| too_large(config, error))?.len();
+    }
+    if all > MAX_PUBLISHED {
+        let message = format!(
+            "the stable revision, the candidate and the rules of the migration have {all} bytes together, and at most {MAX_PUBLISHED} can be published: roll this change out with spec.rollout.strategy Rolling"
+        );
+        return Err(Problem::too_large("spec.config", message));
     }
     let bytes: usize = wanted.values.values().map(|value| value.expose().len()).sum();
     if bytes > MAX_VALUES {

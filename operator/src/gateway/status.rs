@@ -336,7 +336,12 @@ fn progressing(facts: &Facts<'_>) -> Finding {
     if let Some((reason, why)) = facts.deployment.and_then(gave_up) {
         return Finding::new(PROGRESSING, false, reason, why);
     }
-    match under_way(facts) {
+    let candidate = facts.record.and_then(|record| record.candidate.as_ref());
+    let under_way = under_way(facts).or_else(|| {
+        let candidate = candidate.filter(|candidate| candidate.progress.rollback.is_none())?;
+        Some(("RolloutUnderWay", format!("candidate {} is tried beside the stable revision", candidate.revision.id)))
+    });
+    match under_way {
         Some((reason, why)) => Finding::new(PROGRESSING, true, reason, why),
         None => Finding::new(PROGRESSING, false, "Settled", "no rollout and no confirmation is under way"),
     }
@@ -347,8 +352,18 @@ fn under_way(facts: &Facts<'_>) -> Option<(&'static str, String)> {
     if let Some(why) = facts.deployment.and_then(rolls_out) {
         return Some(("RollingOut", why));
     }
+    if let Some(why) = facts.record.and_then(candidate_moves) {
+        return Some(("RollingOut", why));
+    }
     let waits = facts.table.is_some() && facts.summary.ready > 0 && !facts.summary.programmed;
     waits.then(|| ("WaitingForPods", some_of(&facts.summary.waiting)))
+}
+
+/// Whether pods of a candidate are on their way, or those of the Deployment to its image.
+fn candidate_moves(record: &Record) -> Option<String> {
+    let candidate = record.candidate.as_ref()?;
+    let moves = candidate.promoting || candidate.waiting.is_some();
+    moves.then(|| format!("the pods of candidate {} are on their way", candidate.revision.id))
 }
 
 /// What the Deployment is still about, as `kubectl rollout status` says it.
@@ -426,22 +441,40 @@ pub fn is_ready(pod: &Pod) -> bool {
     counts(pod) && conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-/// Events for what a migration waits for from now on, and for checks that fail from now on.
+/// Events for what a migration or a rollout waits for from now on, and for checks that fail from now on.
 pub fn news(before: &BifrostGatewayStatus, after: &BifrostGatewayStatus) -> Vec<Event> {
-    let phase = |status: &BifrostGatewayStatus| status.migration.as_ref().and_then(|migration| migration.phase);
-    let reason = match phase(after).filter(|now| phase(before) != Some(*now)) {
+    let of_migration = |status: &BifrostGatewayStatus| {
+        let told = status.migration.as_ref();
+        let phase = told.and_then(|migration| migration.phase);
+        (phase, told.and_then(|migration| migration.message.clone()), status.analysis.clone())
+    };
+    let of_rollout = |status: &BifrostGatewayStatus| {
+        let told = status.rollout.as_ref();
+        let message = told.and_then(|rollout| rollout.message.as_ref()).map(|message| format!("rollout: {message}"));
+        (told.and_then(|rollout| rollout.phase), message, told.and_then(|rollout| rollout.analysis.clone()))
+    };
+    let mut events = news_of(of_migration(before), of_migration(after));
+    events.extend(news_of(of_rollout(before), of_rollout(after)));
+    events
+}
+
+/// What is told of a migration or a rollout: phase, message and analysis.
+type Told = (Option<MigrationPhase>, Option<String>, Option<AnalysisStatus>);
+
+fn news_of((before, _, analysis_before): Told, (after, message, analysis): Told) -> Vec<Event> {
+    let reason = match after.filter(|now| before != Some(*now)) {
         Some(MigrationPhase::Paused) => Some(Reason::StepPaused),
         Some(MigrationPhase::Inconclusive) => Some(Reason::AnalysisInconclusive),
         _ => None,
     };
-    let message = after.migration.as_ref().and_then(|migration| migration.message.clone());
     let mut events: Vec<_> =
         reason.zip(message).map(|(reason, message)| Event::new(reason, message)).into_iter().collect();
-    let checks = |status: &BifrostGatewayStatus| status.analysis.clone().map(|one| one.checks).unwrap_or_default();
-    let failed_before = checks(before).into_iter().filter(|check| check.verdict == Verdict::Fail);
-    let failed_before: Vec<_> = failed_before.map(|check| check.name).collect();
-    let failed = checks(after).into_iter().filter(|check| check.verdict == Verdict::Fail);
-    let news = failed.filter(|check| !failed_before.contains(&check.name));
+    let failed = |analysis: Option<AnalysisStatus>| {
+        let checks = analysis.map(|one| one.checks).unwrap_or_default();
+        checks.into_iter().filter(|check| check.verdict == Verdict::Fail)
+    };
+    let failed_before: Vec<_> = failed(analysis_before).map(|check| check.name).collect();
+    let news = failed(analysis).filter(|check| !failed_before.contains(&check.name));
     events.extend(news.map(|check| Event::new(Reason::AnalysisFailed, check.message)));
     events
 }

@@ -7,7 +7,7 @@ use bifrost_config::{
     AddressRule, Axis, Config, Draft, KeyValues, Migration, Plan as MigrationPlan, Problem, Strategy, check_ca_bundle,
     validate as check,
 };
-use bifrost_crds::CaBundleRef;
+use bifrost_crds::{CaBundleRef, RolloutStrategy};
 use k8s_openapi::jiff::Timestamp;
 
 use super::images::{self, ImagePolicy};
@@ -163,9 +163,10 @@ pub fn retreat(observed: &Observed, policy: &Policy) -> Option<Wanted> {
     let draft = draft::draft(&observed.gateway, None);
     let mut wanted = hold(observed, &draft, policy)?.wanted;
     let there = &observed.secret.values;
-    wanted.config.keys.retain(|key| there.contains_key(&key.name));
-    wanted.values =
-        wanted.config.keys.iter().filter_map(|key| Some((key.name.clone(), there.get(&key.name)?.clone()))).collect();
+    let configs = std::iter::once(&mut wanted.config).chain(&mut wanted.candidate);
+    configs.for_each(|config| config.keys.retain(|key| there.contains_key(&key.name)));
+    let keys = wanted.config.keys.iter().chain(wanted.candidate.iter().flat_map(|config| &config.keys));
+    wanted.values = keys.filter_map(|key| Some((key.name.clone(), there.get(&key.name)?.clone()))).collect();
     Some(wanted)
 }
 
@@ -221,22 +222,27 @@ fn full(observed: &Observed, draft: &Draft, policy: &Policy) -> Result<Found, Re
         return Err(rejected(&problems));
     };
     let wanted = Stable::new(&draft::config_revision(&observed.gateway), &image);
-    let rollout = revisions::follow(observed, &newest, &wanted, &wish);
+    let rollout = revisions::follow(observed, &newest, &wanted, &wish, policy);
     let record = &rollout.record;
     let config = match last_config(observed) {
-        Some(last) if record.stable.config != wanted.config => last.clone(),
+        // Certificates are followed at once, as keys are.
+        Some(last) if record.stable.config != wanted.config => {
+            Config { ca_bundle: newest.ca_bundle.clone(), ..last.clone() }
+        }
         _ => newest.clone(),
     };
     let served = record.served().filter(|(revision, _)| revision.config != record.stable.config);
     let candidate = served.map(|_| newest.clone());
     let names = Names::of(observed, &record.stable);
-    let before = last_progress(observed, plan.strategy, &names);
+    let before = apart_from_rollout(last_progress(observed, plan.strategy, &names), record);
     let (judged, crash) = (judged(observed.report.as_deref()), last_crash(observed, &before));
     let seen = seen(observed, crash.as_ref(), &judged);
     let mut transition = step(&plan, &guard, names.revision(), &before, seen, observed.now);
     share_shadow(&mut transition.split, observed, &config);
-    let keys = |providers| keys::decide(selected(observed), providers);
-    let decided = (keys(&config.providers), candidate.as_ref().map(|_| keys(&newest.providers)));
+    let keys = |last, providers| keys::decide(selected(observed, last), providers);
+    let older = last_candidate(observed).or(last_config(observed));
+    let newer = candidate.as_ref().map(|_| keys(older, &newest.providers));
+    let decided = (keys(last_config(observed), &config.providers), newer);
     let image = record.image().to_owned();
     let found = Found::new((config, candidate), decided, transition, rollout, image);
     size::check(&found.wanted)
@@ -252,7 +258,7 @@ fn hold(observed: &Observed, draft: &Draft, policy: &Policy) -> Option<Found> {
     let alone = Draft { migration: draft.migration.clone(), ..Draft::default() };
     let plan = check(&alone, policy.addresses).ok().map(|(_, plan)| plan);
     let names = Names::of(observed, &rollout.record.stable);
-    let before = last_progress(observed, last.strategy, &names);
+    let before = apart_from_rollout(last_progress(observed, last.strategy, &names), &rollout.record);
     let guard = guard(&observed.gateway.spec.migration).unwrap_or_default();
     let (judged, crash) = (judged(observed.report.as_deref()), last_crash(observed, &before));
     let seen = seen(observed, crash.as_ref(), &judged);
@@ -264,14 +270,15 @@ fn hold(observed: &Observed, draft: &Draft, policy: &Policy) -> Option<Found> {
         Config { ca_bundle, ..config }
     };
     let candidate = rollout.record.served().and_then(|_| last_candidate(observed)).cloned().map(with_ca);
-    let keys = |providers| keys::hold(selected(observed), providers);
-    let decided = (keys(&config.providers), candidate.as_ref().map(|candidate| keys(&candidate.providers)));
+    let keys = |config: &Config| keys::hold(selected(observed, Some(config)), &config.providers);
+    let decided = (keys(&config), candidate.as_ref().map(keys));
     // A Deployment that is there is not touched, so what it runs is what there is to remember, allowed or not. Only one that has to
     // be made anew must not run what is not allowed.
     let is_missing = observed.own(Part::Deployment).is_none();
     let image = images::running(observed, &policy.images);
     let image = image.filter(|image| !is_missing || policy.images.allows_image(image));
     let image = image.unwrap_or_else(|| policy.images.default_image().to_owned());
+    let image = if rollout.record.returning { rollout.record.stable.image.clone() } else { image };
     Some(Found { plan, ..Found::new((with_ca(config), candidate), decided, transition, rollout, image) })
 }
 
@@ -290,7 +297,7 @@ pub(super) fn last_config(observed: &Observed) -> Option<&Config> {
 }
 
 /// The same of the candidate's.
-fn last_candidate(observed: &Observed) -> Option<&Config> {
+pub(super) fn last_candidate(observed: &Observed) -> Option<&Config> {
     match &observed.remembered {
         Some(remembered) => remembered.candidate.as_ref(),
         None => observed.live.candidate(),
@@ -355,6 +362,12 @@ impl Names {
     }
 }
 
+/// A container that a candidate brought down counts for the rollout alone.
+fn apart_from_rollout(progress: Progress, record: &Record) -> Progress {
+    let taken = record.candidate.as_ref().and_then(|candidate| candidate.progress.crash.clone());
+    Progress { crash: taken.or(progress.crash), ..progress }
+}
+
 fn last_crash(observed: &Observed, progress: &Progress) -> Option<Crash> {
     crash(&observed.pods, progress.watched?, progress.crash.as_deref())
 }
@@ -363,11 +376,12 @@ fn seen<'a>(observed: &'a Observed, crash: Option<&'a Crash>, judged: &'a Judged
     Seen { request: observed.request(), confirmed: observed.summary.programmed, crash, judged: Some(judged) }
 }
 
-fn selected(observed: &Observed) -> Selected<'_> {
+/// What keys are decided from, beside a configuration as it was published last.
+fn selected<'a>(observed: &'a Observed, last: Option<&'a Config>) -> Selected<'a> {
     Selected {
         keys: &observed.keys,
         unreadable: &observed.unreadable_keys,
-        published: last_config(observed).map_or(&[], |config| config.keys.as_slice()),
+        published: last.map_or(&[], |config| config.keys.as_slice()),
         carried: &observed.secret.values,
     }
 }
@@ -401,7 +415,10 @@ fn ca_bundle(observed: &Observed, unresolved: &mut Vec<Unresolved>) -> Option<St
 }
 
 fn parts(observed: &Observed, ownership: Ownership) -> Vec<String> {
-    let of = Part::ALL.into_iter().filter(|part| observed.ownership(*part) == ownership);
+    // Under Rolling there is no candidate, and what has its name is nobody's business.
+    let rolls = observed.gateway.spec.rollout.strategy == RolloutStrategy::Rolling;
+    let of = Part::ALL.into_iter().filter(|part| !(rolls && part.is_of_candidate()));
+    let of = of.filter(|part| observed.ownership(*part) == ownership);
     of.map(|part| part.describe(observed.name())).collect()
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bifrost_config::Plan;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use super::hold::hold;
 use super::plan::Wish;
 use super::record::{Candidate, Record};
 use super::revision::Revision;
@@ -16,10 +17,16 @@ use crate::migration::{self, Seen, Transition, request};
 
 /// Decides. `wanted` is the spec's revision.
 pub fn decide(wish: &Wish, wanted: &Revision, before: &Record, sight: Sight<'_>, now: Timestamp) -> Outcome {
-    // Without pods there is nobody to try it on.
-    let plan = wish.plan.as_ref().filter(|_| sight.replicas > 0 && before.stable != *wanted);
-    let Some(plan) = plan else { return settled(before, wanted, sight.seen.request) };
     let mut record = before.clone();
+    record.returning &= !sight.is_back;
+    record.proven |= wish.plan.is_some() && sight.seen.confirmed;
+    // Where nothing ever worked there is nothing to be careful of, and without pods nobody to try it on.
+    let is_tried = record.candidate.is_some() || (record.proven && sight.replicas > 0);
+    let plan = wish.plan.as_ref().filter(|_| is_tried && record.stable != *wanted);
+    let Some(plan) = plan else { return settled(&record, wanted, sight.seen.request) };
+    if sight.replicas == 0 {
+        return hold(Some(wish), Some(wanted), &record, sight, now);
+    }
     let own_pods = wanted.image != record.stable.image;
     let is_under_way = record.candidate.as_ref().is_some_and(|candidate| candidate.revision == *wanted);
     let candidate = record.candidate.take().filter(|_| is_under_way);
@@ -39,6 +46,7 @@ pub fn decide(wish: &Wish, wanted: &Revision, before: &Record, sight: Sight<'_>,
     if is_promoted {
         events.push(Event::new(Reason::Promoted, format!("rollout of {}: it is the stable revision now", wanted.id)));
         record.settle(wanted);
+        record.proven = true;
     }
     Outcome { wake: wake.filter(|_| !is_promoted), record, events }
 }
@@ -115,7 +123,7 @@ impl Walk<'_> {
         let confirmed = seen.confirmed && self.has_room(level);
         let mut found = self.step(&before.progress, Seen { confirmed, ..seen });
         let mut goal = self.level(&found.progress);
-        let mut waits = found.progress.confirmed.is_none();
+        let mut waits = found.progress.confirmed.is_none() || !self.has_room(level);
         if before.progress.rollback.is_some() && found.progress.rollback.is_none() {
             // One that is tried again was taken out of the pods: it begins where there is nothing of it.
             found.progress = found.progress.at(None, self.now).begun(self.now);
@@ -126,7 +134,8 @@ impl Walk<'_> {
         }
         waits |= self.own_pods && before.promoting && !self.sight.rolled;
         let Transition { progress, events, wake, .. } = found;
-        let waiting = before.waiting.unwrap_or(self.now);
+        let since = before.waiting.filter(|_| progress.position == before.progress.position);
+        let waiting = since.unwrap_or(self.now);
         let waiting = (waits && progress.rollback.is_none()).then_some(waiting);
         let aims = self.plan.split_at(goal).percent;
         self.in_time(Advanced { candidate: Candidate { progress, waiting, ..before }, events, aims, wake })
@@ -136,10 +145,18 @@ impl Walk<'_> {
     fn in_time(&self, mut advanced: Advanced) -> Advanced {
         let candidate = &mut advanced.candidate;
         let Some(end) = candidate.waiting.and_then(|since| ends(since, self.wish.deadline)) else { return advanced };
-        if end > self.now {
+        if end <= self.now && !self.sight.is_known {
+            candidate.waiting = Some(self.now);
+        } else if end > self.now {
             advanced.wake = Some(advanced.wake.map_or(end, |wake| wake.min(end)));
-            return advanced;
+        } else {
+            self.take_back(&mut advanced);
         }
+        advanced
+    }
+
+    fn take_back(&self, advanced: &mut Advanced) {
+        let candidate = &mut advanced.candidate;
         let from = candidate.progress.position.clone();
         let missing = self.missing(candidate.promoting, advanced.aims);
         let message = format!("{missing} within {:?}", self.wish.deadline);
@@ -152,7 +169,6 @@ impl Walk<'_> {
         let rollback = Rollback { from, at: self.now, reason: Cause::ProgressDeadlineExceeded, message };
         candidate.progress = Progress { rollback: Some(rollback), ..candidate.progress.clone().at(None, self.now) };
         candidate.waiting = None;
-        advanced
     }
 
     fn missing(&self, promoting: bool, aims: u8) -> String {
@@ -170,6 +186,7 @@ impl Walk<'_> {
         let progress = &candidate.progress;
         let level = self.level(progress);
         let held = hold_ends(self.plan, level, progress).is_none_or(|end| end > self.now);
-        level == self.plan.ceiling && progress.rollback.is_none() && progress.paused.is_none() && !held
+        let is_there = candidate.promoting || self.has_room(level);
+        level == self.plan.ceiling && progress.rollback.is_none() && progress.paused.is_none() && !held && is_there
     }
 }

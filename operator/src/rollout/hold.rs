@@ -22,8 +22,13 @@ pub fn hold(
 ) -> Outcome {
     // Back at the stable revision: that takes away.
     let is_back = wanted == Some(&before.stable);
+    let was_promoting = before.candidate.as_ref().is_some_and(|candidate| candidate.promoting);
+    let returning = before.returning && !sight.is_back;
+    let before = &Record { returning, ..before.clone() };
     let Some(candidate) = before.candidate.as_ref().filter(|_| !is_back) else {
-        return settled(before, &before.stable, sight.seen.request);
+        let mut outcome = settled(before, &before.stable, sight.seen.request);
+        outcome.record.returning |= was_promoting;
+        return outcome;
     };
     let Candidate { revision, progress, .. } = candidate;
     let last = Migration {
@@ -49,5 +54,6 @@ pub fn hold(
         ..candidate.clone()
     };
     let events = events.into_iter().map(|event| told(event, &candidate)).collect();
-    Outcome { record: Record { candidate: Some(candidate), ..before.clone() }, events, wake: None }
+    let returning = before.returning || (was_promoting && is_over);
+    Outcome { record: Record { returning, candidate: Some(candidate), ..before.clone() }, events, wake: None }
 }

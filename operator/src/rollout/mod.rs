@@ -32,10 +32,14 @@ pub struct Sight<'a> {
     pub loaded: bool,
     /// Pods of the candidate's own that are ready and act upon what is published.
     pub ready: usize,
+    /// Whether pods were asked at all: an operator that begins knows nothing yet.
+    pub is_known: bool,
     /// Pods that the gateway shall have.
     pub replicas: usize,
     /// Whether the Deployment runs the candidate's image, and no pod of another.
     pub rolled: bool,
+    /// Whether it has the stable image.
+    pub is_back: bool,
 }
 
 impl Sight<'_> {

@@ -17,6 +17,12 @@ const HISTORY: usize = 5;
 pub struct Record {
     /// The revision that serves.
     pub stable: Revision,
+    /// Whether pods ever served it. One that never worked is no reason to try another one carefully.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub proven: bool,
+    /// Whether the Deployment was on its way to a candidate's image and has to come back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub returning: bool,
     /// The one that is to replace it, also where it was taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub candidate: Option<Candidate>,
@@ -34,6 +40,9 @@ pub struct Record {
 pub struct Candidate {
     /// What it is.
     pub revision: Revision,
+    /// Short name of what its configuration comes to, however the spec spells it.
+    #[serde(default)]
+    pub meaning: String,
     /// How far it is.
     pub progress: Progress,
     /// Since when it waits for pods.
@@ -51,7 +60,7 @@ impl Record {
     /// At the very beginning. A request that is there already is not run: it may have come with a backup.
     pub fn new(stable: Revision, request: Option<&str>) -> Self {
         let handled = request.map(crate::migration::request::kept).into_iter().collect();
-        Self { stable, candidate: None, handled, history: Vec::new() }
+        Self { stable, proven: false, returning: false, candidate: None, handled, history: Vec::new() }
     }
 
     /// The image that the Deployment shall run.
@@ -81,6 +90,7 @@ impl Record {
         if let Some(candidate) = self.candidate.take() {
             self.handled = candidate.progress.handled;
         }
+        self.proven &= self.stable == *stable;
         self.stable = stable.clone();
     }
 
@@ -101,6 +111,7 @@ impl Candidate {
             handled: handled.to_vec(),
             ..Progress::new(strategy, &revision.id, None, now)
         };
-        Self { revision: revision.clone(), progress, waiting: None, promoting: false, served: None }
+        let meaning = String::new();
+        Self { revision: revision.clone(), meaning, progress, waiting: None, promoting: false, served: None }
     }
 }

@@ -24,8 +24,13 @@ impl Revision {
 
     /// Of a published configuration of which nobody noted what the spec said.
     pub fn of_published(config: &Config, image: &str) -> Self {
-        let alone = Config { keys: Vec::new(), ..config.clone() };
-        // It has string keys only and always serialises.
-        Self::new(&short_name(&serde_json::to_string(&alone).unwrap_or_default()), image)
+        Self::new(&meaning(config), image)
     }
+}
+
+/// Short name of what a configuration comes to. Keys and certificates are followed at once by whatever serves, and no part of it.
+pub fn meaning(config: &Config) -> String {
+    let alone = Config { keys: Vec::new(), ca_bundle: None, ..config.clone() };
+    // It has string keys only and always serialises.
+    short_name(&serde_json::to_string(&alone).unwrap_or_default())
 }

@@ -56,7 +56,14 @@ const REPLICAS: usize = 4;
 impl Life {
     fn new(wish: Wish) -> Self {
         let stable = revision("a", "g:1");
-        Self { wish, wanted: stable.clone(), record: Record::new(stable, None), now: 0, works: true, told: Vec::new() }
+        Self {
+            wish,
+            wanted: stable.clone(),
+            record: Record { proven: true, ..Record::new(stable, None) },
+            now: 0,
+            works: true,
+            told: Vec::new(),
+        }
     }
 
     fn look(&mut self, request: Option<&str>) -> Option<Served> {
@@ -70,7 +77,8 @@ impl Life {
         let ready = served.and_then(|served| served.pods).filter(|_| self.works).unwrap_or(0);
         let promoting = self.record.candidate.as_ref().is_some_and(|candidate| candidate.promoting);
         let (loaded, rolled) = (served.is_some() && self.works, promoting && self.works);
-        let sight = Sight { seen, loaded, ready, replicas: REPLICAS, rolled };
+        let is_known = true;
+        let sight = Sight { seen, loaded, ready, is_known, replicas: REPLICAS, rolled, is_back: !promoting };
         let Outcome { record, events, .. } = decide(&self.wish, &self.wanted, &self.record, sight, at(self.now));
         // What an operator that begins anew reads.
         self.record = serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
@@ -236,6 +244,71 @@ fn under_rolling_and_without_pods_a_revision_takes_over_at_once() {
 fn a_share_has_its_part_of_the_pods_and_at_least_one() {
     assert_eq!([size(4, 0), size(4, 1), size(4, 50), size(4, 51), size(4, 100)], [1, 1, 2, 3, 4]);
     assert_eq!(size(1000, 100), 1000);
+}
+
+#[test]
+fn pods_that_go_away_in_mid_step_are_waited_for_until_the_deadline() {
+    let mut life = Life::new(canary());
+    life.wanted = revision("b", "g:2");
+    assert_eq!(life.percents(20).last(), Some(&Some(50)));
+    life.works = false;
+    assert_eq!(life.percents(90), [Some(50), None]);
+    assert_eq!(life.rollback(), Some(Cause::ProgressDeadlineExceeded));
+}
+
+#[test]
+fn an_operator_that_knows_nothing_yet_takes_nothing_back() {
+    let mut life = Life::new(canary());
+    life.wanted = revision("b", "g:2");
+    life.works = false;
+    life.percents(10);
+    let sight = Sight { replicas: REPLICAS, ..Sight::default() };
+    let Outcome { record, .. } = decide(&life.wish, &life.wanted, &life.record, sight, at(9_000));
+    assert_eq!(record.candidate.unwrap().waiting, Some(at(9_000)), "it is given its time anew");
+}
+
+#[test]
+fn what_was_taken_back_stays_so_while_there_are_no_pods() {
+    let mut life = Life::new(canary());
+    life.wanted = revision("b", "g:1");
+    life.percents(20);
+    life.look(Some("abort/1"));
+    let none = Sight { replicas: 0, ..Sight::default() };
+    let Outcome { record, .. } = decide(&life.wish, &life.wanted, &life.record, none, at(50));
+    assert_eq!((record.stable.config.as_str(), record.served()), ("a", None));
+    life.record = record;
+    assert_eq!(life.percents(20), [None]);
+}
+
+#[test]
+fn a_stable_revision_that_never_worked_is_replaced_at_once() {
+    let mut life = Life::new(canary());
+    life.record.proven = false;
+    life.wanted = revision("b", "g:2");
+    let sight = Sight { replicas: REPLICAS, is_known: true, ..Sight::default() };
+    let Outcome { record, .. } = decide(&life.wish, &life.wanted, &life.record, sight, at(1));
+    assert_eq!((record.stable, record.candidate, record.proven), (life.wanted.clone(), None, false));
+}
+
+#[test]
+fn a_deployment_on_its_way_comes_back_when_its_candidate_is_taken_back() {
+    let mut life = Life::new(canary());
+    life.wanted = revision("a", "g:2");
+    life.percents(10);
+    for _ in 0..5 {
+        if life.record.image() == "g:1" {
+            life.look(Some("promote-full/1"));
+        }
+    }
+    assert_eq!((life.record.image(), life.record.stable.image.as_str()), ("g:2", "g:1"));
+    let request = Some("abort/2");
+    let sight = Sight { seen: Seen { request, confirmed: true, ..Seen::default() }, ..Sight::default() };
+    let held = hold(Some(&life.wish), Some(&life.wanted), &life.record, sight, at(90)).record;
+    assert_eq!((held.image(), held.returning), ("g:1", true));
+    let back = hold(Some(&life.wish), Some(&held.stable), &life.record, sight, at(90)).record;
+    assert!(back.returning && back.candidate.is_none());
+    let there = hold(Some(&life.wish), Some(&life.wanted), &held, Sight { is_back: true, ..sight }, at(91)).record;
+    assert!(!there.returning);
 }
 
 /// Something that happens between two looks.

@@ -41,8 +41,8 @@ pub struct Plan {
     pub publication: Publication,
     /// Objects in the order of writing; the Secret and the published ConfigMap come first.
     pub objects: Vec<(Part, Object)>,
-    /// Whether the objects of a candidate that is gone stay: pods may still forward to it.
-    pub keeps_candidate: bool,
+    /// Whether the objects of a candidate go: there is none with an image of its own, and no pod forwards to one any more.
+    pub drops_candidate: bool,
 }
 
 /// What the decision does not know. Not `Debug`: it holds a token.
@@ -74,14 +74,17 @@ pub fn build(
     ];
     // While the spec is held back, only the Secret and the published ConfigMap are written over. Of the others those that are missing
     // come back, as traffic depends on them; what another hand changed in one stays until the spec is followed again.
-    let follows =
-        |part: Part| decision.whole || (observed.ownership(part) == Ownership::Absent && was_wanted(observed, part));
+    let follows = |part: Part| {
+        let returns = part == Part::Deployment && wanted.record.returning;
+        decision.whole || returns || (observed.ownership(part) == Ownership::Absent && was_wanted(observed, part))
+    };
     let others = others(observed, wanted, circumstances.addresses);
     objects.extend(others.into_iter().filter(|(part, _)| follows(*part)));
     let forwards = observed.live.published.as_ref().and_then(|published| published.traffic.rollout.as_ref());
     let forwards = forwards.is_some_and(|rollout| rollout.forward.is_some());
-    let keeps_candidate = forwards || !observed.summary.own_released;
-    Ok(Plan { secret, token: circumstances.token.clone(), publication, objects, keeps_candidate })
+    let has_pods = wanted.record.served().is_some_and(|(_, served)| served.pods.is_some());
+    let drops_candidate = !has_pods && !forwards && observed.summary.own_released;
+    Ok(Plan { secret, token: circumstances.token.clone(), publication, objects, drops_candidate })
 }
 
 /// Builds only the published ConfigMap, for a Secret that cannot be written.
@@ -94,7 +97,7 @@ pub fn build_retreat(observed: &Observed, wanted: &Wanted, circumstances: &Circu
         token,
         publication,
         objects: vec![(Part::Published, Object::new(Mode::Data, &map))],
-        keeps_candidate: true,
+        drops_candidate: false,
     })
 }
 
