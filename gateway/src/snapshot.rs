@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 pub use bifrost_config::OwnProvider;
@@ -93,6 +94,8 @@ pub struct Endpoint {
     pub authority: HeaderValue,
     /// For TLS.
     pub tls: Option<Arc<ClientConfig>>,
+    /// How long what was sent may stay unacknowledged before the connection counts as dead; none: as long as the system waits.
+    pub unacknowledged: Option<Duration>,
 }
 
 /// A provider key, ready to be set.
@@ -210,6 +213,7 @@ impl Upstream {
         let endpoint = Endpoint {
             id: number_of(format!("{:?}://{}#{roots:x}", base.scheme, base.authority())),
             authority: HeaderValue::from_str(&base.authority()).map_err(|_| SnapshotError::Header("baseURL"))?,
+            unacknowledged: None,
             base: base.clone(),
             tls,
         };

@@ -282,15 +282,33 @@ async fn refusals_of_a_candidates_pods_pass_and_count_as_its_own() {
     assert_eq!(pair.compared(2).await[1], (2, vec![Failure::ClientError, Failure::Gateway]));
 }
 
+/// A server that answers every request with this head and nothing else.
+async fn answers(head: &'static str) -> SocketAddr {
+    let serve = move |mut stream| async move {
+        read_until(&mut stream, &mut String::new(), "\r\n\r\n").await;
+        stream.write_all(format!("HTTP/1.1 {head}\r\ncontent-length: 0\r\n\r\n").as_bytes()).await.unwrap();
+    };
+    server(serve).await
+}
+
+/// One that reads a request and leaves.
+async fn dies() -> SocketAddr {
+    server(async |mut stream: TcpStream| read_until(&mut stream, &mut String::new(), "\r\n\r\n").await).await
+}
+
 #[tokio::test]
 async fn what_the_candidates_pods_do_not_take_is_served_here() {
-    let wrong = "HTTP/1.1 421 x\r\nx-bf-error-code: wrong_revision\r\ncontent-length: 0\r\n\r\n";
-    let answers = server(move |mut stream| async move {
-        read_until(&mut stream, &mut String::new(), "test").await;
-        stream.write_all(wrong.as_bytes()).await.unwrap();
-    });
-    let dies = server(async |mut stream: TcpStream| read_until(&mut stream, &mut String::new(), "test").await);
-    for address in [nobody().await, answers.await, dies.await] {
+    let busy = "503 x\r\nx-bf-revision: next\r\nx-bf-error-code: overloaded";
+    let ends = "503 x\r\nx-bf-revision: next\r\nx-bf-error-code: shutting_down";
+    for address in [
+        nobody().await,
+        dies().await,
+        answers("421 x\r\nx-bf-error-code: wrong_revision").await,
+        answers(busy).await,
+        answers(ends).await,
+        // Of something between the pods.
+        answers("503 x").await,
+    ] {
         let pair = Pair::start(DROP_IN, "{}").await;
         pair.forward_to(100, address);
         assert_eq!(ask(pair.post(CHAT, BODY)).await, by(200, "test", "bifrost"));
@@ -298,6 +316,40 @@ async fn what_the_candidates_pods_do_not_take_is_served_here() {
         assert_eq!(pair.compared(1).await, [(0, vec![]), (1, vec![Failure::Gateway])]);
         assert!(pair.shared.gatherer.window(Comparison::Arms).await.window.strata().is_empty());
     }
+}
+
+#[tokio::test]
+async fn what_may_have_been_carried_out_is_not_carried_out_again() {
+    let pair = Pair::start(DROP_IN, "{}").await;
+    pair.forward_to(100, dies().await);
+    let stored = r#"{"model":"gpt-4o-mini","input":"test"}"#;
+    let responses = || pair.post("/openai/v1/responses", stored);
+    let delete = || pair.client.delete(format!("{}/openai/v1/files/file-1", pair.base)).bearer_auth(CLIENT_KEY);
+    for request in [responses(), delete()] {
+        let response = request.send().await.unwrap();
+        assert_eq!(response.headers()["x-should-retry"], "false");
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["x-bf-error-code"] == "upstream_broken"),
+            (502, true)
+        );
+    }
+    assert!(pair.records().await.is_empty());
+    // One that nobody took was not carried out.
+    pair.forward_to(100, nobody().await);
+    assert_eq!(ask(responses()).await.0, 200);
+    assert_eq!(pair.records().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_pod_of_the_candidate_serves_on_while_others_have_not_heard_that_it_was_taken_back() {
+    let (pair, candidate, serving) = Pair::with_candidate(DROP_IN).await;
+    assert_eq!(ask(pair.post(CHAT, BODY)).await, by(200, "next", "bifrost"));
+    let taken_back = Parts { tried: None, ..pair.parts() };
+    let mut taken_back = with(&taken_back, rollout(100));
+    taken_back.traffic.rollout = None;
+    candidate.current.store(Some(Snapshot::build(taken_back, &TlsRoots::with_file(None).unwrap()).unwrap()));
+    assert_eq!(ask(pair.post(CHAT, BODY)).await, by(200, "next", "bifrost"));
+    drop(serving);
 }
 
 #[tokio::test]
@@ -352,7 +404,7 @@ async fn a_pod_of_the_candidate_forwards_to_nobody() {
     }
 }
 
-const SSE: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+const SSE: &str = "HTTP/1.1 200 OK\r\nx-bf-revision: next\r\nx-bf-arm: bifrost\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 
 /// An event as a chunk.
 fn event(text: &str) -> String {

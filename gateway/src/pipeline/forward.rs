@@ -10,29 +10,36 @@ use http::{HeaderName, Method, Uri};
 use hyper::body::{Body, Incoming};
 use hyper::{Request, Response};
 
-use super::attempt::{Answer, Raced, exchange, race, say_no_body, shutting_down, upload_error};
+use super::attempt::{Answer, Failure, Raced, exchange, race, say_no_body, shutting_down, upload_error};
 use super::decode::{Reading, RequestBody, Whose};
 use super::record::Ledger;
-use super::respond::ERROR_CODE;
+use super::respond::{ERROR_CODE, REVISION};
 use super::{Inbound, admit};
 use crate::front::error::{Fault, GatewayError};
+use crate::front::route::{Endpoint, Kind};
 use crate::http::{Head, OnwardBody, UploadFault, UploadWatch};
+use crate::memory::Charge;
 use crate::server::shard::LocalSnapshot;
 use crate::server::{Door, Shard};
 use crate::snapshot::{Forward, Snapshot};
 
 /// Header by which a pod asks another for a revision. What clients send of that name has no meaning and goes nowhere.
 pub const ROLLOUT_HEADER: HeaderName = HeaderName::from_static("x-bf-rollout");
-/// Its pods are in the same cluster: longer than this there is none.
-const CONNECT: Duration = Duration::from_secs(1);
+/// Its pods are in the same cluster: longer than this there is none. A first packet that is lost is sent again after a second.
+const CONNECT: Duration = Duration::from_secs(2);
+/// Bodies up to this are kept for the case that nobody takes them, however little memory there is.
+const SMALL: usize = 64 << 10;
 
 /// The configuration of a request that another pod forwarded: only the revision that it asks for, and only where this pod is of it.
 pub fn configuration(shard: &Shard, head: &Head) -> Result<LocalSnapshot, GatewayError> {
     let own = shard.shared.candidate.as_ref().map(|own| own.as_bytes());
-    let asked = head.get(ROLLOUT_HEADER.as_str()).filter(|asked| Some(*asked) == own);
+    let is_asked_for = own.is_some() && head.get(ROLLOUT_HEADER.as_str()) == own;
     let snapshot = admit::configuration(shard).ok();
-    // Another one is in use where the candidate was replaced or cannot be used: then whoever forwarded serves the request itself.
-    snapshot.filter(|snapshot| asked == Some(snapshot.revision.as_bytes())).ok_or_else(|| {
+    // Where the candidate was replaced or taken back, pods that have not heard of it yet still forward, and their bodies may be sent
+    // only once: what was served last is served on.
+    let held = snapshot.filter(|snapshot| own == Some(snapshot.revision.as_bytes()));
+    let held = is_asked_for.then(|| shard.as_candidate(held)).flatten();
+    held.ok_or_else(|| {
         GatewayError::new(
             Fault::WrongRevision,
             format!(
@@ -60,24 +67,38 @@ pub async fn forward(
     snapshot: &Snapshot,
     ledger: &mut Ledger,
 ) -> Result<Forwarded, GatewayError> {
-    let Onward { body, spare, upload } = Onward::of(body, shard, to, ledger);
+    let Onward { body, mut spare, upload, _kept } = Onward::of(body, shard, to, ledger);
     let request = outbound(inbound, ledger.method(), body, to)?;
     let deadline = shard.deadlines.arm(to.whole);
     let sent = Instant::now();
-    let (problem, spare) = match race(shard, &deadline, exchange(&shard.pool, &to.endpoint, CONNECT, request)).await {
-        Raced::Done(Ok((response, lease))) if !is_wrong_revision(&response) => {
+    ledger.forwarding();
+    let raced = race(shard, &deadline, exchange(&shard.pool, &to.endpoint, CONNECT, request)).await;
+    let problem = match raced {
+        Raced::Done(Ok((response, lease))) if is_taken(&response, to, asked.repeatable) => {
             ledger.forwarded(response.headers().get(ERROR_CODE).map(|code| fault_of(code.as_bytes())));
             let due = if asked.stream { Instant::now() } else { sent } + to.whole;
             let reading = asked.reading;
             let answer = Answer { response, lease, deadline, due, stream_idle: to.idle, reading, shadow: None };
             return Ok(Forwarded::Answered(Box::new(answer)));
         }
-        Raced::Done(Ok(_)) => ("the pod that answered does not serve this revision".to_owned(), spare),
+        Raced::Done(Ok((response, _))) => {
+            let code = response.headers().get(ERROR_CODE).and_then(|code| code.to_str().ok());
+            format!("it was refused: {}", code.unwrap_or("something between the pods answered"))
+        }
         Raced::Done(Err(failure)) => {
             if let Some(fault) = upload.and_then(|fault| fault.get()) {
                 return Err(upload_error(fault, snapshot));
             }
-            (failure.to_string(), spare.or_else(|| failure.unsent_stream().map(RequestBody::Stream)))
+            if matches!(failure, Failure::Lost(_)) && !asked.repeatable {
+                // It may have been carried out, and once more would be twice.
+                ledger.candidate_failed();
+                let message =
+                    "a pod of the gateway's new revision ended with this request, which may have been carried out";
+                return Err(GatewayError::new(Fault::UpstreamBroken, message));
+            }
+            let problem = failure.to_string();
+            spare = spare.or_else(|| failure.unsent_stream().map(RequestBody::Stream));
+            problem
         }
         Raced::Late => {
             let message = format!("the candidate sent no answer within {} s", to.whole.as_secs_f64());
@@ -101,14 +122,22 @@ pub async fn forward(
 #[derive(Debug, Clone, Copy)]
 pub struct Asked {
     stream: bool,
+    /// Whether it may be carried out twice: it asks for an answer and leaves nothing behind.
+    repeatable: bool,
     reading: Reading,
 }
 
 impl Asked {
     /// Reads it from the request.
-    pub fn of(inbound: &Inbound<'_>, peek: Option<&Peek<'_>>) -> Self {
+    pub fn of(inbound: &Inbound<'_>, method: &Method, peek: Option<&Peek<'_>>) -> Self {
+        let repeatable = match inbound.route.kind {
+            Kind::Json(Endpoint::Responses) => peek.is_some_and(|peek| !peek.holds_vendor_state()),
+            Kind::Json(_) | Kind::Models => true,
+            Kind::Raw | Kind::Account => matches!(*method, Method::GET | Method::HEAD),
+        };
         Self {
             stream: peek.is_some_and(Peek::is_stream),
+            repeatable,
             reading: Reading::of(inbound.route.kind, peek, Whose::Candidate),
         }
     }
@@ -121,26 +150,31 @@ struct Onward {
     spare: Option<RequestBody>,
     /// Where the fault of one that is streamed is noted.
     upload: Option<UploadFault>,
+    /// The memory of the spare one, which stays until an answer comes: none where there is little left.
+    _kept: Option<Charge>,
 }
 
 impl Onward {
     fn of(body: RequestBody, shard: &Shard, to: &Forward, ledger: &mut Ledger) -> Self {
         match body {
             RequestBody::Whole(bytes) => {
-                let parts = Some(bytes.clone()).filter(|bytes| !bytes.is_empty());
+                let kept = shard.shared.budget.try_charge_spare(bytes.len() as u64);
+                let is_kept = kept.is_some() || bytes.len() <= SMALL;
+                let spare = is_kept.then(|| RequestBody::Whole(bytes.clone()));
+                let parts = Some(bytes).filter(|bytes| !bytes.is_empty());
                 let body = OnwardBody::whole(parts.into_iter().collect());
-                Self { body, spare: Some(RequestBody::Whole(bytes)), upload: None }
+                Self { body, spare, upload: None, _kept: kept }
             }
             RequestBody::Stream(body) if body.is_end_stream() => {
                 let spare = Some(RequestBody::Stream(body));
-                Self { body: OnwardBody::whole(Default::default()), spare, upload: None }
+                Self { body: OnwardBody::whole(Default::default()), spare, upload: None, _kept: None }
             }
             RequestBody::Stream(body) => {
                 let fault = UploadFault::default();
                 let stall = shard.deadlines.idle();
                 let watch = UploadWatch { fault: fault.clone(), stall, last_bytes: ledger.uploads() };
                 let body = OnwardBody::stream(body, to.max_request_body, watch);
-                Self { body, spare: None, upload: Some(fault) }
+                Self { body, spare: None, upload: Some(fault), _kept: None }
             }
         }
     }
@@ -169,11 +203,17 @@ fn outbound(
     Ok(request)
 }
 
-/// Whether a pod says that it is not of the revision. A vendor may have such a status too, without the code.
-fn is_wrong_revision(response: &Response<Incoming>) -> bool {
-    let code = response.headers().get(ERROR_CODE);
-    response.status() == Fault::WrongRevision.status()
-        && code.is_some_and(|code| code.as_bytes() == Fault::WrongRevision.code().as_bytes())
+/// Whether a pod of the candidate took the request, to its end or to a refusal that the stable revision would not better.
+fn is_taken(response: &Response<Incoming>, to: &Forward, repeatable: bool) -> bool {
+    let Some(code) = response.headers().get(ERROR_CODE) else {
+        // What names no revision is of something between the pods.
+        return response.headers().get(REVISION) == Some(&to.revision);
+    };
+    let is = |fault: Fault| code.as_bytes() == fault.code().as_bytes();
+    // Nothing was carried out; of one that ends, perhaps.
+    let nothing_done = [Fault::WrongRevision, Fault::NotReady, Fault::Overloaded].into_iter().any(is);
+    let untaken = nothing_done || (repeatable && is(Fault::ShuttingDown));
+    !untaken
 }
 
 /// The fault behind a refusal of the candidate's, as far as the comparison tells faults apart.

@@ -183,14 +183,19 @@ impl Ledger {
 
     /// The candidate's pods did not take it.
     pub fn candidate_failed(&mut self) {
+        self.forwarded = false;
         if let Some(noted) = &mut self.noted {
             noted.failed = true;
         }
     }
 
+    /// It is handed to a pod of the candidate, which counts it.
+    pub fn forwarding(&mut self) {
+        self.forwarded = true;
+    }
+
     /// A pod of the candidate answered it, with a provider's answer or with a refusal of its own.
     pub fn forwarded(&mut self, refusal: Option<Fault>) {
-        self.forwarded = true;
         self.answered = refusal.is_none();
         self.fault = refusal;
     }

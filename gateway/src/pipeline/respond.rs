@@ -32,7 +32,7 @@ use crate::shadow::pending::Pending;
 use crate::upstream::pool::Lease;
 
 const ARM_REASON: HeaderName = HeaderName::from_static("x-bf-arm-reason");
-const REVISION: HeaderName = HeaderName::from_static("x-bf-revision");
+pub(super) const REVISION: HeaderName = HeaderName::from_static("x-bf-revision");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-bf-request-id");
 /// Anthropic's error shape has no place for a code, so every refusal carries it here too.
 pub(super) const ERROR_CODE: HeaderName = HeaderName::from_static("x-bf-error-code");
@@ -124,6 +124,9 @@ impl Answering {
         self.last_on_connection(&mut headers, ledger.began());
         let idle = stream.then_some(answer.stream_idle);
         answer.deadline.extend(idle.unwrap_or_else(|| answer.due.saturating_duration_since(Instant::now())));
+        // As the candidate's pod would have ended it: on the baseline arm a stream is cut as the provider cut it.
+        let is_bifrost = headers.get(ARM_HEADER).is_some_and(|arm| arm == Arm::Bifrost.as_str());
+        let ends_with_event = reading.whose == Whose::Candidate && is_bifrost;
         let mut relay = Relay {
             body,
             lease: Some(answer.lease),
@@ -132,7 +135,7 @@ impl Answering {
             idle,
             watch,
             shadow: answer.shadow,
-            whose: reading.whose,
+            ends_with_event,
             front,
             request_id: error_id,
             framed,
@@ -273,7 +276,8 @@ pub struct Relay {
     watch: Watch,
     /// What is kept for a copy on the other arm.
     shadow: Option<Box<Pending>>,
-    whose: Whose,
+    /// Whether a candidate's stream that breaks off gets an error event.
+    ends_with_event: bool,
     front: Front,
     request_id: HeaderValue,
     /// Whether the head said how the end is known; else the end of the connection is the end.
@@ -336,12 +340,10 @@ impl Relay {
         }
         ready!(self.deadline.poll_expired(cx));
         let message = match self.idle {
-            Some(idle) => format!(
-                "provider {:?} sent nothing for {} s in the middle of its answer",
-                self.provider(),
-                idle.as_secs_f64()
-            ),
-            None => format!("provider {:?} did not finish its answer in time", self.provider()),
+            Some(idle) => {
+                format!("{} sent nothing for {} s in the middle of its answer", self.who(), idle.as_secs_f64())
+            }
+            None => format!("{} did not finish its answer in time", self.who()),
         };
         Poll::Ready(self.break_off(GatewayError::new(Fault::UpstreamTimeout, message)))
     }
@@ -469,8 +471,17 @@ impl Relay {
 
     /// The provider broke off.
     fn broken(&mut self) -> Step {
-        let message = format!("provider {:?} broke off in the middle of its answer", self.provider());
+        let who = self.who();
+        let message = format!("{who} broke off in the middle of its answer");
         self.break_off(GatewayError::new(Fault::StreamBroken, message))
+    }
+
+    /// Whose answer it is, in a sentence.
+    fn who(&self) -> String {
+        match self.provider() {
+            "" => "the pod of the gateway's new revision".to_owned(),
+            provider => format!("provider {provider:?}"),
+        }
     }
 
     fn provider(&self) -> &str {
@@ -487,7 +498,7 @@ impl Relay {
             Watch::Events(relay) => relay.is_between_events(),
             // Nothing fits behind a declared length.
             Watch::Tap(tap, None) => {
-                let is_ours = error.fault == Fault::ShuttingDown || self.whose == Whose::Candidate;
+                let is_ours = error.fault == Fault::ShuttingDown || self.ends_with_event;
                 is_ours && tap.is_between_events() && self.body.size_hint().exact().is_none()
             }
             Watch::Tap(..) | Watch::Plain(..) | Watch::Blind => false,

@@ -117,6 +117,8 @@ pub struct Shard {
     /// Counters.
     pub recorder: Rc<Recorder>,
     snapshot: RefCell<Option<Held>>,
+    /// In a pod of a candidate: what it served of it last.
+    as_candidate: RefCell<Option<LocalSnapshot>>,
     connections: RefCell<Vec<Weak<ConnectionState>>>,
     complaints: RefCell<HashMap<Box<str>, Instant>>,
 }
@@ -152,6 +154,15 @@ impl Shard {
             // Another one came into use since.
             _ => Rc::new(tried.clone()),
         }
+    }
+
+    /// In a pod of a candidate: its configuration, or the last there was.
+    pub fn as_candidate(&self, held: Option<LocalSnapshot>) -> Option<LocalSnapshot> {
+        let mut last = self.as_candidate.borrow_mut();
+        if held.is_some() {
+            *last = held;
+        }
+        last.clone()
     }
 
     /// Whether something that may come with every request should be logged now: about one pool key not more often than every few
@@ -208,6 +219,7 @@ pub async fn run(index: usize, shared: Arc<Shared>, mut incoming: mpsc::Unbounde
         deadlines: Deadlines::spawn(),
         recorder,
         snapshot: RefCell::default(),
+        as_candidate: RefCell::default(),
         connections: RefCell::default(),
         complaints: RefCell::default(),
         shared,

@@ -13,6 +13,8 @@ use crate::upstream::tls::TlsRoots;
 
 /// What the limits of a forwarded request lie above those of the providers: it is the candidate that should say that one is over.
 const SLACK: Duration = Duration::from_secs(10);
+/// A pod in the same cluster acknowledges within milliseconds; one whose node is gone never does, and says nothing.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 
 /// A rollout's candidate, ready to serve.
 #[derive(Debug)]
@@ -75,10 +77,12 @@ impl Forward {
         };
         Ok(Self {
             endpoint: Arc::new(Endpoint {
-                id: number_of(format!("{:?}://{}#0", base.scheme, base.authority())),
+                // A candidate's own connections: its pods may stand beside those of the one before, behind the same name.
+                id: number_of(format!("{:?}://{}#{}", base.scheme, base.authority(), rollout.revision)),
                 authority: header(&base.authority())?,
                 base,
                 tls: None,
+                unacknowledged: Some(UNACKNOWLEDGED),
             }),
             revision: header(&rollout.revision)?,
             whole: longest(|network| network.request_timeout_ms.max(network.first_byte_timeout_ms)),

@@ -255,7 +255,7 @@ mod tests {
         let requests = [Side::Baseline, Side::Bifrost].map(|side| marked.window.requests(side));
         assert_eq!((marked.since, requests), (5, [2, 1]));
         let stratum = &marked.window.strata()[0].stratum;
-        assert_eq!((&*stratum.provider, &*stratum.model), ("openai", "openai/gpt-4o-mini"));
+        assert_eq!((&*stratum.provider, &*stratum.model), ("openai", "gpt-4o-mini"));
         assert!(recorder.window(Comparison::Arms).window.strata().is_empty());
     }
 

@@ -61,7 +61,10 @@ impl Marked {
     pub(super) fn record_revision(&mut self, outcome: &Outcome<'_>, models: &ModelLabels) {
         let Some(OfRevision { candidate, model, compared }) = outcome.of_revision else { return };
         let side = if candidate { Side::Bifrost } else { Side::Baseline };
-        let model = known(models, model, outcome.is_confirmed());
+        // A provider's name in front is the same model, and what clients call one must not take the place of what providers confirm.
+        let alone = model.split_once('/').map_or(model, |(_, rest)| rest);
+        let known = [model, alone].into_iter().find(|name| name.is_empty() || models.has(name, false));
+        let model = known.unwrap_or(OTHER);
         self.window.record((outcome.front, model, compared.kind, compared.stream), side, &compared.sample);
     }
 

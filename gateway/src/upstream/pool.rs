@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::task::AbortHandle;
 
 use super::connect::{ConnectError, Connector, Destination};
@@ -104,6 +105,10 @@ impl Pool {
         let base = &endpoint.base;
         let to = Destination { host: &base.host, port: base.port, tls: endpoint.tls.as_ref() };
         let stream = self.connector.connect(to, timeout).await?;
+        if let Some(limit) = endpoint.unacknowledged {
+            // Without it the system waits longer, as it does for every other connection.
+            let _ = SockRef::from(stream.tcp()).set_tcp_user_timeout(Some(limit));
+        }
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| ConnectError::Io {
             host: base.host.as_str().into(),
             port: base.port,

@@ -4,7 +4,7 @@ use bifrost_config::Config;
 
 use super::observe::Observed;
 use super::part::Part;
-use super::status::rolls_out;
+use super::status::{is_ready, rolls_out};
 use super::target::is_of;
 use super::validate::{Policy, last_candidate, last_config};
 use super::{draft, images};
@@ -121,6 +121,7 @@ fn with_sight(observed: &Observed, record: &Record, decide: impl FnOnce(Sight<'_
     let image = record.candidate.as_ref().map(|candidate| candidate.revision.image.as_str());
     decide(Sight {
         seen,
+        is_shared: observed.candidates.iter().any(|pod| is_ready(pod) && !is_of(pod, id)),
         is_known: observed.summary.is_known,
         is_back: observed.own(Part::Deployment).and_then(images::of).as_ref() == Some(&record.stable.image),
         loaded: observed.summary.holds_candidate,

@@ -32,6 +32,8 @@ pub struct Sight<'a> {
     pub loaded: bool,
     /// Pods of the candidate's own that are ready and act upon what is published.
     pub ready: usize,
+    /// Whether pods of an earlier candidate are still behind the same Service: they would refuse what is meant for this one.
+    pub is_shared: bool,
     /// Whether pods were asked at all: an operator that begins knows nothing yet.
     pub is_known: bool,
     /// Pods that the gateway shall have.
@@ -45,7 +47,7 @@ pub struct Sight<'a> {
 impl Sight<'_> {
     /// Whether the candidate could serve this share. One of the same image is served by the pods that are there.
     fn has_room(&self, percent: u8, own_pods: bool) -> bool {
-        self.loaded && (!own_pods || self.ready >= size(self.replicas, percent))
+        self.loaded && (!own_pods || (!self.is_shared && self.ready >= size(self.replicas, percent)))
     }
 }
 

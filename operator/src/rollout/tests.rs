@@ -78,7 +78,8 @@ impl Life {
         let promoting = self.record.candidate.as_ref().is_some_and(|candidate| candidate.promoting);
         let (loaded, rolled) = (served.is_some() && self.works, promoting && self.works);
         let is_known = true;
-        let sight = Sight { seen, loaded, ready, is_known, replicas: REPLICAS, rolled, is_back: !promoting };
+        let sight =
+            Sight { seen, loaded, ready, is_shared: false, is_known, replicas: REPLICAS, rolled, is_back: !promoting };
         let Outcome { record, events, .. } = decide(&self.wish, &self.wanted, &self.record, sight, at(self.now));
         // What an operator that begins anew reads.
         self.record = serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
