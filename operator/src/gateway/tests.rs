@@ -349,6 +349,20 @@ fn everything_that_a_candidate_with_an_image_of_its_own_needs() {
 }
 
 #[test]
+fn a_candidate_is_reached_at_the_address_that_its_service_has_now() {
+    let mut seen = rolling_out(|gateway| {
+        gateway.spec.image = serde_json::from_value(json!({"tag": "0.2.0"})).unwrap();
+    });
+    for (address, url) in [("10.96.0.7", "http://10.96.0.7:8082"), ("fd00::7", "http://[fd00::7]:8082")] {
+        let service = seen.objects.get_mut(&Part::CandidateService).unwrap();
+        service.data["spec"]["clusterIP"] = json!(address);
+        seen = publish_all(seen);
+        let rollout = seen.live.published.as_ref().unwrap().traffic.rollout.as_ref().unwrap();
+        assert_eq!(rollout.forward.as_deref(), Some(url));
+    }
+}
+
+#[test]
 fn nothing_that_selects_the_gateways_pods_selects_a_candidates() {
     let seen = rolling_out(|gateway| {
         gateway.spec.image = serde_json::from_value(json!({"tag": "0.2.0"})).unwrap();

@@ -1,6 +1,8 @@
 //! What a candidate with an image of its own needs: pods that only the gateway's pods reach, by a Service and a port of their own. Nothing
 //! that selects the gateway's pods selects them.
 
+use std::net::IpAddr;
+
 use bifrost_config::AddressRule;
 use bifrost_config::report::{ADMIN_PORT, FORWARD_PORT};
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
@@ -32,10 +34,17 @@ pub(super) fn build_candidate(
     objects
 }
 
-/// Where the gateway's pods reach them.
+/// Where the gateway's pods reach them: at the Service's address once it has one. Pods keep what a name stands for for half a minute, and
+/// a Service that was made anew, for a candidate that is tried again, has another.
 pub fn forward_url(observed: &Observed) -> String {
-    let (name, namespace) = (Part::CandidateService.name(observed.name()), observed.namespace());
-    format!("http://{name}.{namespace}.svc:{FORWARD_PORT}")
+    let service = observed.own(Part::CandidateService);
+    let address = service.and_then(|service| service.data.pointer("/spec/clusterIP")?.as_str()?.parse().ok());
+    let host = match address {
+        Some(IpAddr::V4(address)) => address.to_string(),
+        Some(IpAddr::V6(address)) => format!("[{address}]"),
+        None => format!("{}.{}.svc", Part::CandidateService.name(observed.name()), observed.namespace()),
+    };
+    format!("http://{host}:{FORWARD_PORT}")
 }
 
 fn service(observed: &Observed) -> Service {
