@@ -29,7 +29,8 @@ pub(super) const STABLE_PODS: &str = "app.kubernetes.io/name=bifrost-gateway";
 pub(super) const CANDIDATE_PODS: &str = "app.kubernetes.io/name=bifrost-gateway-candidate";
 /// Of an image candidate's own objects.
 pub(super) const CANDIDATE_OBJECTS: [&str; 3] =
-    ["deployment/ai-bifrost-candidate", "service/ai-bifrost-candidate", "networkpolicy/ai-bifrost-candidate"];
+    ["deployment/ai-bifrost-candidate", "service/ai-bifrost-candidate", CANDIDATE_POLICY];
+const CANDIDATE_POLICY: &str = "networkpolicy/ai-bifrost-candidate";
 /// How long the operator may take to do what is asked for.
 const HANDLED: Duration = Duration::from_secs(20);
 const REQUEST: &str = "bifrost.dev/rollout-request";
@@ -216,15 +217,16 @@ pub(super) fn image(reference: &str) -> Result<Value> {
     Ok(json!({"spec": {"image": {"repository": repository, "tag": tag}}}))
 }
 
-/// Waits until nothing of a candidate's own is left but pods that are about to go.
+/// Waits until nothing of a candidate's own is left but pods that are on their way out, and the policy that guards them.
 pub(super) async fn candidate_gone(context: &Context) -> Result<()> {
     wait::wait_until("the candidate's objects to go", LIMIT, || async {
-        for object in CANDIDATE_OBJECTS {
-            ensure!(objects::find(context, object).await?.is_none(), "{object} is there");
-        }
         let pods = context.pods(CANDIDATE_PODS).await?;
         let serving = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).count();
         ensure!(serving == 0, "{serving} pods are there");
+        for object in CANDIDATE_OBJECTS {
+            let may_stay = object == CANDIDATE_POLICY && !pods.is_empty();
+            ensure!(may_stay || objects::find(context, object).await?.is_none(), "{object} is there");
+        }
         Ok(true)
     })
     .await

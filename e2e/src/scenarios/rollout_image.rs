@@ -63,7 +63,8 @@ async fn run(context: &Context) -> Result<()> {
         ensure!(image_of(pod) == next.reference, "{} runs {}", pod.name_any(), image_of(pod));
         ensure!(before.iter().all(|(name, ..)| *name != pod.name_any()), "{} was not replaced", pod.name_any());
     }
-    Ok(())
+    context.wait_for_pods(CANDIDATE_PODS, 0, rollout::LIMIT).await?;
+    rollout::candidate_gone(context).await
 }
 
 fn image_of(pod: &Pod) -> &str {
