@@ -100,6 +100,7 @@ fn observed(gateway: &BifrostGateway, documents: &Documents) -> Observed {
         gateway,
         objects: BTreeMap::new(),
         live: Live::default(),
+        kept: None,
         secret: PublishedKeys::default(),
         keys,
         unreadable_keys: BTreeMap::new(),

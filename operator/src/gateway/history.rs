@@ -1,13 +1,15 @@
-//! Revisions that can be gone back to: one immutable ConfigMap for each that became stable, the newest few. Nothing here reads them;
-//! `kubectl bifrost undo` does, for whoever may change the spec. One that somebody deletes is not made again.
+//! Revisions that can be gone back to: one immutable ConfigMap for each that became stable, the newest few. `kubectl bifrost undo` reads
+//! them, for whoever may change the spec; the operator only where the published ConfigMap is lost, as then nothing else tells what the
+//! stable revision was. One that somebody deletes is not made again.
 
+use bifrost_config::{AddressRule, Config, Draft, validate};
 use bifrost_crds::GatewayConfig;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
 use kube::core::PartialObjectMeta;
-use kube::{Api, ResourceExt};
-use serde::Serialize;
+use kube::{Api, Client, ResourceExt};
+use serde::{Deserialize, Serialize};
 
 use super::context::Context;
 use super::draft;
@@ -22,6 +24,13 @@ use crate::rollout::revision::Revision;
 /// The one member.
 const MEMBER: &str = "revision.json";
 
+/// What is read of it again.
+#[derive(Deserialize)]
+struct Found {
+    image: String,
+    config: GatewayConfig,
+}
+
 /// What is kept of a revision.
 #[derive(Serialize)]
 struct Kept<'a> {
@@ -29,6 +38,28 @@ struct Kept<'a> {
     image: &'a str,
     at: String,
     config: &'a GatewayConfig,
+}
+
+/// The stable revision that the status tells of, with its configuration. Its name stands for both, so that no other is taken for it.
+pub(super) async fn stable(client: &Client, observed: &Observed) -> Result<Option<(Revision, Config)>, kube::Error> {
+    let status = observed.gateway.status.as_ref().and_then(|status| status.rollout.as_ref());
+    let Some(id) = status.and_then(|rollout| rollout.stable_revision.as_ref()) else { return Ok(None) };
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), observed.namespace());
+    let map = api.get_opt(&names::history(observed.name(), id)).await?;
+    Ok(map.and_then(|map| read(observed, id, &map)))
+}
+
+fn read(observed: &Observed, id: &str, map: &ConfigMap) -> Option<(Revision, Config)> {
+    let is_ours = ownership(Some(&map.metadata), &observed.owner) == Ownership::Ours;
+    let text = map.data.as_ref().filter(|_| is_ours)?.get(MEMBER)?;
+    let Found { image, config } = serde_json::from_str(text).ok()?;
+    let mut gateway = observed.gateway.clone();
+    gateway.spec.config = config;
+    let revision = Revision::new(&draft::config_revision(&gateway), &image);
+    let draft = Draft { migration: Default::default(), ..draft::draft(&gateway, None) };
+    // It was checked before it was published.
+    let (config, _) = validate(&draft, AddressRule::Any).ok()?;
+    (revision.id == id).then_some((revision, config))
 }
 
 /// Whether the stable revision is to be kept, and can be: its configuration is the one that the spec has.
@@ -130,6 +161,13 @@ mod tests {
         let id = record.stable.id.clone();
         record.keep(&id);
         assert!(!is_new(&seen, &record));
+        // With the published ConfigMap lost it tells what the stable revision was, also after the spec has changed.
+        let map = build(&seen, &record.stable);
+        let mut changed = seen.clone();
+        changed.gateway.spec.config.providers.clear();
+        let (revision, config) = read(&changed, &id, &map).unwrap();
+        assert_eq!((revision, config.providers.len()), (record.stable.clone(), 2));
+        assert!(read(&changed, "another", &map).is_none());
         record.stable = Revision::new("another", "r/g:1");
         assert!(!is_new(&seen, &record), "nobody knows what the spec said");
     }

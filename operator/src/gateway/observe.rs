@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bifrost_analysis::Report;
 use bifrost_config::published::PublishedKeys;
-use bifrost_config::{Prices, SecretValue};
+use bifrost_config::{Config, Prices, SecretValue};
 use bifrost_crds::{BifrostGateway, CaBundleRef, ProviderKey};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::ByteString;
@@ -18,6 +18,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::history;
 use super::memory::Remembered;
 use super::part::Part;
 use super::publish::Live;
@@ -27,6 +28,7 @@ use crate::confirm::Summary;
 use crate::migration::request::ANNOTATION;
 use crate::names;
 use crate::rollout;
+use crate::rollout::revision::Revision;
 use crate::secrets::{self, NoValue};
 
 /// Reads that run at the same time for one gateway.
@@ -63,6 +65,8 @@ pub struct Observed {
     pub objects: BTreeMap<Part, DynamicObject>,
     /// Its published ConfigMap.
     pub live: Live,
+    /// The stable revision as the history keeps it; only where the published ConfigMap tells nothing.
+    pub kept: Option<(Revision, Config)>,
     /// Its Secret.
     pub secret: PublishedKeys,
     /// Its selected provider keys, by name. All of the namespace where the selector cannot be read.
@@ -148,6 +152,7 @@ pub async fn observe(client: &Client, namespace: &str, name: &str) -> Result<Opt
         owner,
         objects,
         live: Live::default(),
+        kept: None,
         secret: PublishedKeys::default(),
         keys,
         unreadable_keys,
@@ -162,6 +167,9 @@ pub async fn observe(client: &Client, namespace: &str, name: &str) -> Result<Opt
         now: Timestamp::now(),
     };
     observed.live = observed.own(Part::Published).map(|object| live(object, observed.uid())).unwrap_or_default();
+    if observed.live.published.is_none() {
+        observed.kept = history::stable(client, &observed).await?;
+    }
     observed.secret = observed.own(Part::Keys).map(published_keys).unwrap_or_default();
     Ok(Some(observed))
 }

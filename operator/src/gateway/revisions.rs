@@ -1,15 +1,17 @@
 //! What is seen and recorded of the revisions of a gateway, for the rules of a rollout ([`crate::rollout`]).
 
-use bifrost_config::Config;
+use bifrost_config::{Config, Strategy};
+use bifrost_crds::RolloutStatus;
 
 use super::observe::Observed;
 use super::part::Part;
 use super::status::{is_ready, rolls_out};
 use super::target::is_of;
-use super::validate::{Policy, last_candidate, last_config};
+use super::validate::{Policy, cause, last_candidate, last_config};
 use super::{draft, images};
 use crate::migration::Seen;
 use crate::migration::crash::crash;
+use crate::migration::progress::{Progress, Rollback};
 use crate::rollout::plan::Wish;
 use crate::rollout::record::{Candidate, Record};
 use crate::rollout::revision::{Revision, meaning};
@@ -73,6 +75,7 @@ fn last_record(observed: &Observed, newest: Option<&Config>, wanted: &Revision, 
     let is_usable = |record: &Record| last.is_some() || record.stable.config == wanted.config;
     let mut recorded = match recorded {
         Some(record) if is_usable(&record) => record,
+        None if observed.kept.is_some() && observed.live.published.is_none() => kept(observed, wanted),
         other => {
             let is_newest = |last: &Config| newest.is_none_or(|newest| meaning(last) == meaning(newest));
             let image = observed.own(Part::Deployment).and_then(images::of);
@@ -89,6 +92,23 @@ fn last_record(observed: &Observed, newest: Option<&Config>, wanted: &Revision, 
         recorded.candidate = None;
     }
     recorded
+}
+
+/// What history and status tell, where all else is lost: a rollback of which the status still tells stays in force.
+fn kept(observed: &Observed, wanted: &Revision) -> Record {
+    let status = observed.gateway.status.as_ref().and_then(|status| status.rollout.as_ref());
+    let stable = observed.kept.as_ref().map(|(revision, _)| revision.clone()).unwrap_or_default();
+    let history = vec![stable.id.clone()];
+    let record = Record { proven: true, history, ..Record::new(stable, observed.rollout_request()) };
+    let is_it = |status: &&RolloutStatus| status.candidate_revision.as_ref() == Some(&wanted.id);
+    let told = status.filter(is_it).and_then(|status| status.rollback.as_ref());
+    let candidate = told.map(|told| {
+        let candidate = Candidate::new(wanted, Strategy::Canary, record.all_handled(), observed.now);
+        let rollback =
+            Rollback { from: None, at: told.at.0, reason: cause(&told.reason), message: told.message.clone() };
+        Candidate { progress: Progress { rollback: Some(rollback), ..candidate.progress.clone() }, ..candidate }
+    });
+    Record { candidate, ..record }
 }
 
 /// A record that another hand may have written: it must not choose what runs.

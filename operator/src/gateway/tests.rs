@@ -70,6 +70,7 @@ pub(crate) fn observed() -> Observed {
         owner,
         objects: BTreeMap::new(),
         live: Live::default(),
+        kept: None,
         secret: PublishedKeys::default(),
         keys: vec![observed_key("main", "openai", Ok("sk-main"))],
         unreadable_keys: BTreeMap::new(),
@@ -510,4 +511,28 @@ fn a_container_that_a_candidate_brought_down_rolls_back_the_rollout_alone() {
     let candidate = state.rollout.as_ref().unwrap().candidate.as_ref().unwrap();
     assert!(candidate.progress.rollback.is_some() && candidate.served.is_none());
     assert_eq!(state.migration.as_ref().unwrap().rollback, None);
+}
+
+#[test]
+fn with_all_lost_the_history_tells_the_stable_revision_and_the_status_the_rollback() {
+    let before = publish_all(observed());
+    let stable = before.live.state.rollout.clone().unwrap().stable;
+    let mut seen = before.clone();
+    seen.gateway.spec.rollout =
+        serde_json::from_value(json!({"strategy": "Canary", "canary": {"steps": [{"percent": 10, "pause": true}]}}))
+            .unwrap();
+    seen.gateway.spec.config.client.max_request_body = "7Mi".into();
+    seen.objects.remove(&Part::Published);
+    seen.live = Live::default();
+    seen.kept = Some((stable.clone(), before.live.published.unwrap().config));
+    let after = publish_all(seen.clone());
+    let published = after.live.published.as_ref().unwrap();
+    assert_eq!((&published.traffic.revision, published.config.client.max_request_body >> 20), (&stable.id, 100));
+    let candidate = after.live.state.rollout.unwrap().candidate.unwrap();
+    assert!(candidate.progress.rollback.is_none() && candidate.served.is_some(), "it begins anew");
+    let rollout = json!({"candidateRevision": candidate.revision.id, "rollback":
+        {"at": "2026-01-01T00:00:00Z", "from": "10 %", "reason": "AnalysisFailed", "message": "worse"}});
+    seen.gateway.status = serde_json::from_value(json!({"rollout": rollout})).unwrap();
+    let candidate = publish_all(seen).live.state.rollout.unwrap().candidate.unwrap();
+    assert_eq!((candidate.progress.rollback.unwrap().message.as_str(), candidate.served), ("worse", None));
 }

@@ -290,10 +290,12 @@ fn share_shadow(split: &mut Migration, observed: &Observed, config: &Config) {
     split.shadow = split.shadow.take().map(|shadow| shadow.shared(pods, &observed.prices, &types));
 }
 
-/// The configuration that was published last: what this process published counts more than what it finds.
+/// The configuration that was published last: what this process published counts more than what it finds, and that more than what the
+/// history keeps.
 pub(super) fn last_config(observed: &Observed) -> Option<&Config> {
     let remembered = observed.remembered.as_ref().map(|remembered| &remembered.config);
-    remembered.or(observed.live.published.as_ref().map(|published| &published.config))
+    let published = || observed.live.published.as_ref().map(|published| &published.config);
+    remembered.or_else(published).or_else(|| observed.kept.as_ref().map(|(_, config)| config))
 }
 
 /// The same of the candidate's.
@@ -310,7 +312,7 @@ fn last_migration(observed: &Observed) -> Option<Migration> {
 }
 
 /// As a status spells it. One that is not known is not tried again by itself.
-fn cause(text: &str) -> Cause {
+pub(super) fn cause(text: &str) -> Cause {
     let all = [Cause::AnalysisFailed, Cause::GatewayCrash, Cause::ProgressDeadlineExceeded];
     all.into_iter().find(|cause| cause.as_str() == text).unwrap_or(Cause::Aborted)
 }

@@ -105,7 +105,7 @@ impl Record {
 
 impl Candidate {
     /// At the very beginning.
-    pub(super) fn new(revision: &Revision, strategy: Strategy, handled: &[String], now: Timestamp) -> Self {
+    pub fn new(revision: &Revision, strategy: Strategy, handled: &[String], now: Timestamp) -> Self {
         let progress = Progress {
             config: revision.config.clone(),
             handled: handled.to_vec(),
