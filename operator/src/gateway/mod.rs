@@ -12,6 +12,7 @@ pub mod images;
 pub mod keys;
 pub mod memory;
 pub mod metadata;
+pub mod news;
 pub mod observe;
 pub mod part;
 pub mod publish;
@@ -329,8 +330,8 @@ async fn report(
         Err(error) if is_not_found(&error) => return Ok(()),
         written => written?,
     };
-    publish_events(context, observed, &status::transitions(&before.conditions, &after.conditions, decision));
-    publish_events(context, observed, &status::news(&before, &after));
+    publish_events(context, observed, &news::transitions(&before.conditions, &after.conditions, decision));
+    publish_events(context, observed, &news::news(&before, &after));
     Ok(())
 }
 

@@ -1,6 +1,9 @@
 //! The conditions and figures of typical moments in a gateway's life.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
 use super::*;
+use crate::gateway::news::transitions;
 use crate::gateway::part::Stage;
 use crate::gateway::target::InForce;
 use crate::gateway::tests::{observed, pod, policy, publish_all};
