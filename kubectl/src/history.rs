@@ -3,7 +3,7 @@
 use bifrost_crds::{BifrostGateway, RolloutStatus};
 use bifrost_operator::names::LABEL_REVISION;
 use k8s_openapi::api::core::v1::ConfigMap;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{Timestamp, Unit};
 use kube::ResourceExt;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -93,7 +93,8 @@ fn text(gateway: &BifrostGateway, history: &[Revision], now: Timestamp) -> Strin
 fn row(revision: &Revision, status: &RolloutStatus, now: Timestamp) -> [String; 4] {
     let ago =
         human::between(revision.at, now).map_or_else(String::new, |ago| format!(" ({} ago)", human::duration(ago)));
-    [revision.id.clone(), revision.image.clone(), format!("{}{ago}", revision.at), mark(&revision.id, status)]
+    let at = revision.at.round(Unit::Second).unwrap_or(revision.at);
+    [revision.id.clone(), revision.image.clone(), format!("{at}{ago}"), mark(&revision.id, status)]
 }
 
 /// What a revision is at present.
