@@ -65,9 +65,14 @@ impl Context {
         self.rollout_analyses.forget(name);
         self.memory.forget(name);
         self.metrics.forget(&name.0, &name.1);
+        self.forget_writes(name);
+        tracing::info!(namespace = name.0, gateway = name.1, "the gateway is gone");
+    }
+
+    /// What was written for a gateway's objects.
+    pub(super) fn forget_writes(&self, name: &GatewayName) {
         let owned: Vec<_> = Part::ALL.iter().map(|part| part.name(&name.1)).collect();
         self.writer.forget(&name.0, &owned);
-        tracing::info!(namespace = name.0, gateway = name.1, "the gateway is gone");
     }
 }
 

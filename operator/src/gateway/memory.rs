@@ -82,6 +82,12 @@ pub(super) struct Memory {
 }
 
 impl Memory {
+    /// Whether this gateway was never seen, though perhaps an earlier one of its name.
+    pub(super) fn is_new(&self, observed: &Observed) -> bool {
+        let name = (observed.namespace().to_owned(), observed.name().to_owned());
+        self.lock().get(&name).is_none_or(|entry| entry.uid != observed.uid())
+    }
+
     /// What was published last.
     pub(super) fn recall(&self, observed: &Observed) -> Option<Remembered> {
         let table = observed.live.published.as_ref().map(|published| &published.traffic);
@@ -248,7 +254,9 @@ mod tests {
     #[test]
     fn what_was_published_is_known_again_until_the_gateway_is_another() {
         let (memory, mut seen) = (Memory::default(), observed());
+        assert!(memory.is_new(&seen));
         assert!(memory.recall(&seen).is_none());
+        assert!(!memory.is_new(&seen));
         publish(&memory, &seen, true);
         let known = memory.recall(&seen).unwrap();
         assert_eq!((known.epoch, known.migration.percent, known.network_policy), (1, 10, Some(true)));
@@ -257,7 +265,7 @@ mod tests {
         publish(&memory, &seen, false);
         assert_eq!(memory.recall(&seen).unwrap().network_policy, Some(true), "the spec was not followed");
         seen.owner.uid = "another".into();
-        assert!(memory.recall(&seen).is_none());
+        assert!(memory.is_new(&seen) && memory.recall(&seen).is_none());
     }
 
     #[test]

@@ -75,6 +75,10 @@ pub async fn reconcile(name: GatewayName, context: Arc<Context>) -> Result<Actio
         context.forget(&name);
         return Ok(Action::await_change());
     };
+    if context.memory.is_new(&observed) {
+        // What was written for an earlier gateway of this name is none of this one's: nothing of it was changed by another hand.
+        context.forget_writes(&name);
+    }
     observed.remembered = context.memory.recall(&observed);
     observed.summary = InForce::of(&observed, None)
         .map(|in_force| context.confirmations.peek(&name, &in_force.target))
