@@ -1,5 +1,9 @@
 //! What the operator counts, in Prometheus' text form.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use bifrost_config::Axis;
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
@@ -25,6 +29,10 @@ pub struct Metrics {
     pub rollout_percent: IntGaugeVec,
     /// Whether a candidate was taken back, by gateway.
     pub rollout_rolled_back: IntGaugeVec,
+    /// Verdict of each check, by gateway and what it watches.
+    verdicts: IntGaugeVec,
+    /// The checks that are shown, by namespace and gateway.
+    checks: Mutex<HashMap<(String, String), Vec<Check>>>,
     /// Whether the gateway is ready, by gateway.
     pub ready: IntGaugeVec,
     /// Whether this process leads.
@@ -32,6 +40,9 @@ pub struct Metrics {
 }
 
 const GATEWAY: &[&str] = &["namespace", "gateway"];
+
+/// A check: of what, and its name.
+pub type Check = (Axis, String);
 
 impl Metrics {
     /// Registers all metrics.
@@ -89,6 +100,14 @@ impl Metrics {
                 Opts::new("bifrost_operator_rollout_rolled_back", "Whether a candidate was taken back: 1 or 0."),
                 GATEWAY,
             )?,
+            verdicts: IntGaugeVec::new(
+                Opts::new(
+                    "bifrost_operator_analysis_verdict",
+                    "Verdict of a check: 1 Pass, 0 Inconclusive, -1 Fail. `of` says whether of the migration or of the rollout.",
+                ),
+                &["namespace", "gateway", "of", "check"],
+            )?,
+            checks: Mutex::default(),
             ready: IntGaugeVec::new(
                 Opts::new("bifrost_operator_gateway_ready", "Whether the gateway is ready: 1 or 0."),
                 GATEWAY,
@@ -105,13 +124,31 @@ impl Metrics {
         registry.register(Box::new(metrics.rolled_back.clone()))?;
         registry.register(Box::new(metrics.rollout_percent.clone()))?;
         registry.register(Box::new(metrics.rollout_rolled_back.clone()))?;
+        registry.register(Box::new(metrics.verdicts.clone()))?;
         registry.register(Box::new(metrics.ready.clone()))?;
         registry.register(Box::new(metrics.leader.clone()))?;
         Ok(metrics)
     }
 
+    /// Shows the verdicts of a gateway's checks, and no others of it.
+    pub fn show_verdicts(&self, namespace: &str, gateway: &str, verdicts: &[(Check, i64)]) {
+        let labels =
+            |(of, check): &Check| [namespace.to_owned(), gateway.to_owned(), of.noun().to_owned(), check.clone()];
+        let mut shown = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        let checks = verdicts.iter().map(|(check, _)| check.clone()).collect();
+        let before = shown.insert((namespace.to_owned(), gateway.to_owned()), checks).unwrap_or_default();
+        for gone in before.iter().filter(|check| verdicts.iter().all(|(other, _)| other != *check)) {
+            let _ = self.verdicts.remove_label_values(&labels(gone));
+        }
+        for (check, verdict) in verdicts {
+            self.verdicts.with_label_values(&labels(check)).set(*verdict);
+        }
+    }
+
     /// Forgets a gateway that is gone.
     pub fn forget(&self, namespace: &str, gateway: &str) {
+        self.show_verdicts(namespace, gateway, &[]);
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner).remove(&(namespace.to_owned(), gateway.to_owned()));
         let labels = &[namespace, gateway];
         // Not there: there was nothing to report of it.
         let _ = self.wanted_percent.remove_label_values(labels);
@@ -144,5 +181,18 @@ mod tests {
         );
         metrics.forget("llm", "ai");
         assert!(!metrics.render().unwrap().contains("gateway_ready{"));
+    }
+
+    #[test]
+    fn verdicts_are_those_of_now() {
+        let metrics = Metrics::new().unwrap();
+        let check = |name: &str| (Axis::Migration, name.to_owned());
+        metrics.show_verdicts("llm", "ai", &[(check("errors"), 1), (check("latency"), 0)]);
+        metrics.show_verdicts("llm", "ai", &[(check("errors"), -1)]);
+        let text = metrics.render().unwrap();
+        let line = r#"analysis_verdict{check="errors",gateway="ai",namespace="llm",of="migration"} -1"#;
+        assert!(text.contains(line) && !text.contains("latency"), "{text}");
+        metrics.forget("llm", "ai");
+        assert!(!metrics.render().unwrap().contains("analysis_verdict{"));
     }
 }

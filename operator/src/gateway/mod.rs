@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use bifrost_analysis::Position;
 use bifrost_config::catalog::Front;
-use bifrost_config::{Config, Plan as MigrationPlan};
+use bifrost_config::{Axis, Config, Plan as MigrationPlan};
 use bifrost_crds::BifrostGateway;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -354,6 +354,7 @@ fn measure(
     context.metrics.ready.with_label_values(labels).set(i64::from(ready));
     measure_migration(context, decision, progress, labels);
     measure_rollout(context, status, labels);
+    measure_verdicts(context, status, labels);
     let Some(InForce { table, .. }) = in_force else { return };
     // Under rules nobody knows the percent beforehand.
     match table.wanted_percent() {
@@ -385,6 +386,25 @@ fn measure_rollout(context: &Context, status: &bifrost_crds::BifrostGatewayStatu
     let metrics = &context.metrics;
     metrics.rollout_percent.with_label_values(labels).set(i64::from(rollout.percent.unwrap_or(0)));
     metrics.rollout_rolled_back.with_label_values(labels).set(i64::from(rollout.rollback.is_some()));
+}
+
+fn measure_verdicts(context: &Context, status: &bifrost_crds::BifrostGatewayStatus, [namespace, gateway]: &[&str; 2]) {
+    let of_rollout = status.rollout.as_ref().and_then(|rollout| rollout.analysis.as_ref());
+    let all = [(Axis::Migration, status.analysis.as_ref()), (Axis::Rollout, of_rollout)];
+    let checks = all.into_iter().flat_map(|(of, analysis)| {
+        analysis.into_iter().flat_map(|analysis| &analysis.checks).map(move |check| (of, check))
+    });
+    let verdicts: Vec<_> = checks
+        .map(|(of, check)| {
+            let verdict = match check.verdict {
+                bifrost_crds::Verdict::Pass => 1,
+                bifrost_crds::Verdict::Inconclusive => 0,
+                bifrost_crds::Verdict::Fail => -1,
+            };
+            ((of, check.name.clone()), verdict)
+        })
+        .collect();
+    context.metrics.show_verdicts(namespace, gateway, &verdicts);
 }
 
 fn publish_events(context: &Context, observed: &Observed, events: &[Event]) {
