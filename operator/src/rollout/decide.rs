@@ -20,8 +20,10 @@ pub fn decide(wish: &Wish, wanted: &Revision, before: &Record, sight: Sight<'_>,
     let mut record = before.clone();
     record.returning &= !sight.is_back;
     record.proven |= wish.plan.is_some() && sight.seen.confirmed;
-    // Where nothing ever worked there is nothing to be careful of, and without pods nobody to try it on.
-    let is_tried = record.candidate.is_some() || (record.proven && sight.replicas > 0);
+    // Where nothing ever worked there is nothing to be careful of, and without pods nobody to try it on. Who has asked no pod yet does
+    // not know that nothing works.
+    let may_work = record.proven || !sight.is_known;
+    let is_tried = record.candidate.is_some() || (may_work && sight.replicas > 0);
     let plan = wish.plan.as_ref().filter(|_| is_tried && record.stable != *wanted);
     let Some(plan) = plan else { return settled(&record, wanted, sight.seen.request) };
     if sight.replicas == 0 {

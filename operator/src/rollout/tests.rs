@@ -289,6 +289,10 @@ fn a_stable_revision_that_never_worked_is_replaced_at_once() {
     let sight = Sight { replicas: REPLICAS, is_known: true, ..Sight::default() };
     let Outcome { record, .. } = decide(&life.wish, &life.wanted, &life.record, sight, at(1));
     assert_eq!((record.stable, record.candidate, record.proven), (life.wanted.clone(), None, false));
+    // An operator that has asked no pod yet does not know that.
+    let Outcome { record, .. } =
+        decide(&life.wish, &life.wanted, &life.record, Sight { is_known: false, ..sight }, at(1));
+    assert_eq!(record.candidate.map(|candidate| candidate.revision), Some(life.wanted.clone()));
 }
 
 #[test]
