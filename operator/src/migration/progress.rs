@@ -41,7 +41,7 @@ pub struct Progress {
     /// How often a failed stage of this revision was tried again by itself.
     #[serde(default)]
     pub retries: u32,
-    /// How many stages were entered: of a strategy by hand nobody knows how many there will be, and each has its part of what the
+    /// How many stages were entered, or watched anew: of a strategy by hand nobody knows how many there will be, and each has its part of what the
     /// analysis may spend on false alarms.
     #[serde(default)]
     pub entered: u32,
@@ -134,6 +134,15 @@ impl Progress {
     #[must_use]
     pub fn begun(self, now: Timestamp) -> Self {
         Self { started: now, confirmed: None, watched: None, paused: None, ..self }
+    }
+
+    /// A stage that is watched anew, as the spec was edited meanwhile, may be wrong anew: it has a part of its own of what may be spent on
+    /// false alarms.
+    pub fn count_watch(&mut self, before: &Self) {
+        let is_same = self.entered == before.entered && before.watched.is_some();
+        if is_same && self.watched.is_some() && self.watched != before.watched {
+            self.entered = self.entered.saturating_add(1);
+        }
     }
 
     /// Whether a request is new; from now on it is not.

@@ -27,6 +27,7 @@ pub fn step(
     walk.advance(&seen);
     walk.tell(before);
     walk.progress.watched = watched_since(plan, walk.level, &walk.progress, now);
+    walk.progress.count_watch(before);
     let split = plan.split_at(walk.level);
     let wakes = [hold_ends(plan, walk.level, &walk.progress), walk.retry_at()];
     let wake = wakes.into_iter().flatten().filter(|end| *end > now).min();

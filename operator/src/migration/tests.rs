@@ -89,6 +89,19 @@ impl Life {
 }
 
 #[test]
+fn a_stage_that_is_watched_anew_has_its_own_part_of_the_budget() {
+    let mut life = Life::new(canary(&[(10, 3600, false), (50, 0, false)]));
+    life.look_until(5);
+    let before = life.progress.clone();
+    assert_eq!((before.entered, before.watched.is_some()), (1, true));
+    for edit in ["r2", "r3"] {
+        life.revision = edit.into();
+        life.look_until(life.now + 5);
+    }
+    assert_eq!((life.progress.entered, life.progress.position.clone()), (3, before.position));
+}
+
+#[test]
 fn steps_follow_each_other_when_their_hold_is_over() {
     let mut life = Life::new(canary(&[(1, 5, false), (25, 5, false), (100, 0, false)]));
     assert_eq!(life.look(None).split.percent, 1);
