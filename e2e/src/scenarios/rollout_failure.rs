@@ -83,7 +83,8 @@ async fn sent_back(context: &Context, what: &str, since: Instant, reason: &str) 
     Ok(back)
 }
 
-/// A configuration whose provider answers 500 to everything.
+/// A configuration whose provider answers 500 to everything. The gateway relays a vendor's answer and asks no second time, so each
+/// failed call is a failed request.
 async fn broken_provider(context: &Context, stable: &str) -> Result<()> {
     let (_port, control) = Vendors::control(&context.target).await?;
     control.reset_all().await?;
@@ -93,8 +94,6 @@ async fn broken_provider(context: &Context, stable: &str) -> Result<()> {
     let before = rollout::seen(context).await?["spec"]["config"]["providers"].clone();
     let mut providers = before.clone();
     providers[0]["baseURL"] = json!(format!("https://openai.vendors.svc{BROKEN}"));
-    // Each failed call is a failed request.
-    providers[0]["network"] = json!({"maxRetries": 0});
     let began = Instant::now();
     let patch = json!({"spec": {"config": {"providers": providers}}});
     let story = async {
