@@ -1,8 +1,9 @@
 //! What scenarios about migrations have in common: asking for something, and looking where it is.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
@@ -15,6 +16,10 @@ use crate::{scenarios::Context, wait};
 pub(super) const HANDLED: Duration = Duration::from_secs(20);
 /// How long the analysis may take to say something.
 pub(super) const JUDGED: Duration = Duration::from_secs(90);
+/// How often the operator looks at what the pods counted.
+const LOOKS: Duration = Duration::from_secs(5);
+/// Times in a status are rounded to whole seconds.
+const ROUNDED: Duration = Duration::from_millis(500);
 /// The annotation.
 pub(super) const REQUEST: &str = "bifrost.dev/request";
 
@@ -94,6 +99,14 @@ pub(super) async fn verdict(context: &Context, wanted: &str) -> Result<Value> {
         Ok(Some(seen))
     })
     .await
+}
+
+/// The earliest moment at which the counts that led to a rollback can have been there: after the look before the one that decided, and
+/// after the fault. What is measured from it is never too short.
+pub(super) fn counted(rollback: &Value, fault: Instant) -> Result<Instant> {
+    let at: Timestamp = rollback["at"].as_str().context("a rollback without a time")?.parse()?;
+    let ago = Duration::try_from(Timestamp::now().duration_since(at)).unwrap_or_default() + ROUNDED + LOOKS;
+    Ok(Instant::now().checked_sub(ago).map_or(fault, |counted| counted.max(fault)))
 }
 
 /// What the analysis says of a check; none where it does not say anything of it.
