@@ -132,10 +132,11 @@ impl Fault {
         let story = async {
             migration::verdict(context, "Pass").await?;
             let before = control.last_seq().await?;
+            let broken = Instant::now();
             control.clear_rules().await?;
             answer(control, Some(POOL_OPENAI), &self.broken).await?;
             answer(control, None, &self.usual).await?;
-            let back = rolled_back(context, self.name, Instant::now(), "AnalysisFailed").await?;
+            let back = rolled_back(context, self.name, broken, "AnalysisFailed").await?;
             Ok((before, back))
         };
         let ((before, back), load) = load::amid(context, self.load, story).await?;
@@ -194,11 +195,8 @@ async fn crash(context: &Context) -> Result<()> {
     begin(context, json!({})).await?;
     // The kubelet tells whole seconds: an end in the second of the beginning could as well be before it.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let pods = context.pods(&gateway::selector()).await?;
-    let container = pods.first().and_then(|pod| pod.status.as_ref()?.container_statuses.as_ref()?.first());
-    let container = container.and_then(|one| one.container_id.clone()).context("no container")?;
     let broken = Instant::now();
-    context.embedded()?.kill_container(&container).await?;
+    gateway::crash(context, &gateway::selector()).await?;
     rolled_back(context, "a crash", broken, "GatewayCrash").await?;
     context.wait_for_pods(&gateway::selector(), 2, JUDGED).await.map(drop)
 }

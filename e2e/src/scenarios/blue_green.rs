@@ -209,11 +209,8 @@ async fn promoted(context: &Context, watch: &str) -> Result<()> {
 /// A gateway container that ends while green is watched makes blue active again.
 async fn crash(context: &Context) -> Result<()> {
     promoted(context, "1m").await?;
-    let pods = context.pods(&gateway::selector()).await?;
-    let container = pods.first().and_then(|pod| pod.status.as_ref()?.container_statuses.as_ref()?.first());
-    let container = container.and_then(|one| one.container_id.clone()).context("no container")?;
     let killed = Instant::now();
-    context.embedded()?.kill_container(&container).await?;
+    gateway::crash(context, &gateway::selector()).await?;
     let back = migration::reach(context, 0, 2, LIMIT).await?;
     println!("  a crash in the watch: blue again, confirmed after {:.2} s", killed.elapsed().as_secs_f64());
     ensure!(killed.elapsed() <= BACK, "the way back took {:?}", killed.elapsed());

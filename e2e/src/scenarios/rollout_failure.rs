@@ -150,11 +150,8 @@ async fn killed(context: &Context, stable: &str, reference: &str) -> Result<()> 
     rollout::share(context, stable, &candidate, SHARE as u32).await?;
     // The kubelet tells whole seconds: an end in the second of the beginning could as well be before it.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let pods = context.pods(CANDIDATE_PODS).await?;
-    let container = pods.first().and_then(|pod| pod.status.as_ref()?.container_statuses.as_ref()?.first());
-    let container = container.and_then(|one| one.container_id.clone()).context("no container")?;
     let broken = Instant::now();
-    context.embedded()?.kill_container(&container).await?;
+    gateway::crash(context, CANDIDATE_PODS).await?;
     sent_back(context, "a pod that is killed", broken, "GatewayCrash").await?;
     rollout::only(context, stable).await?;
     rollout::ask(context, "retry/1").await?;
