@@ -1,9 +1,10 @@
 """Sends many requests with one SDK client and counts which arm and which revision served them.
 
 The client reads address and key from the environment. Retries are off: a failed request is a failure. Prints one JSON
-line: {requests, failures, first_error, arms: {bifrost, baseline, none}, reasons, revisions, statuses, users, seconds,
-longest_pause}; arms, reasons, revisions and statuses count every answer whose head came, also one that failed later; users
-names the revision that answered each, with --name-users; longest_pause is the longest time between the ends of two requests.
+line: {requests, failures, first_error, arms: {bifrost, baseline, none}, reasons, revisions, statuses, failed_arms,
+failed_revisions, users, seconds, longest_pause}; arms, reasons, revisions and statuses count every answer whose head came,
+also one that failed later; failed_arms and failed_revisions count the failures, none where no head came; users names the
+revision that answered each, with --name-users; longest_pause is the longest time between the ends of two requests.
 With --until-stdin-closes a line `serving` comes first, after the first request.
 """
 
@@ -80,6 +81,8 @@ class Tally:
         self.reasons = collections.Counter()
         self.revisions = collections.Counter()
         self.statuses = collections.Counter()
+        self.failed_arms = collections.Counter(bifrost=0, baseline=0, none=0)
+        self.failed_revisions = collections.Counter()
         self.users = {}
         self.ended = None
         self.longest_pause = 0.0
@@ -92,8 +95,10 @@ class Tally:
         if revision := headers.get("x-bf-revision"):
             self.revisions[revision] += 1
 
-    def failed(self, error):
+    def failed(self, error, headers):
         self.failures += 1
+        self.failed_arms[headers.get("x-bf-arm", "none")] += 1
+        self.failed_revisions[headers.get("x-bf-revision", "none")] += 1
         self.first_error = self.first_error or describe(error)
 
     def end(self):
@@ -125,8 +130,8 @@ async def one(call, args, common, number, tally):
     try:
         raw = await call(**options)
     except Exception as error:  # every kind of failure is counted
-        tally.failed(error)
         response = getattr(error, "response", None)
+        tally.failed(error, {} if response is None else response.headers)
         if response is not None:
             tally.served(response.headers, response.status_code)
         return
@@ -140,7 +145,7 @@ async def one(call, args, common, number, tally):
         if args.stream:
             await read_to_end(answer, args.api)
     except Exception as error:
-        tally.failed(error)
+        tally.failed(error, raw.headers)
 
 
 async def read_to_end(stream, api):
@@ -188,6 +193,8 @@ async def run(args):
         "reasons": tally.reasons,
         "revisions": tally.revisions,
         "statuses": tally.statuses,
+        "failed_arms": tally.failed_arms,
+        "failed_revisions": tally.failed_revisions,
         "users": tally.users,
         "seconds": round(seconds, 3),
         "longest_pause": round(tally.longest_pause, 3),

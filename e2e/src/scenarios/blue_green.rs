@@ -1,4 +1,5 @@
-//! The other colour within two seconds, also on connections that are open; a preview that never serves the active one.
+//! The other colour within two seconds, also on connections that are open; a preview that never serves the active one. Green by
+//! itself, watched, and taken back.
 
 use std::{
     process::Stdio,
@@ -6,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use bifrost_fake_provider::Control;
 use futures::FutureExt;
 use serde_json::json;
 use tokio::{
@@ -17,8 +19,10 @@ use super::{
     curl,
     gateway::{self, APP_OPENAI, NAME, OBJECT},
     load, migration, objects,
+    streams::{self, TWENTY},
 };
 use crate::{
+    deploy::Vendors,
     scenarios::{Context, Scenario},
     wait,
 };
@@ -26,21 +30,31 @@ use crate::{
 /// The scenario.
 pub(super) const SCENARIO: Scenario = Scenario::new(
     "blue-green",
-    "A switch and the switch back within 2 s on open connections, streams uncut; the preview serves the other colour only",
+    "A switch and back within 2 s on open connections, streams uncut; the preview; green by itself, watched, back after a crash",
     |context| run(context).boxed(),
 )
 .embedded_only()
 .limit(Duration::from_secs(600));
 
 const SWITCH: Duration = Duration::from_secs(2);
+/// Of streams that are open across a switch.
+const LENGTH: Duration = Duration::from_secs(10);
+const HOLD: Duration = Duration::from_secs(3);
+const WATCH: Duration = Duration::from_secs(4);
+/// How long blue may take after the end of a container, which has to be noticed and replaced.
+const BACK: Duration = Duration::from_secs(10);
 const LIMIT: Duration = Duration::from_secs(40);
 
 async fn run(context: &Context) -> Result<()> {
     gateway::create(context, 2, json!({"strategy": "BlueGreen", "blueGreen": {"active": "Blue"}})).await?;
     preview(context, "baseline", "bifrost").await?;
+    let (_port, control) = Vendors::control(&context.target).await?;
+    control.reset_all().await?;
     let streams = ["--stream", "--concurrency", "4"];
-    load::during(context, &streams, switches(context)).await?;
+    load::during(context, &streams, switches(context, &control)).await?;
     promotion(context).await?;
+    load::during(context, &streams, automatic(context)).await?;
+    crash(context).await?;
     gone(context).await
 }
 
@@ -68,33 +82,47 @@ async fn preview(context: &Context, active: &str, other: &str) -> Result<()> {
     Ok(())
 }
 
-async fn switches(context: &Context) -> Result<()> {
+/// There and back; streams that are open meanwhile end on the colour on which they began.
+async fn switches(context: &Context, control: &Control) -> Result<()> {
     for (colour, from, to) in [("Green", "baseline", "bifrost"), ("Blue", "bifrost", "baseline")] {
-        let mut client = Client::start(context)?;
-        ensure!(client.next().await?.0 == from, "the connection does not begin with {from}");
-        let began = Instant::now();
-        objects::merge(context, OBJECT, &json!({"spec": {"migration": {"blueGreen": {"active": colour}}}})).await?;
-        let seen = loop {
-            let (arm, connects) = client.next().await?;
-            ensure!(connects == 0, "the client had to connect again");
-            if arm == to {
-                break began.elapsed();
-            }
-            ensure!(began.elapsed() < LIMIT, "the connection still gives {arm}");
+        let turn = async {
+            streams::all_open(control, TWENTY).await?;
+            switch(context, colour, from, to).await?;
+            let (open, all) = (streams::open(control, TWENTY).await?, streams::count(TWENTY));
+            ensure!(open == all, "only {open} streams of {all} were open across the switch");
+            Ok(())
         };
-        let percent = if colour == "Green" { 100 } else { 0 };
-        migration::reach(context, percent, 2, LIMIT).await?;
-        println!(
-            "  {colour}: on an open connection after {:.2} s, confirmed by 2 replicas after {:.2} s",
-            seen.as_secs_f64(),
-            began.elapsed().as_secs_f64()
-        );
-        ensure!(seen <= SWITCH && began.elapsed() <= SWITCH, "the switch took {:?}", began.elapsed());
-        client.stop().await?;
+        let (streams, ()) = tokio::try_join!(streams::run(context, TWENTY, LENGTH), turn)?;
+        let began = if from == "bifrost" { streams.arms.bifrost } else { streams.arms.baseline };
+        ensure!(began == streams.requests, "{:?} instead of {from}", streams.arms);
         let (active, other) = (to, from);
         preview(context, active, other).await?;
     }
     Ok(())
+}
+
+async fn switch(context: &Context, colour: &str, from: &str, to: &str) -> Result<()> {
+    let mut client = Client::start(context)?;
+    ensure!(client.next().await?.0 == from, "the connection does not begin with {from}");
+    let began = Instant::now();
+    objects::merge(context, OBJECT, &json!({"spec": {"migration": {"blueGreen": {"active": colour}}}})).await?;
+    let seen = loop {
+        let (arm, connects) = client.next().await?;
+        ensure!(connects == 0, "the client had to connect again");
+        if arm == to {
+            break began.elapsed();
+        }
+        ensure!(began.elapsed() < LIMIT, "the connection still gives {arm}");
+    };
+    let percent = if colour == "Green" { 100 } else { 0 };
+    migration::reach(context, percent, 2, LIMIT).await?;
+    println!(
+        "  {colour}: on an open connection after {:.2} s, confirmed by 2 replicas after {:.2} s",
+        seen.as_secs_f64(),
+        began.elapsed().as_secs_f64()
+    );
+    ensure!(seen <= SWITCH && began.elapsed() <= SWITCH, "the switch took {:?}", began.elapsed());
+    client.stop().await
 }
 
 /// One connection with a request every 50 ms.
@@ -147,6 +175,49 @@ async fn promotion(context: &Context) -> Result<()> {
     let patch = json!({"spec": {"migration": {"blueGreen": {"active": "Blue"}}}});
     objects::merge(context, OBJECT, &patch).await?;
     migration::reach(context, 0, 2, LIMIT).await.map(drop)
+}
+
+/// Green by itself after the hold, Completed after the watch, and blue again when the spec says so.
+async fn automatic(context: &Context) -> Result<()> {
+    promoted(context, "4s").await?;
+    let watched = Instant::now();
+    migration::phase(context, "Completed").await?;
+    // The watch began a little before its beginning was seen.
+    ensure!(watched.elapsed() + SWITCH > WATCH, "the watch was cut to {:?}", watched.elapsed());
+    println!("  completed {:.1} s after the switch, with a watch of 4 s", watched.elapsed().as_secs_f64());
+
+    let began = Instant::now();
+    objects::merge(context, OBJECT, &json!({"spec": {"migration": {"blueGreen": {"active": "Blue"}}}})).await?;
+    migration::reach(context, 0, 2, LIMIT).await?;
+    println!("  blue again after {:.2} s", began.elapsed().as_secs_f64());
+    ensure!(began.elapsed() <= SWITCH, "the way back took {:?}", began.elapsed());
+    Ok(())
+}
+
+/// Waits until green is active without anybody's request, and watched.
+async fn promoted(context: &Context, watch: &str) -> Result<()> {
+    let began = Instant::now();
+    let green = json!({"active": "Green", "preview": {"hold": "3s", "pause": false}, "watch": watch});
+    objects::merge(context, OBJECT, &json!({"spec": {"migration": {"blueGreen": green}}})).await?;
+    let seen = migration::reach(context, 100, 2, LIMIT).await?;
+    ensure!(began.elapsed() >= HOLD, "the hold was cut to {:?}", began.elapsed());
+    ensure!(seen["status"]["migration"]["phase"] == "Progressing", "{}", seen["status"]["migration"]);
+    println!("  green by itself after {:.1} s, with a hold of 3 s", began.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// A gateway container that ends while green is watched makes blue active again.
+async fn crash(context: &Context) -> Result<()> {
+    promoted(context, "1m").await?;
+    let killed = Instant::now();
+    gateway::crash(context, &gateway::selector()).await?;
+    let back = migration::reach(context, 0, 2, LIMIT).await?;
+    println!("  a crash in the watch: blue again, confirmed after {:.2} s", killed.elapsed().as_secs_f64());
+    ensure!(killed.elapsed() <= BACK, "the way back took {:?}", killed.elapsed());
+    let migration = &back["status"]["migration"];
+    ensure!(migration["step"] == "Blue" && migration["phase"] == "RolledBack", "{migration}");
+    ensure!(migration["rollback"]["reason"] == "GatewayCrash", "{migration}");
+    Ok(())
 }
 
 /// Another strategy has no preview.

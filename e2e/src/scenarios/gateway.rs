@@ -139,6 +139,14 @@ pub(super) async fn pods(context: &Context) -> Result<Vec<(String, i32)>> {
     Ok(pods.iter().map(|pod| (pod.metadata.name.clone().unwrap_or_default(), restarts(pod))).collect())
 }
 
+/// Kills the container of one of the pods that a label selector names, as a crash would.
+pub(super) async fn crash(context: &Context, selector: &str) -> Result<()> {
+    let pods = context.pods(selector).await?;
+    let container = pods.first().and_then(|pod| pod.status.as_ref()?.container_statuses.as_ref()?.first());
+    let container = container.and_then(|one| one.container_id.clone()).context("no container")?;
+    context.embedded()?.kill_container(&container).await
+}
+
 /// Where each of so many gateway pods is reached by itself, inside the cluster.
 pub(super) async fn pod_urls(context: &Context, replicas: usize) -> Result<Vec<String>> {
     let pods = context.wait_for_pods(&selector(), replicas, Duration::from_secs(60)).await?;

@@ -1,6 +1,6 @@
 //! Phases by pointer: what a rule names takes the bifrost arm, what none names does not, and moving the pointer back is the rollback.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use futures::FutureExt;
@@ -19,13 +19,15 @@ use crate::{
 /// The scenario.
 pub(super) const SCENARIO: Scenario = Scenario::new(
     "gradual",
-    "Phases of feature, user, endpoint and header; pointer forth and back, automatic advance, x-bf-arm where allowed",
+    "Phases of feature, user, endpoint and header; pointer forth and back, automatic advance over an operator's end, x-bf-arm",
     |context| run(context).boxed(),
 )
 .embedded_only()
 .limit(Duration::from_secs(600));
 
 const LIMIT: Duration = Duration::from_secs(40);
+/// How long a pointer that is moved back may take until every replica has confirmed it.
+const BACK: Duration = Duration::from_secs(2);
 
 async fn run(context: &Context) -> Result<()> {
     let phases = json!([
@@ -89,15 +91,18 @@ async fn arms(context: &Context) -> Result<[bool; 5]> {
     Ok(answers.map(|answer| answer.arm() == "bifrost"))
 }
 
-/// The phases up to the pointer, by themselves.
+/// The phases up to the pointer, by themselves, also where the operator ends in one; and back with the pointer.
 async fn automatic(context: &Context) -> Result<()> {
     let seen = migration::seen(context).await?;
     let mut phases = seen["spec"]["migration"]["gradual"]["phases"].clone();
     for phase in phases.as_array_mut().into_iter().flatten() {
         phase["hold"] = json!("1s");
+        phase["pause"] = json!(phase["name"] == "summaries");
     }
     let gradual = json!({"phases": phases, "currentPhase": "claude", "advance": "Automatic"});
     objects::merge(context, OBJECT, &json!({"spec": {"migration": {"gradual": gradual}}})).await?;
+    migration::without_operator(context, "summaries", "Paused").await?;
+    migration::ask(context, "promote/1").await?;
     for phase in ["phase internal", "phase summaries", "phase claude"] {
         gateway::wait_event(context, "PhaseStarted", phase).await?;
     }
@@ -109,6 +114,13 @@ async fn automatic(context: &Context) -> Result<()> {
     })
     .await?;
     println!("  automatic: internal, summaries, claude, and no further");
+
+    let began = Instant::now();
+    point_to(context, &json!("internal")).await?;
+    println!("  the pointer back from claude to internal: confirmed after {:.2} s", began.elapsed().as_secs_f64());
+    ensure!(began.elapsed() <= BACK, "the way back took {:?}", began.elapsed());
+    let arms = arms(context).await?;
+    ensure!(arms == [true, false, false, false, false], "phase internal: {arms:?}");
     Ok(())
 }
 

@@ -48,6 +48,12 @@ pub(super) struct Load {
     pub(super) arms: Arms,
     /// Answers by the revision of the gateway that gave them.
     pub(super) revisions: BTreeMap<String, u64>,
+    /// Failures by the arm that led to them; only Python's says it.
+    #[serde(default)]
+    pub(super) failed_arms: Arms,
+    /// Failures by the revision; only Python's says it.
+    #[serde(default)]
+    pub(super) failed_revisions: BTreeMap<String, u64>,
     /// The revision that answered each user; only where they were to be named.
     #[serde(default)]
     pub(super) users: BTreeMap<String, String>,
@@ -64,6 +70,19 @@ pub(super) struct Arms {
     pub(super) baseline: u64,
 }
 
+impl Arms {
+    fn add(&mut self, other: &Self) {
+        self.bifrost += other.bifrost;
+        self.baseline += other.baseline;
+    }
+}
+
+fn add(counts: &mut BTreeMap<String, u64>, more: BTreeMap<String, u64>) {
+    for (name, count) in more {
+        *counts.entry(name).or_default() += count;
+    }
+}
+
 impl Load {
     /// The bifrost arm's share in percent.
     pub(super) fn bifrost_percent(&self) -> f64 {
@@ -75,11 +94,10 @@ impl Load {
         self.requests += other.requests;
         self.failures += other.failures;
         self.first_error = self.first_error.or(other.first_error);
-        self.arms.bifrost += other.arms.bifrost;
-        self.arms.baseline += other.arms.baseline;
-        for (revision, answers) in other.revisions {
-            *self.revisions.entry(revision).or_default() += answers;
-        }
+        self.arms.add(&other.arms);
+        add(&mut self.revisions, other.revisions);
+        self.failed_arms.add(&other.failed_arms);
+        add(&mut self.failed_revisions, other.failed_revisions);
         self.users.extend(other.users);
         self.seconds = self.seconds.max(other.seconds);
         self.longest_pause = self.longest_pause.max(other.longest_pause);

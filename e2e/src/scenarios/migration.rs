@@ -1,13 +1,14 @@
 //! What scenarios about migrations have in common: asking for something, and looking where it is.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    gateway::{self, OBJECT},
-    objects,
+    gateway::{self, NAME, OBJECT},
+    objects, operator,
 };
 use crate::{scenarios::Context, wait};
 
@@ -15,6 +16,10 @@ use crate::{scenarios::Context, wait};
 pub(super) const HANDLED: Duration = Duration::from_secs(20);
 /// How long the analysis may take to say something.
 pub(super) const JUDGED: Duration = Duration::from_secs(90);
+/// How often the operator looks at what the pods counted.
+const LOOKS: Duration = Duration::from_secs(5);
+/// Times in a status are rounded to whole seconds.
+const ROUNDED: Duration = Duration::from_millis(500);
 /// The annotation.
 pub(super) const REQUEST: &str = "bifrost.dev/request";
 
@@ -61,6 +66,30 @@ pub(super) async fn phase(context: &Context, phase: &str) -> Result<Value> {
     .await
 }
 
+/// Kills the operator in a stage, once all is said of it; the next one goes on where the stage is, which began when it began.
+pub(super) async fn without_operator(context: &Context, step: &str, phase: &str) -> Result<()> {
+    let place = |seen: &Value| {
+        let migration = &seen["status"]["migration"];
+        ["step", "phase", "stepStartedAt", "holdEndsAt"].map(|member| migration[member].clone())
+    };
+    let before = wait::wait_for(&format!("{phase} in step {step}"), HANDLED, || async {
+        let seen = seen(context).await?;
+        let migration = &seen["status"]["migration"];
+        // What progresses is in its hold.
+        let is_all = phase != "Progressing" || migration["holdEndsAt"].is_string();
+        ensure!(migration["step"] == step && migration["phase"] == phase && is_all, "{migration}");
+        Ok(Some(place(&seen)))
+    })
+    .await?;
+    let percent = table(context, NAME).await?.context("no table is published")?;
+    operator::kill(context).await?;
+    stays(context, percent, Duration::from_secs(2)).await?;
+    let after = place(&seen(context).await?);
+    ensure!(after == before, "{before:?} became {after:?}");
+    println!("  {phase} in step {step}: the operator killed, its successor goes on there");
+    Ok(())
+}
+
 /// Waits for a verdict of the analysis, and returns the gateway.
 pub(super) async fn verdict(context: &Context, wanted: &str) -> Result<Value> {
     wait::wait_for(&format!("the verdict {wanted}"), JUDGED, || async {
@@ -72,6 +101,14 @@ pub(super) async fn verdict(context: &Context, wanted: &str) -> Result<Value> {
     .await
 }
 
+/// The earliest moment at which the counts that led to a rollback can have been there: after the look before the one that decided, and
+/// after the fault. What is measured from it is never too short.
+pub(super) fn counted(rollback: &Value, fault: Instant) -> Result<Instant> {
+    let at: Timestamp = rollback["at"].as_str().context("a rollback without a time")?.parse()?;
+    let ago = Duration::try_from(Timestamp::now().duration_since(at)).unwrap_or_default() + ROUNDED + LOOKS;
+    Ok(Instant::now().checked_sub(ago).map_or(fault, |counted| counted.max(fault)))
+}
+
 /// What the analysis says of a check; none where it does not say anything of it.
 pub(super) fn check<'a>(seen: &'a Value, name: &str) -> Option<&'a str> {
     let checks = seen["status"]["analysis"]["checks"].as_array()?;
@@ -80,9 +117,14 @@ pub(super) fn check<'a>(seen: &'a Value, name: &str) -> Option<&'a str> {
 
 /// Looks for a while, and fails if the percent is ever another.
 pub(super) async fn stays(context: &Context, percent: u64, time: Duration) -> Result<()> {
+    stays_of(context, NAME, percent, time).await
+}
+
+/// As [`stays`], of a gateway of another name.
+pub(super) async fn stays_of(context: &Context, name: &str, percent: u64, time: Duration) -> Result<()> {
     let until = tokio::time::Instant::now() + time;
     while tokio::time::Instant::now() < until {
-        let table = table(context).await?;
+        let table = table(context, name).await?;
         ensure!(table.is_none() || table == Some(percent), "{table:?} instead of {percent} %");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -90,8 +132,8 @@ pub(super) async fn stays(context: &Context, percent: u64, time: Duration) -> Re
 }
 
 /// The percent that is published; none while the ConfigMap is gone.
-pub(super) async fn table(context: &Context) -> Result<Option<u64>> {
-    let map = objects::find(context, "configmap/ai-bifrost").await?;
+async fn table(context: &Context, name: &str) -> Result<Option<u64>> {
+    let map = objects::find(context, &format!("configmap/{name}-bifrost")).await?;
     let text = map.as_ref().and_then(|map| map["data"]["traffic.json"].as_str()).unwrap_or("null");
     Ok(serde_json::from_str::<Value>(text)?["percent"].as_u64())
 }

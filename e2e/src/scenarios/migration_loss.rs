@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use futures::FutureExt;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use super::{
@@ -19,7 +19,7 @@ use crate::{
 /// The scenario.
 pub(super) const SCENARIO: Scenario = Scenario::new(
     "migration-loss",
-    "Status wiped, ConfigMap deleted, scaled, restored with its annotations: no step is taken, no rollback forgotten",
+    "Status wiped, ConfigMap deleted, scaled, restored under its name or another: no step is taken, no rollback forgotten",
     |context| run(context).boxed(),
 );
 
@@ -39,11 +39,13 @@ async fn run(context: &Context) -> Result<()> {
 
     migration::ask(context, "promote/1").await?;
     migration::reach(context, 60, 2, STEP).await?;
+    restored(context, "half-way", "promote/1").await?;
     lose(context, 60).await?;
     println!("  at 60 %: wiped, deleted, restarted, scaled: it stays");
 
     migration::ask(context, "abort/2").await?;
     migration::reach(context, 0, 2, STEP).await?;
+    restored(context, "rolled-back", "abort/2").await?;
     lose(context, 0).await?;
     println!("  after a rollback: wiped, deleted, restarted, scaled: it stays");
 
@@ -76,6 +78,33 @@ async fn lose(context: &Context, percent: u64) -> Result<()> {
         migration::reach(context, percent, replicas, STEP).await?;
     }
     migration::stays(context, percent, CALM).await
+}
+
+/// Makes the gateway again under another name, as a backup brings it back: with its annotations and without its status. It begins at
+/// the first step, and what was asked of the old one is not run.
+async fn restored(context: &Context, name: &str, request: &str) -> Result<()> {
+    let old = migration::seen(context).await?;
+    let annotations = &old["metadata"]["annotations"];
+    ensure!(annotations[migration::REQUEST] == request, "{annotations}");
+    let copy = json!({
+        "apiVersion": old["apiVersion"], "kind": old["kind"], "spec": old["spec"],
+        "metadata": {"name": name, "annotations": annotations},
+    });
+    let api = objects::api(context, "BifrostGateway")?;
+    api.create(&PostParams::default(), &serde_json::from_value(copy)?).await?;
+    let at_first_step = async || {
+        let seen = objects::get(context, &format!("bifrostgateway/{name}")).await?;
+        let (traffic, migration) = (&seen["status"]["traffic"], &seen["status"]["migration"]);
+        let paused = migration["step"] == "1/3" && migration["phase"] == "Paused" && migration["rollback"].is_null();
+        ensure!(paused && traffic["wantedPercent"] == 5 && traffic["confirmedReplicas"] == 2, "{}", seen["status"]);
+        anyhow::Ok(true)
+    };
+    wait::wait_until("the first step of what was restored", STEP, &at_first_step).await?;
+    migration::stays_of(context, name, 5, CALM).await?;
+    at_first_step().await?;
+    api.delete(name, &DeleteParams::default()).await?;
+    println!("  restored as {name}: at 5 %, {request} is not run again");
+    Ok(())
 }
 
 async fn delete_published(context: &Context) -> Result<()> {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     gateway::{self, NAME, OBJECT},
-    load, objects,
+    load, migration, objects,
     rollout::{self, CANDIDATE_PODS},
 };
 use crate::{
@@ -30,8 +30,10 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 
 /// How long a decision may take.
 const JUDGED: Duration = Duration::from_secs(60);
-/// How long it may take from the decision until every replica has confirmed it.
+/// How long it may take from the counts that decide, the deadline or the crash until every replica has confirmed the way back.
 const BACK: Duration = Duration::from_secs(10);
+/// Until then a candidate's pods must be ready.
+const DEADLINE: Duration = Duration::from_secs(10);
 /// The candidate's share, in percent.
 const SHARE: u64 = 25;
 /// What the broken provider's path begins with.
@@ -56,25 +58,26 @@ async fn run(context: &Context) -> Result<()> {
     Ok(())
 }
 
-/// Waits for the rollback, and until every replica has confirmed it; checks what is told of it.
-async fn sent_back(context: &Context, what: &str, since: Instant, reason: &str) -> Result<Value> {
-    let decided = wait::wait_for("the decision", JUDGED, || async {
-        let seen = rollout::seen(context).await?;
-        ensure!(seen["status"]["rollout"]["phase"] == "RolledBack", "{}", seen["status"]["rollout"]);
-        Ok(Some(Instant::now()))
-    })
-    .await?;
+/// Waits until every replica has confirmed the rollback for this reason, and checks what is told of it.
+async fn sent_back(context: &Context, what: &str, broken: Instant, reason: &str) -> Result<Value> {
     let back = rollout::phase(context, "RolledBack").await?;
-    println!(
-        "  {what}: decided after {:.1} s, 0 % confirmed by {} replicas {:.2} s later",
-        (decided - since).as_secs_f64(),
-        rollout::REPLICAS,
-        decided.elapsed().as_secs_f64()
-    );
-    ensure!(decided.elapsed() <= BACK, "the way back took {:?}", decided.elapsed());
+    let confirmed = Instant::now();
     let rollback = &back["status"]["rollout"]["rollback"];
     ensure!(rollback["reason"] == reason, "{rollback}");
+    let since = match reason {
+        "AnalysisFailed" => migration::counted(rollback, broken)?,
+        "ProgressDeadlineExceeded" => broken + DEADLINE,
+        _ => broken,
+    };
+    let took = confirmed.saturating_duration_since(since);
+    println!(
+        "  {what}: 0 % confirmed by {} replicas after {:.1} s, at most {:.1} s after what decides was there",
+        rollout::REPLICAS,
+        (confirmed - broken).as_secs_f64(),
+        took.as_secs_f64()
+    );
     println!("    {}", rollback["message"].as_str().unwrap_or_default());
+    ensure!(took <= BACK, "the way back took {took:?}");
     let degraded = gateway::condition(&back["status"], "Degraded").context("no condition Degraded")?;
     ensure!(degraded["status"] == "True", "{degraded}");
     let candidate = rollout::revision(&back, "candidateRevision")?;
@@ -83,7 +86,8 @@ async fn sent_back(context: &Context, what: &str, since: Instant, reason: &str) 
     Ok(back)
 }
 
-/// A configuration whose provider answers 500 to everything.
+/// A configuration whose provider answers 500 to everything. The gateway relays a vendor's answer and asks no second time, so each
+/// failed call is a failed request.
 async fn broken_provider(context: &Context, stable: &str) -> Result<()> {
     let (_port, control) = Vendors::control(&context.target).await?;
     control.reset_all().await?;
@@ -93,8 +97,6 @@ async fn broken_provider(context: &Context, stable: &str) -> Result<()> {
     let before = rollout::seen(context).await?["spec"]["config"]["providers"].clone();
     let mut providers = before.clone();
     providers[0]["baseURL"] = json!(format!("https://openai.vendors.svc{BROKEN}"));
-    // Each failed call is a failed request.
-    providers[0]["network"] = json!({"maxRetries": 0});
     let began = Instant::now();
     let patch = json!({"spec": {"config": {"providers": providers}}});
     let story = async {
@@ -103,11 +105,13 @@ async fn broken_provider(context: &Context, stable: &str) -> Result<()> {
         let back = sent_back(context, "a provider that fails", began, "AnalysisFailed").await?;
         ensure!(back["spec"] == spec, "the spec was written");
         ensure!(rollout::revision(&back, "candidateRevision")? == candidate, "{}", back["status"]["rollout"]);
-        Ok(())
+        Ok(candidate)
     };
-    let ((), load) = load::amid(context, &["--concurrency", "8"], story).await?;
+    let (candidate, load) = load::amid(context, &["--concurrency", "8"], story).await?;
     println!("    {} of {} requests failed meanwhile", load.failures, load.requests);
     ensure!(load.failures > 0, "no request was the candidate's");
+    let of_candidate = load.failed_revisions.get(&candidate).copied().unwrap_or_default();
+    ensure!(of_candidate == load.failures, "the stable revision failed too: {:?}", load.failed_revisions);
     ensure!(load.failures * 100 <= load.requests * (SHARE + 5), "more than the candidate's share failed");
     rollout::only(context, stable).await?;
     back_to(context, &json!({"spec": {"config": {"providers": before}}}), stable).await
@@ -130,7 +134,7 @@ async fn no_image(context: &Context, stable: &str, reference: &str) -> Result<()
     let began = Instant::now();
     objects::merge(context, OBJECT, &rollout::image(reference)?).await?;
     let back = sent_back(context, "an image that does not exist", began, "ProgressDeadlineExceeded").await?;
-    ensure!(began.elapsed() >= Duration::from_secs(10), "the deadline was cut to {:?}", began.elapsed());
+    ensure!(began.elapsed() >= DEADLINE, "the deadline was cut to {:?}", began.elapsed());
     ensure!(back["status"]["rollout"]["candidateImage"] == reference, "{}", back["status"]["rollout"]);
     rollout::only(context, stable).await?;
     let deployment = objects::get(context, &format!("deployment/{NAME}")).await?;
@@ -146,11 +150,8 @@ async fn killed(context: &Context, stable: &str, reference: &str) -> Result<()> 
     rollout::share(context, stable, &candidate, SHARE as u32).await?;
     // The kubelet tells whole seconds: an end in the second of the beginning could as well be before it.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let pods = context.pods(CANDIDATE_PODS).await?;
-    let container = pods.first().and_then(|pod| pod.status.as_ref()?.container_statuses.as_ref()?.first());
-    let container = container.and_then(|one| one.container_id.clone()).context("no container")?;
     let broken = Instant::now();
-    context.embedded()?.kill_container(&container).await?;
+    gateway::crash(context, CANDIDATE_PODS).await?;
     sent_back(context, "a pod that is killed", broken, "GatewayCrash").await?;
     rollout::only(context, stable).await?;
     rollout::ask(context, "retry/1").await?;
