@@ -4,6 +4,7 @@
 
 pub mod apply;
 pub mod build;
+mod compared;
 pub mod context;
 pub mod controller;
 pub mod draft;
