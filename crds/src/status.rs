@@ -245,9 +245,9 @@ pub struct AnalysisStatus {
     /// Pass: the next step may come. Fail: the bifrost arm is worse than allowed. Inconclusive: too little is known.
     #[schemars(schema_with = "schema::words::<Verdict>")]
     pub verdict: Verdict,
-    /// The checks, the metrics, and GrossFailure, which is always watched.
+    /// The checks, the metrics, and what is always watched: GrossFailure and GatewayCrash.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 25), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[schemars(length(max = 26), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub checks: Vec<CheckStatus>,
 }
 

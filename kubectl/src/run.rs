@@ -14,6 +14,12 @@ use crate::{analysis, bench, compat, completion, history, import, keys, offline,
 
 /// The process.
 pub fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    if completion::is_asked(words.next().as_deref()) {
+        let folder = std::env::current_dir().ok();
+        return say(&completion::candidates(words, folder.as_deref()))
+            .map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
     let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = match runtime {

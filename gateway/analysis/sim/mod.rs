@@ -6,6 +6,7 @@
 pub(crate) mod detection;
 pub(crate) mod draw;
 pub(crate) mod migration;
+pub(crate) mod promise;
 pub(crate) mod step;
 
 /// Runs `count` jobs on all cores and gives their results in order.

@@ -39,24 +39,31 @@ impl Figures {
     }
 }
 
+/// A time that says something of a way.
+type Measure = fn(&Figures) -> Duration;
+/// Those that are printed: p50, p95, mean, min and max.
+const MEASURES: [Measure; 5] = [
+    |all| all.percentile(50),
+    |all| all.percentile(95),
+    Figures::mean,
+    |all| all.percentile(0),
+    |all| all.percentile(100),
+];
+
 /// Both ways and their difference.
 pub(super) fn text(direct: &Figures, through: &Figures, ping: Option<Duration>) -> String {
-    let row = |name: &str, figures: &Figures| {
-        let times = [figures.percentile(50), figures.percentile(95), figures.mean()].map(milliseconds);
-        let [p50, p95, mean] = times;
-        [name.to_owned(), figures.took.len().to_string(), figures.failed.to_string(), p50, p95, mean]
+    let row = |name: &str, ok: String, failed: String, time: &dyn Fn(Measure) -> String| {
+        let [p50, p95, mean, min, max] = MEASURES.map(time);
+        [name.to_owned(), ok, failed, p50, p95, mean, min, max]
     };
-    let difference = |of: fn(&Figures) -> Duration| signed(of(direct), of(through));
-    let last = [
-        "difference".to_owned(),
-        String::new(),
-        String::new(),
-        difference(|figures| figures.percentile(50)),
-        difference(|figures| figures.percentile(95)),
-        difference(Figures::mean),
-    ];
-    let rows = [row("direct", direct), row("gateway", through), last];
-    let mut text = table(["WAY", "OK", "FAILED", "P50", "P95", "MEAN"], &rows);
+    let way = |name: &str, figures: &Figures| {
+        let time = |measure: Measure| milliseconds(measure(figures));
+        row(name, figures.took.len().to_string(), figures.failed.to_string(), &time)
+    };
+    let difference = |measure: Measure| signed(measure(direct), measure(through));
+    let last = row("difference", String::new(), String::new(), &difference);
+    let rows = [way("direct", direct), way("gateway", through), last];
+    let mut text = table(["WAY", "OK", "FAILED", "P50", "P95", "MEAN", "MIN", "MAX"], &rows);
     let mut arms = BTreeMap::new();
     for arm in &through.arms {
         *arms.entry(arm.as_str()).or_insert(0) += 1;
@@ -102,6 +109,7 @@ mod tests {
         let hundred = figures(1..=100, "x");
         assert_eq!(hundred.percentile(50), Duration::from_millis(50));
         assert_eq!(hundred.percentile(95), Duration::from_millis(95));
+        assert_eq!([0, 100].map(|end| hundred.percentile(end)), [1, 100].map(Duration::from_millis), "min and max");
         assert_eq!(figures([7], "x").percentile(95), Duration::from_millis(7));
         assert_eq!(Figures::default().percentile(50), Duration::ZERO);
     }

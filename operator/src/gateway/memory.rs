@@ -269,6 +269,13 @@ mod tests {
     }
 
     #[test]
+    fn a_skewed_cohort_is_reported_once_for_an_epoch() {
+        let (memory, seen) = (Memory::default(), observed());
+        let told = [1, 1, 2, 2].map(|epoch| memory.report_skew(&seen, epoch));
+        assert_eq!(told, [true, false, true, false]);
+    }
+
+    #[test]
     fn without_a_spec_that_was_followed_a_network_policy_is_wanted_if_there_is_one() {
         for there in [true, false] {
             let (memory, mut seen) = (Memory::default(), publish_all(observed()));

@@ -4,12 +4,14 @@
 
 pub mod apply;
 pub mod build;
+mod compared;
 pub mod context;
 pub mod controller;
 pub mod draft;
 pub(crate) mod history;
 pub mod images;
 pub mod keys;
+mod measure;
 pub mod memory;
 pub mod metadata;
 pub mod news;
@@ -32,8 +34,8 @@ use std::time::Duration;
 
 use bifrost_analysis::Position;
 use bifrost_config::catalog::Front;
-use bifrost_config::{Axis, Config, Plan as MigrationPlan};
-use bifrost_crds::BifrostGateway;
+use bifrost_config::{Config, Plan as MigrationPlan};
+use bifrost_crds::{BifrostGateway, BifrostGatewayStatus};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
@@ -339,6 +341,7 @@ async fn report(
     Ok(())
 }
 
+/// Shows the numbers of it, and publishes what they make worth an event.
 fn measure(
     context: &Context,
     observed: &Observed,
@@ -346,65 +349,21 @@ fn measure(
     progress: Option<&Progress>,
     in_force: Option<&InForce>,
     summary: &Summary,
-    status: &bifrost_crds::BifrostGatewayStatus,
+    status: &BifrostGatewayStatus,
 ) {
-    let labels = &[observed.namespace(), observed.name()];
-    let ready = crate::conditions::find(&status.conditions, bifrost_crds::conditions::READY);
-    let ready = ready.is_some_and(|condition| condition.status == "True");
-    context.metrics.ready.with_label_values(labels).set(i64::from(ready));
-    measure_migration(context, decision, progress, labels);
-    measure_rollout(context, status, labels);
-    measure_verdicts(context, status, labels);
+    let labels = [observed.namespace(), observed.name()];
+    measure::show(&context.metrics, status, labels);
+    if let Some(progress) = progress {
+        measure::show_migration(&context.metrics, decision.plan.as_ref(), progress, labels);
+    }
     let Some(InForce { table, .. }) = in_force else { return };
-    // Under rules nobody knows the percent beforehand.
-    match table.wanted_percent() {
-        Some(percent) => context.metrics.wanted_percent.with_label_values(labels).set(i64::from(percent)),
-        None => drop(context.metrics.wanted_percent.remove_label_values(labels)),
-    }
+    measure::show_share(&context.metrics, table, labels);
     if let Some(took) = context.memory.confirmed(observed, summary) {
-        context.metrics.confirm_seconds.with_label_values(labels).observe(took.as_secs_f64());
+        context.metrics.confirm_seconds.with_label_values(&labels).observe(took.as_secs_f64());
     }
-    if let (true, Some((_, seen))) = (summary.skewed, summary.percents)
-        && context.memory.report_skew(observed, table.epoch)
-    {
-        let note = format!("{} % of the users were asked for, and {seen} % of the requests are theirs", table.percent);
-        publish_events(context, observed, &[Event::new(Reason::SkewedCohort, note)]);
+    if let Some(event) = measure::skew(table, summary).filter(|_| context.memory.report_skew(observed, table.epoch)) {
+        publish_events(context, observed, &[event]);
     }
-}
-
-fn measure_migration(context: &Context, decision: &Decision, progress: Option<&Progress>, labels: &[&str; 2]) {
-    let Some(progress) = progress else { return };
-    context.metrics.rolled_back.with_label_values(labels).set(i64::from(progress.rollback.is_some()));
-    let level = decision.plan.as_ref().and_then(|plan| plan.level_of(progress.position.as_ref()));
-    if let Some(level) = level.and_then(|level| i64::try_from(level).ok()) {
-        context.metrics.migration_stage.with_label_values(labels).set(level);
-    }
-}
-
-fn measure_rollout(context: &Context, status: &bifrost_crds::BifrostGatewayStatus, labels: &[&str; 2]) {
-    let Some(rollout) = &status.rollout else { return };
-    let metrics = &context.metrics;
-    metrics.rollout_percent.with_label_values(labels).set(i64::from(rollout.percent.unwrap_or(0)));
-    metrics.rollout_rolled_back.with_label_values(labels).set(i64::from(rollout.rollback.is_some()));
-}
-
-fn measure_verdicts(context: &Context, status: &bifrost_crds::BifrostGatewayStatus, [namespace, gateway]: &[&str; 2]) {
-    let of_rollout = status.rollout.as_ref().and_then(|rollout| rollout.analysis.as_ref());
-    let all = [(Axis::Migration, status.analysis.as_ref()), (Axis::Rollout, of_rollout)];
-    let checks = all.into_iter().flat_map(|(of, analysis)| {
-        analysis.into_iter().flat_map(|analysis| &analysis.checks).map(move |check| (of, check))
-    });
-    let verdicts: Vec<_> = checks
-        .map(|(of, check)| {
-            let verdict = match check.verdict {
-                bifrost_crds::Verdict::Pass => 1,
-                bifrost_crds::Verdict::Inconclusive => 0,
-                bifrost_crds::Verdict::Fail => -1,
-            };
-            ((of, check.name.clone()), verdict)
-        })
-        .collect();
-    context.metrics.show_verdicts(namespace, gateway, &verdicts);
 }
 
 fn publish_events(context: &Context, observed: &Observed, events: &[Event]) {

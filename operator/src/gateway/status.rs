@@ -1,14 +1,14 @@
 //! What is reported of a gateway: a pure function of what was read, decided, written and confirmed.
 
-use bifrost_analysis::{CheckReport, Report};
+use bifrost_analysis::Report;
 use bifrost_config::published::TrafficTable;
 use bifrost_config::{Axis, Shadow};
 use bifrost_crds::conditions::{
     ACCEPTED, AVAILABLE, DEGRADED, PAUSED, PROGRAMMED, PROGRESSING, READY, RECONCILING, RESOLVED_REFS, STALLED,
 };
 use bifrost_crds::{
-    AnalysisStatus, BifrostGatewayStatus, CheckStatus, Endpoints, KeyCounts, MigrationStatus, RolloutStatus,
-    ShadowStatus, Strategy, TrafficStatus, Verdict,
+    AnalysisStatus, BifrostGatewayStatus, Endpoints, KeyCounts, MigrationStatus, RolloutStatus, ShadowStatus, Strategy,
+    TrafficStatus,
 };
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use k8s_openapi::api::core::v1::Pod;
@@ -16,6 +16,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::DynamicObject;
 
 use super::build::{preview_url, service_url};
+use super::compared;
 use super::observe::Observed;
 use super::refusal::{Failure, Refusal};
 use super::validate::{Decision, Rejection};
@@ -23,11 +24,11 @@ use crate::conditions::{Finding, conditions};
 use crate::confirm::Summary;
 use crate::events::Reason;
 use crate::migration::describe;
-use crate::migration::outlook::{cut, outlook};
+use crate::migration::outlook::outlook;
 use crate::migration::progress::Progress;
 use crate::names;
+use crate::rollout;
 use crate::rollout::record::Record;
-use crate::rollout::{self, in_words};
 
 /// Reason of a spec that the API server does not take.
 const REFUSED: &str = "Refused";
@@ -159,55 +160,23 @@ fn money(micros: u64) -> String {
     text[..text.len() - zeros.min(4)].to_owned()
 }
 
-/// What led to a rollback is told for as long as that is in force.
 fn analysis(facts: &Facts<'_>, before: Option<AnalysisStatus>) -> Option<AnalysisStatus> {
     facts.decision.guard.analysis.as_ref()?;
-    let is_back = facts.progress.is_some_and(|progress| progress.rollback.is_some());
-    facts.report.map(compared).or_else(|| before.filter(|_| is_back))
-}
-
-fn compared(report: &Report) -> AnalysisStatus {
-    let check = |check: &CheckReport| CheckStatus {
-        name: check.name.clone(),
-        verdict: verdict(check.verdict),
-        message: cut(&check.reason),
-    };
-    AnalysisStatus { verdict: verdict(report.verdict), checks: report.checks.iter().map(check).collect() }
+    compared::analysis(facts.report, facts.progress, before)
 }
 
 fn rollout(facts: &Facts<'_>, before: Option<RolloutStatus>, now: Timestamp) -> Option<RolloutStatus> {
     let Some(record) = facts.record else { return before };
     let wish = facts.decision.wish.as_ref().filter(|_| !facts.decision.held);
     let is_compared = facts.decision.wish.as_ref().is_some_and(|wish| wish.guard.analysis.is_some());
-    let is_under_way = is_compared && record.candidate.is_some();
-    let told = facts.rollout_report.map(compared).map(|analysis| AnalysisStatus {
-        checks: analysis
-            .checks
-            .into_iter()
-            .map(|check| CheckStatus { message: cut(&in_words(&check.message)), ..check })
-            .collect(),
-        ..analysis
+    let candidate = record.candidate.as_ref().filter(|_| is_compared);
+    let analysis = candidate.and_then(|candidate| {
+        compared::of_rollout(facts.rollout_report, &candidate.progress, before.and_then(|before| before.analysis))
     });
-    // What led to a rollback is told for as long as that is in force.
-    let is_back = record.candidate.as_ref().is_some_and(|candidate| candidate.progress.rollback.is_some());
-    let analysis = told.or_else(|| before.and_then(|before| before.analysis).filter(|_| is_back));
-    let judged = is_under_way.then(|| rollout::judged(facts.rollout_report));
-    let facts = rollout::status::Facts {
-        record,
-        wish,
-        judged: judged.as_ref(),
-        analysis: analysis.filter(|_| is_under_way),
-        ready: facts.summary.candidates.0,
-    };
+    let judged = candidate.map(|_| rollout::judged(facts.rollout_report));
+    let facts =
+        rollout::status::Facts { record, wish, judged: judged.as_ref(), analysis, ready: facts.summary.candidates.0 };
     Some(rollout::status::status(facts, now))
-}
-
-const fn verdict(verdict: bifrost_analysis::Verdict) -> Verdict {
-    match verdict {
-        bifrost_analysis::Verdict::Pass => Verdict::Pass,
-        bifrost_analysis::Verdict::Fail => Verdict::Fail,
-        bifrost_analysis::Verdict::Inconclusive => Verdict::Inconclusive,
-    }
 }
 
 fn traffic(table: &TrafficTable, summary: &Summary) -> TrafficStatus {

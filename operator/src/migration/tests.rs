@@ -414,28 +414,35 @@ fn guards() -> impl Generator<Value = Guard> {
 }
 
 fn plans() -> impl Generator<Value = Plan> {
-    let gates = proptest::collection::vec((0..20u64, any::<bool>()), 1..6);
-    (gates, 0..3u8, 0..20u64, any::<bool>(), any::<bool>()).prop_map(|(gates, kind, hold, pause, walks)| {
-        let gate = |(hold, pause): &(u64, bool)| Gate { hold: Duration::from_secs(*hold), pause: *pause };
-        let stages: Vec<_> = gates
-            .iter()
-            .enumerate()
-            .map(|(index, one)| match kind {
-                0 => Stage { position: Position::Percent(index as u8 * 16 + 3), rules: vec![], gate: gate(one) },
-                _ => {
-                    let rule = MatchRule { models: vec![format!("m{index}")], ..MatchRule::default() };
-                    Stage { position: Position::Phase(format!("p{index}")), rules: vec![rule], gate: gate(one) }
-                }
-            })
-            .collect();
-        let green = Stage { position: Position::Green, rules: vec![], gate: Gate::default() };
-        let stages = if kind == 2 { vec![green] } else { stages };
+    let gate = || (0..20u64, any::<bool>());
+    let gates = proptest::collection::vec(gate(), 1..6);
+    let kinds =
+        prop_oneof![Just(Strategy::Canary), Just(Strategy::Gradual), Just(Strategy::BlueGreen), Just(Strategy::DropIn)];
+    (gates, kinds, gate(), 0..20u64, any::<bool>()).prop_map(|(gates, strategy, preview, watch, walks)| {
+        let gate = |(hold, pause): (u64, bool)| Gate { hold: Duration::from_secs(hold), pause };
+        let one = |position, gate| vec![Stage { position, rules: vec![], gate }];
+        let each = |stage: fn(usize) -> (Position, Vec<MatchRule>)| {
+            let stage = |(index, one): (usize, &(u64, bool))| {
+                let (position, rules) = stage(index);
+                Stage { position, rules, gate: gate(*one) }
+            };
+            gates.iter().enumerate().map(stage).collect()
+        };
+        let stages: Vec<_> = match strategy {
+            Strategy::Canary => each(|index| (Position::Percent(index as u8 * 16 + 3), vec![])),
+            Strategy::Gradual => each(|index| {
+                let rule = MatchRule { models: vec![format!("m{index}")], ..MatchRule::default() };
+                (Position::Phase(format!("p{index}")), vec![rule])
+            }),
+            Strategy::BlueGreen => one(Position::Green, gate((watch, false))),
+            Strategy::DropIn => one(Position::Percent(100), Gate::default()),
+        };
         Plan {
-            strategy: [Strategy::Canary, Strategy::Gradual, Strategy::BlueGreen][usize::from(kind)],
+            strategy,
             ceiling: stages.len(),
             stages,
-            walks,
-            floor: if kind == 2 { gate(&(hold, pause)) } else { Gate::default() },
+            walks: walks && strategy != Strategy::DropIn,
+            floor: if strategy == Strategy::BlueGreen { gate(preview) } else { Gate::default() },
             ..canary(&[])
         }
     })

@@ -1,5 +1,6 @@
 //! The conditions and figures of typical moments in a gateway's life.
 
+use bifrost_crds::Verdict;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::*;
@@ -8,6 +9,7 @@ use crate::gateway::part::Stage;
 use crate::gateway::target::InForce;
 use crate::gateway::tests::{observed, pod, policy, publish_all};
 use crate::gateway::validate::validate;
+use crate::migration::progress::{Cause, Rollback};
 
 fn failure(stage: Stage) -> Failure {
     Failure {
@@ -312,4 +314,23 @@ fn money_for_copies_is_divided_among_the_pods_and_is_no_part_of_the_revision() {
     let before = revision(&seen);
     seen.gateway.spec.migration.shadow = None;
     assert_eq!(revision(&seen), before);
+}
+
+#[test]
+fn a_crash_that_led_back_is_a_check_of_the_analysis() {
+    let mut seen = observed();
+    seen.gateway.spec.migration.analysis = Some(bifrost_crds::AnalysisSpec::default());
+    let mut seen = publish_all(seen);
+    seen.pods = vec![pod("a", true)];
+    let told = |seen: &Observed| {
+        let analysis = report(seen, &confirmed(), None).analysis?;
+        Some((analysis.verdict, analysis.checks.first()?.name.clone(), analysis.checks.first()?.verdict))
+    };
+    assert_eq!(told(&seen), Some((Verdict::Inconclusive, "GatewayCrash".to_owned(), Verdict::Pass)));
+    let progress = seen.live.state.migration.as_mut().unwrap();
+    let (at, message) = (Timestamp::UNIX_EPOCH, "it ended".to_owned());
+    progress.rollback = Some(Rollback { from: None, at, reason: Cause::GatewayCrash, message });
+    assert_eq!(told(&seen), Some((Verdict::Fail, "GatewayCrash".to_owned(), Verdict::Fail)));
+    seen.gateway.spec.migration.analysis = None;
+    assert_eq!(told(&seen), None);
 }
