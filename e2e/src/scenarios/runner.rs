@@ -15,7 +15,7 @@ use kube::{
 use serde_json::json;
 
 use crate::{
-    deploy::{Operator, RESTRICTED, Watch},
+    deploy::{Operator, RESTRICTED, Vendors, Watch},
     progress::{self, Step},
     scenarios::{Context, Scenario, Stage, Summary, operator, report},
     target::Target,
@@ -79,6 +79,9 @@ async fn open(target: &Target, stage: &Stage, scenario: &Scenario, closed: &[Str
     if let Err(error) = emptied(&client, closed).await {
         progress::line(&format!("{error:#}"));
     }
+    // What an earlier scenario told the vendors to do is over.
+    let (_port, control) = Vendors::control(target).await?;
+    control.reset_all().await?;
     Ok(Context { target: target.clone(), client, access, namespace, stage: stage.clone() })
 }
 
