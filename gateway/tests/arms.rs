@@ -277,10 +277,10 @@ fn calls_a_tool(arguments: &str, stream: bool) -> Value {
 }
 
 #[tokio::test]
-async fn tool_calls_are_looked_at_where_the_request_named_tools() {
-    for (percent, arm) in [(0, Arm::Baseline), (100, Arm::Bifrost)] {
+async fn tool_calls_are_looked_at_where_a_check_asks_for_it_and_the_request_named_tools() {
+    for (percent, arm, asked) in [(0, Arm::Baseline, true), (100, Arm::Bifrost, true), (100, Arm::Bifrost, false)] {
         let pair = Pair::start(START, "{}").await;
-        pair.change(|table| table.percent = percent);
+        pair.change(|table| (table.percent, table.tool_calls) = (percent, asked));
         for stream in [false, true] {
             for (arguments, tools) in [(r#"{"a":1}"#, true), (r#"{"a":"#, true), (r#"{"a":"#, false)] {
                 let mut body: Value = serde_json::from_str(&scripted(calls_a_tool(arguments, stream), stream)).unwrap();
@@ -296,7 +296,7 @@ async fn tool_calls_are_looked_at_where_the_request_named_tools() {
             let groups = &stats.arm(arm).unwrap().groups;
             let calls: u32 = groups.iter().map(|group| group.invalid_tool_call.n).sum();
             let invalid: u32 = groups.iter().map(|group| group.invalid_tool_call.bad).sum();
-            assert_eq!((calls, invalid), (2, 1), "{arm:?} {}", stats.stratum);
+            assert_eq!((calls, invalid), if asked { (2, 1) } else { (0, 0) }, "{arm:?} {}", stats.stratum);
         }
         assert_eq!(report.window.strata().len(), 2);
     }

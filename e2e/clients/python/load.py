@@ -35,6 +35,7 @@ def arguments():
     parser.add_argument("--stream", action="store_true")
     parser.add_argument("--tools", action="store_true", help="chat: requests bring a tool")
     parser.add_argument("--prompt", default="Say hello.")
+    parser.add_argument("--rate", type=float, help="requests a second at most")
     parser.add_argument("--duration", type=float, help="seconds; instead of --requests")
     parser.add_argument("--until-stdin-closes", action="store_true", help="at most --duration seconds")
     args = parser.parse_args()
@@ -176,6 +177,8 @@ async def run(args):
         while goes_on():
             number = tally.requests
             tally.requests += 1
+            if args.rate:
+                await asyncio.sleep(max(0.0, start + number / args.rate - time.monotonic()))
             await one(call, args, common, number, tally)
             if tally.ended is None and args.until_stdin_closes:
                 print("serving", flush=True)

@@ -29,7 +29,9 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 .limit(Duration::from_secs(600));
 
 const REPLICAS: usize = 3;
-const REQUESTS: &str = "10000";
+const USERS: &str = "10000";
+/// Of requests without a user, each by chance.
+const ANONYMOUS: &str = "4000";
 /// Enough for the other front and the other language: they share the decision.
 const FEWER: &str = "2000";
 /// The operator asks pods that confirm every 10 s.
@@ -45,11 +47,11 @@ async fn run(context: &Context) -> Result<()> {
     let (_port, control) = Vendors::control(&context.target).await?;
     control.reset_all().await?;
 
-    let users = load::send(context, &["--requests", REQUESTS, "--users", "fixed"]).await?;
+    let users = load::send(context, &["--requests", USERS, "--users", "fixed"]).await?;
     shared("users of the OpenAI front", &users, 1.0)?;
     carries_whose_key(&control, &users).await?;
-    let anonymous = load::send(context, &["--requests", REQUESTS]).await?;
-    shared("requests of one client without a user", &anonymous, 1.5)?;
+    let anonymous = load::send(context, &["--requests", ANONYMOUS]).await?;
+    shared("requests of one client without a user", &anonymous, 2.0)?;
     let fewer = ["--requests", FEWER, "--users", "fixed"];
     let messages = [&fewer[..], &["--api", "messages"]].concat();
     shared("users of the Anthropic front", &load::send(context, &messages).await?, 2.5)?;

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-use super::objects;
+use super::{curl, objects};
 use crate::{scenarios::Context, wait};
 
 /// The gateway's name in every scenario.
@@ -53,7 +53,22 @@ pub(super) async fn create_from(context: &Context, manifest: Value) -> Result<()
     apply_all(context, items).await?;
     context.wait_for_condition(OBJECT, "Ready", READY).await?;
     // One pod makes it ready; what follows counts on all of them.
-    context.wait_for_pods(&selector(), usize::try_from(replicas)?, READY).await.map(drop)
+    context.wait_for_pods(&selector(), usize::try_from(replicas)?, READY).await?;
+    reachable(context).await
+}
+
+/// Waits until its Services lead somewhere: kube-proxy needs a moment after the pods are ready, and refuses connections until then.
+async fn reachable(context: &Context) -> Result<()> {
+    if context.target.embedded().is_none() {
+        return Ok(());
+    }
+    let seen = objects::get(context, OBJECT).await?;
+    for endpoint in seen["status"]["endpoints"].as_object().into_iter().flatten().filter_map(|(_, url)| url.as_str()) {
+        // Whatever the answer is, somebody gives it.
+        let look = || async { curl::inside(context, &[endpoint]).await.map(|_| true) };
+        wait::wait_until(&format!("an answer of {endpoint}"), NOTICED, look).await?;
+    }
+    Ok(())
 }
 
 /// Applies objects of the scenario's namespace.

@@ -20,6 +20,8 @@ use crate::{
 const EDGE: Duration = Duration::from_secs(60);
 /// When steady requests end although nobody told them to, in seconds.
 const LONGEST: &str = "240";
+/// How many steady requests a second show that all are served; as many as can be sent would leave no time to what is watched.
+const STEADY: &str = "200";
 /// Steady requests with a longer pause than this between two answers, in seconds, say nothing about what happened in it.
 const PAUSE: f64 = 5.0;
 
@@ -167,7 +169,7 @@ pub(super) async fn during<T>(
     args: &[&str],
     work: impl Future<Output = Result<T>>,
 ) -> Result<(T, Load)> {
-    let (done, load) = amid(context, args, work).await?;
+    let (done, load) = amid(context, &[&["--rate", STEADY], args].concat(), work).await?;
     load.all_served()?;
     ensure!(load.longest_pause <= PAUSE, "no steady request was answered for {:.1} s", load.longest_pause);
     println!("  {} requests meanwhile, at most {:.2} s apart, none failed", load.requests, load.longest_pause);

@@ -36,7 +36,7 @@ const COPY: u64 = 1_500;
 /// By so much the best of several runs may differ without it meaning anything.
 const NOISE: f64 = 1.25;
 const RUNS: usize = 3;
-const REQUESTS: [&str; 4] = ["--requests", "200", "--concurrency", "4"];
+const REQUESTS: [&str; 4] = ["--requests", "120", "--concurrency", "4"];
 
 async fn run(context: &Context) -> Result<()> {
     let (_port, control) = Vendors::control(&context.target).await?;
@@ -91,7 +91,7 @@ async fn unnoticed(context: &Context, control: &Control) -> Result<()> {
         }
     }
     let [without, with] = best;
-    println!("  200 requests of {FIRST} ms: {without:.2} s without copies, {with:.2} s with copies of {COPY} ms");
+    println!("  120 requests of {FIRST} ms: {without:.2} s without copies, {with:.2} s with copies of {COPY} ms");
     ensure!(with <= without * NOISE, "copies were noticed");
     control.reset_all().await?;
     Ok(())

@@ -173,12 +173,14 @@ pub struct Migration {
     pub allow_arm_header: bool,
     /// Copies of one arm's requests to the other; none: there are none.
     pub shadow: Option<Shadow>,
+    /// Whether the tool calls in answers are looked at, as a check asks for it.
+    pub tool_calls: bool,
 }
 
 impl Migration {
-    /// Whether two send every request the same way; what is copied besides is no matter.
+    /// Whether two send every request the same way; what is copied and counted besides is no matter.
     pub fn splits_like(&self, other: &Self) -> bool {
-        let alone = |migration: &Self| Self { shadow: None, ..migration.clone() };
+        let alone = |migration: &Self| Self { shadow: None, tool_calls: false, ..migration.clone() };
         alone(self) == alone(other)
     }
 }

@@ -145,6 +145,7 @@ impl Plan {
             salt: self.salt.clone(),
             allow_arm_header: self.allow_arm_header,
             shadow: self.shadow.clone(),
+            tool_calls: false,
         }
     }
 

@@ -72,6 +72,9 @@ pub struct TrafficTable {
     /// Copies of one arm's requests to the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<Shadow>,
+    /// Whether the tool calls in answers are looked at: it costs something where there are some, so only where a check asks for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tool_calls: bool,
     /// The candidate that is tried beside the stable revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
@@ -128,6 +131,7 @@ impl TrafficTable {
             salt: migration.salt.clone(),
             allow_arm_header: migration.allow_arm_header,
             shadow: migration.shadow.clone(),
+            tool_calls: migration.tool_calls,
             rollout: None,
         }
     }
@@ -158,8 +162,9 @@ impl TrafficTable {
 
     /// The split that it carries out.
     pub fn migration(&self) -> Migration {
-        let Self { strategy, percent, rules, sticky_key, salt, allow_arm_header, shadow, .. } = self.clone();
-        Migration { strategy, percent, rules, sticky_key, salt, allow_arm_header, shadow }
+        let Self { strategy, percent, rules, sticky_key, salt, allow_arm_header, shadow, tool_calls, .. } =
+            self.clone();
+        Migration { strategy, percent, rules, sticky_key, salt, allow_arm_header, shadow, tool_calls }
     }
 
     /// BlueGreen: whether green is active, the colour of the bifrost arm.

@@ -75,6 +75,7 @@ fn shared(setup: Setup) -> Arc<Shared> {
     let loaded = file::load(&text, &|_| None).unwrap();
     let keys = PublishedKeys { values: loaded.values, ..PublishedKeys::default() };
     let mut traffic = TrafficTable::new(&loaded.migration, "", 1, "measured");
+    traffic.tool_calls = true;
     traffic.shadow = setup.shadow.map(|chosen| shadow(chosen, percent));
     let parts = Parts { config: loaded.config, tried: None, traffic, digest: String::new(), keys, file: None };
     let current = Arc::new(Current::default());

@@ -49,8 +49,8 @@ pub struct Reading {
     pub whose: Whose,
     /// Whether the usage chunk was asked for by the gateway, and so must not reach the client.
     pub drop_usage_chunk: bool,
-    /// Whether the request names tools, so that the answer may call one.
-    pub names_tools: bool,
+    /// Whether the tool calls in it are looked at: the request names tools, and somebody asks for it.
+    pub tool_calls: bool,
     /// The form of the stream's events.
     pub format: Option<StreamFormat>,
 }
@@ -66,13 +66,13 @@ pub enum Whose {
 
 impl Reading {
     /// Of the answer to a request of this kind with this body.
-    pub fn of(kind: Kind, peek: Option<&Peek<'_>>, whose: Whose) -> Self {
+    pub fn of(kind: Kind, peek: Option<&Peek<'_>>, whose: Whose, snapshot: &Snapshot) -> Self {
         let format = match kind {
             Kind::Json(endpoint) => stream_format(endpoint),
             _ => None,
         };
-        let names_tools = peek.is_some_and(|peek| peek.names_tools);
-        Self { whose, drop_usage_chunk: false, names_tools, format }
+        let tool_calls = snapshot.traffic().tool_calls && peek.is_some_and(|peek| peek.names_tools);
+        Self { whose, drop_usage_chunk: false, tool_calls, format }
     }
 
     /// Whether the bytes pass as they came, encoded or not.
@@ -156,7 +156,7 @@ pub fn plan(
         key: None,
         rewritten: None,
         stream: peek.is_some_and(Peek::is_stream),
-        reading: Reading::of(inbound.route.kind, peek, Whose::Provider(choice.arm)),
+        reading: Reading::of(inbound.route.kind, peek, Whose::Provider(choice.arm), snapshot),
     };
     if choice.arm == Arm::Baseline {
         return Ok(plan);

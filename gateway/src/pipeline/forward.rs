@@ -129,7 +129,7 @@ pub struct Asked {
 
 impl Asked {
     /// Reads it from the request.
-    pub fn of(inbound: &Inbound<'_>, method: &Method, peek: Option<&Peek<'_>>) -> Self {
+    pub fn of(inbound: &Inbound<'_>, method: &Method, peek: Option<&Peek<'_>>, snapshot: &Snapshot) -> Self {
         let repeatable = match inbound.route.kind {
             Kind::Json(Endpoint::Responses) => peek.is_some_and(|peek| !peek.holds_vendor_state()),
             Kind::Json(_) | Kind::Models => true,
@@ -138,7 +138,7 @@ impl Asked {
         Self {
             stream: peek.is_some_and(Peek::is_stream),
             repeatable,
-            reading: Reading::of(inbound.route.kind, peek, Whose::Candidate),
+            reading: Reading::of(inbound.route.kind, peek, Whose::Candidate, snapshot),
         }
     }
 }

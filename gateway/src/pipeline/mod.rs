@@ -116,7 +116,7 @@ async fn serve(
                     ledger.admitted(&snapshot);
                 }
                 Tried::There(to) => {
-                    let asked = forward::Asked::of(&inbound, &ledger.method(), peek);
+                    let asked = forward::Asked::of(&inbound, &ledger.method(), peek, &snapshot);
                     drop(peeked);
                     // In a box, so that no request is larger for it while there is no rollout.
                     let forwarding = Box::pin(forward::forward(shard, &inbound, body, asked, to, &snapshot, ledger));

@@ -247,15 +247,15 @@ impl Watch {
             (Some(format), true) if reading.drop_usage_chunk => Self::Events(StreamRelay::without_usage_chunk(format)),
             (Some(format), true) => Self::Events(StreamRelay::new(format)),
             (None, true) => Self::Blind,
-            (Some(format), false) if head.is_json() && reading.names_tools => {
+            (Some(format), false) if head.is_json() && reading.tool_calls => {
                 Self::Plain(Tail::for_tools(), Some(format), inflate)
             }
             (_, false) if head.is_json() => Self::Plain(Tail::new(), None, inflate),
             (_, false) => Self::Blind,
         };
         match &mut watch {
-            Self::Tap(tap, _) if reading.names_tools => tap.look_at_tool_calls(),
-            Self::Events(relay) if reading.names_tools => relay.look_at_tool_calls(),
+            Self::Tap(tap, _) if reading.tool_calls => tap.look_at_tool_calls(),
+            Self::Events(relay) if reading.tool_calls => relay.look_at_tool_calls(),
             _ => {}
         }
         watch

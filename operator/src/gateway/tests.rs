@@ -131,6 +131,7 @@ pub(crate) fn migration(percent: u8) -> Migration {
         salt: "llm/ai".into(),
         allow_arm_header: false,
         shadow: None,
+        tool_calls: false,
     }
 }
 

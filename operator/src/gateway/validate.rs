@@ -239,6 +239,7 @@ fn full(observed: &Observed, draft: &Draft, policy: &Policy) -> Result<Found, Re
     let seen = seen(observed, crash.as_ref(), &judged);
     let mut transition = step(&plan, &guard, names.revision(), &before, seen, observed.now);
     share_shadow(&mut transition.split, observed, &config);
+    transition.split.tool_calls = [&guard, &wish.guard].into_iter().any(Guard::reads_tool_calls);
     let keys = |last, providers| keys::decide(selected(observed, last), providers);
     let older = last_candidate(observed).or(last_config(observed));
     let newer = candidate.as_ref().map(|_| keys(older, &newest.providers));

@@ -49,6 +49,12 @@ impl Guard {
     pub fn watches_crashes(&self, plan: &Plan) -> bool {
         self.analysis.is_some() || plan.walks || !plan.gate(plan.ceiling).is_open()
     }
+
+    /// Whether a check asks for the tool calls in answers, which pods look at only then.
+    pub fn reads_tool_calls(&self) -> bool {
+        let asks = |check: &Check| check.kind == CheckKind::InvalidToolCallRate;
+        self.analysis.as_ref().is_some_and(|analysis| analysis.checks.iter().any(asks))
+    }
 }
 
 /// Reads the spec.

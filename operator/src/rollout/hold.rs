@@ -39,6 +39,7 @@ pub fn hold(
         salt: String::new(),
         allow_arm_header: false,
         shadow: None,
+        tool_calls: false,
     };
     let named = migration::Revision { whole: &revision.id, config: &revision.config };
     let plan = wish.and_then(|wish| wish.plan.as_ref());

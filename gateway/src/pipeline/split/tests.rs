@@ -27,6 +27,7 @@ fn snapshot(strategy: Strategy, percent: u8, rules: &[MatchRule]) -> Arc<Snapsho
         salt: "llm/ai".into(),
         allow_arm_header: false,
         shadow: None,
+        tool_calls: false,
     };
     snapshot_with(&text, |traffic| *traffic = TrafficTable::new(&migration, "", 1, "rev"))
 }
