@@ -6,7 +6,10 @@ use anyhow::{Result, ensure};
 use futures::FutureExt;
 
 use super::{cluster_services::deploy_server, curl};
-use crate::scenarios::{Context, Scenario};
+use crate::{
+    scenarios::{Context, Scenario},
+    wait::wait_until,
+};
 
 /// The scenario.
 pub(super) const SCENARIO: Scenario = Scenario::new(
@@ -20,6 +23,9 @@ async fn run(context: &Context) -> Result<()> {
     deploy_server(context, 1).await?;
     let cluster = context.embedded()?;
     let url = format!("http://server.{}.svc.cluster.local/health", context.namespace);
+    // What the node does not know of the Service by now, it learns only when the API server is back.
+    let limit = Duration::from_secs(60);
+    wait_until("an answer", limit, || async { Ok(curl::inside(context, &[&url]).await?.ok()? == "OK") }).await?;
     cluster.stop_api_server().await?;
     ensure!(cluster.check_health().await.is_err(), "the API server still answers");
     ensure!(curl::inside(context, &[&url]).await?.ok()? == "OK", "no answer while the API server is away");
