@@ -11,7 +11,7 @@ use crate::{
     clients::JavaScript,
     images,
     scenarios::{Context, Scenario},
-    wait::wait_for,
+    wait::{wait_for, wait_until},
 };
 
 /// The scenario.
@@ -48,6 +48,9 @@ async fn run(context: &Context) -> Result<()> {
             }],
         },
     });
+    // A pod is refused until its namespace has the account.
+    let account = || async { Ok(objects::find(context, "serviceaccount/default").await?.is_some()) };
+    wait_until("the default service account", LIMIT, account).await?;
     context.apply(&pod.to_string()).await?;
     let phase = wait_for("the end of the app", LIMIT, || async {
         let phase = objects::get(context, "pod/app").await?["status"]["phase"].as_str().map(str::to_owned);
