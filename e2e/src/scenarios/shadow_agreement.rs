@@ -40,7 +40,10 @@ async fn run(context: &Context) -> Result<()> {
         "shadow": {"percent": 50, "dailyLimit": "999999"},
         "analysis": {"minRequests": 40, "checks": checks},
     });
-    gateway::create(context, 2, migration).await?;
+    let mut manifest = gateway::manifest(2, migration, Vec::new());
+    // The drain's defaults: a pod goes under load, and kube-proxy may need more than a second to send nothing to it any more.
+    manifest["spec"]["drain"] = json!({});
+    gateway::create_from(context, manifest).await?;
     let (_, load) = load::amid(context, &["--concurrency", "4"], story(context, &control)).await?;
     load.all_served()
 }
