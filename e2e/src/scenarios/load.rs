@@ -18,8 +18,8 @@ use crate::{
 
 /// How long steady requests may take to begin, and to end once they are told to.
 const EDGE: Duration = Duration::from_secs(60);
-/// When steady requests end although nobody told them to, in seconds.
-const LONGEST: &str = "240";
+/// When steady requests end although nobody told them to, in seconds: as long as any scenario may take.
+const LONGEST: &str = "900";
 /// How many steady requests a second show that all are served; as many as can be sent would leave no time to what is watched.
 const STEADY: &str = "200";
 /// Steady requests with a longer pause than this between two answers, in seconds, say nothing about what happened in it.
