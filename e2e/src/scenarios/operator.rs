@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::{
     api::{coordination::v1::Lease, core::v1::Pod},
-    jiff::Timestamp,
+    jiff::{SignedDuration, Timestamp},
 };
 use kube::{Api, ResourceExt, api::ListParams};
 
@@ -61,7 +61,9 @@ pub(super) async fn leading(context: &Context, killed: Option<&str>) -> Result<S
         let pods = pods(context).await?;
         let (id, started) = container(pods.first().context("no operator pod")?)?;
         let renewed = renewed(context).await?;
-        ensure!(renewed > started, "started at {started}, the Lease was renewed at {renewed}");
+        // The kubelet tells whole seconds: in the first one the container before may have renewed it.
+        let is_its_own = renewed.duration_since(started) > SignedDuration::from_secs(1);
+        ensure!(is_its_own, "started at {started}, the Lease was renewed at {renewed}");
         Ok(Some(id).filter(|id| killed != Some(id.as_str())))
     })
     .await
