@@ -22,7 +22,8 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 .limit(Duration::from_secs(600));
 
 const REPLICAS: u64 = 2;
-const HOLD: Duration = Duration::from_secs(12);
+/// Longer than the operator takes to come back.
+const HOLD: Duration = Duration::from_secs(25);
 /// How long a lower goal may take until every replica has confirmed it.
 const SHORTENED: Duration = Duration::from_secs(2);
 /// A step, its confirmation and the next look.
@@ -38,7 +39,7 @@ async fn run(context: &Context) -> Result<()> {
 
 async fn story(context: &Context) -> Result<()> {
     let steps = json!([
-        {"percent": 1, "hold": "12s"},
+        {"percent": 1, "hold": "25s"},
         {"percent": 25, "hold": "2s", "pause": true},
         {"percent": 50, "pause": true},
         {"percent": 100},
@@ -52,7 +53,7 @@ async fn story(context: &Context) -> Result<()> {
     migration::without_operator(context, "1/4", "Progressing").await?;
     migration::reach(context, 25, REPLICAS, STEP).await?;
     ensure!(began.elapsed() + Duration::from_secs(2) > HOLD, "the hold was cut to {:?}", began.elapsed());
-    println!("  1 → 25 after {:.1} s with a hold of 12 s and another operator", began.elapsed().as_secs_f64());
+    println!("  1 → 25 after {:.1} s with a hold of 25 s and another operator", began.elapsed().as_secs_f64());
     gateway::wait_event(context, "StepStarted", "1 % → 25 %").await?;
 
     // A pause waits, whoever leads, and one request is one step.
