@@ -24,9 +24,10 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 )
 .embedded_only();
 
-const HOLD: Duration = Duration::from_secs(10);
+/// Longer than it takes to count the share.
+const HOLD: Duration = Duration::from_secs(20);
 /// The rollout is over by then.
-const LENGTH: Duration = Duration::from_secs(100);
+const LENGTH: Duration = Duration::from_secs(140);
 /// The candidate went and came again by then.
 const CANDIDATES: Duration = Duration::from_secs(30);
 /// How long it may take from a request until every replica has confirmed the way back.
@@ -37,7 +38,7 @@ const LIMIT: &str = "64Ki";
 const LARGE: usize = 100 * 1024;
 
 async fn run(context: &Context) -> Result<()> {
-    let steps = json!([{"percent": 10, "hold": "10s"}, {"percent": 50, "pause": true}, {"percent": 100, "hold": "4s"}]);
+    let steps = json!([{"percent": 10, "hold": "20s"}, {"percent": 50, "pause": true}, {"percent": 100, "hold": "4s"}]);
     let half = json!({"strategy": "Canary", "canaryPercent": 50});
     let stable = rollout::create(context, half, rollout::canary(steps)).await?;
     let (_port, control) = Vendors::control(&context.target).await?;
@@ -65,7 +66,7 @@ async fn story(context: &Context, control: &Control, stable: &str) -> Result<Str
     let first = rollout::share(context, stable, &candidate, 10).await?;
     rollout::reach(context, 50).await?;
     ensure!(began.elapsed() + Duration::from_secs(2) > HOLD, "the hold was cut to {:?}", began.elapsed());
-    println!("  10 → 50 after {:.1} s with a hold of 10 s", began.elapsed().as_secs_f64());
+    println!("  10 → 50 after {:.1} s with a hold of 20 s", began.elapsed().as_secs_f64());
 
     let second = rollout::share(context, stable, &candidate, 50).await?;
     ensure!(first.is_subset(&second), "users went back: {:?}", first.difference(&second));
