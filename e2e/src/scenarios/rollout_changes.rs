@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use bifrost_fake_provider::{Control, RecordQuery};
-use futures::FutureExt;
+use futures::{FutureExt, future::try_join_all};
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
@@ -32,6 +32,8 @@ const BACK: Duration = Duration::from_secs(2);
 const NEW_KEY: &str = "sk-pool-rotated-0123456789";
 /// How long a rotated key may take to be in use everywhere.
 const ROTATED: Duration = Duration::from_secs(5);
+/// So many users of each revision are asked whether it is.
+const USERS: usize = 4;
 
 async fn run(context: &Context) -> Result<()> {
     let steps =
@@ -145,24 +147,40 @@ async fn without_record(context: &Context) -> Result<()> {
 /// A rotated key is in use for users of both revisions.
 async fn rotated(context: &Context, candidate: &str) -> Result<()> {
     let (_port, control) = Vendors::control(&context.target).await?;
+    let url = gateway::url(context);
+    // Who is whose is found out before: to look for them takes time that is not the rotation's.
+    let (mut of_candidate, mut of_stable) = (Vec::new(), Vec::new());
+    for number in 0..100 {
+        let user = format!("rotation-{number}");
+        let is_tried = rollout::answers(context, &url, &user).await? == candidate;
+        if is_tried { &mut of_candidate } else { &mut of_stable }.push(user);
+        if of_candidate.len().min(of_stable.len()) >= USERS {
+            break;
+        }
+    }
+    ensure!(of_candidate.len().min(of_stable.len()) >= USERS, "{of_candidate:?} and {of_stable:?} are too few users");
+    let users: Vec<_> = of_candidate.iter().take(USERS).chain(of_stable.iter().take(USERS)).collect();
     let began = Instant::now();
     objects::merge(context, "secret/openai-key", &json!({"stringData": {"value": NEW_KEY}})).await?;
     let of_both = wait::wait_for("the new value to be used by both revisions", ROTATED, || async {
-        let (mut of_candidate, mut of_stable) = (0, 0);
-        for number in 0..8 {
-            let user = format!("rotation-{}-{number}", began.elapsed().as_millis());
-            let revision = rollout::answers(context, &gateway::url(context), &user).await?;
-            let key = key_of(&control, &user).await?;
+        let keys = users.iter().map(async |user| {
+            let revision = rollout::answers(context, &url, user).await?;
+            let key = key_of(&control, user).await?;
             ensure!(key == NEW_KEY, "an old value for {revision}");
-            *if revision == candidate { &mut of_candidate } else { &mut of_stable } += 1;
-        }
-        Ok((of_candidate > 0 && of_stable > 0).then_some(began.elapsed()))
+            anyhow::Ok(revision)
+        });
+        let (of_candidate, of_others): (Vec<_>, Vec<_>) =
+            try_join_all(keys).await?.into_iter().partition(|revision| revision == candidate);
+        let of_both = of_candidate.len() == USERS && of_others.len() == USERS;
+        ensure!(of_both, "{of_candidate:?} and {of_others:?} answered");
+        Ok(Some(began.elapsed()))
     })
     .await?;
     println!("  a rotated key: used by both revisions after {:.2} s", of_both.as_secs_f64());
     rollout::stays(context, 60, Duration::from_secs(1)).await
 }
 
+/// The key of a user's last request.
 async fn key_of(control: &Control, user: &str) -> Result<String> {
     let query = RecordQuery { user: Some(user.to_owned()), ..RecordQuery::default() };
     let record = control.wait_for(&query, 1, ROTATED).await?.pop().context("no record")?;
