@@ -55,7 +55,9 @@ async fn run(context: &Context) -> Result<()> {
     let (_, light) = share(context, &control, "500").await?;
     ensure!(light == 0, "{light} requests with the disabled key");
 
-    gateway::apply_all(context, gateway::key("third", "openai", THIRD)).await?;
+    let mut items = gateway::key("third", "openai", THIRD);
+    items[1]["spec"]["weight"] = json!(80);
+    gateway::apply_all(context, items).await?;
     gateway::wait_condition(context, "providerkey/third", "Ready", "True").await?;
     wait::wait_until("the third key to be used", LIMIT, || async {
         control.reset().await?;
