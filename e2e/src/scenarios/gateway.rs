@@ -54,6 +54,13 @@ pub(super) async fn create_from(context: &Context, manifest: Value) -> Result<()
     context.wait_for_condition(OBJECT, "Ready", READY).await?;
     // One pod makes it ready; what follows counts on all of them.
     context.wait_for_pods(&selector(), usize::try_from(replicas)?, READY).await?;
+    wait::wait_until(&format!("the status to tell of {replicas} replicas"), NOTICED, || async {
+        let status = objects::get(context, OBJECT).await?["status"].clone();
+        let told = status["readyReplicas"] == replicas && status["traffic"]["confirmedReplicas"] == replicas;
+        ensure!(told, "{status}");
+        Ok(true)
+    })
+    .await?;
     reachable(context).await
 }
 
