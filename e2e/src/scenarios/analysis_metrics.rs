@@ -145,8 +145,9 @@ async fn begin(context: &Context, control: &Control, hold: &str, action: &str) -
 /// One failure may be a blip: two in a row send the traffic back.
 async fn sends_back(context: &Context, control: &Control) -> Result<()> {
     begin(context, control, "1h", "Rollback").await?;
-    say(control, "0.5", "Pass").await?;
+    // Before it is said: the query may be asked for while it is.
     let said = Instant::now();
+    say(control, "0.5", "Pass").await?;
     let back = migration::reach(context, 0, REPLICAS, JUDGED).await?;
     let rollback = &back["status"]["migration"]["rollback"];
     ensure!(rollback["reason"] == "AnalysisFailed", "{rollback}");
