@@ -37,7 +37,7 @@ const USERS: usize = 4;
 
 async fn run(context: &Context) -> Result<()> {
     let steps =
-        json!([{"percent": 20, "pause": true}, {"percent": 60, "pause": true}, {"percent": 100, "hold": "20s"}]);
+        json!([{"percent": 20, "pause": true}, {"percent": 60, "pause": true}, {"percent": 100, "hold": "30s"}]);
     let first = rollout::create(context, Value::Null, rollout::canary(steps)).await?;
     let pods = rollout::stable_pods(context).await?;
     load::during(context, &[], changed_and_taken_back(context, &first)).await?;
