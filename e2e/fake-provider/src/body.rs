@@ -102,10 +102,10 @@ impl FakeBody {
 }
 
 impl Paced {
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CutHere>>> {
+    fn poll_chunk(&mut self, cx: &mut Context<'_>, record: &OpenRecord) -> Poll<Option<Result<Bytes, CutHere>>> {
         let cut = self.cut.filter(|(after, _)| *after == self.sent_chunks).map(|(_, how)| how);
         if self.sleep.is_none() {
-            self.sleep = self.wait(cut).filter(|w| !w.is_zero()).map(|w| Box::pin(sleep(w)));
+            self.sleep = self.wait(cut, record).map(|w| Box::pin(sleep(w)));
         }
         if let Some(sleep) = &mut self.sleep {
             ready!(sleep.as_mut().poll(cx));
@@ -119,12 +119,13 @@ impl Paced {
     }
 
     /// What the next chunk, or the end, waits for.
-    fn wait(&mut self, cut: Option<Cut>) -> Option<Duration> {
+    fn wait(&mut self, cut: Option<Cut>, record: &OpenRecord) -> Option<Duration> {
         if cut.is_some() {
             return Some(SETTLE);
         }
         self.chunks.peek()?;
-        Some(if self.sent_chunks == 0 { self.first } else { self.gap })
+        let wait = if self.sent_chunks == 0 { self.first } else { self.gap };
+        Some(wait).filter(|wait| !wait.is_zero() && !record.is_hurried())
     }
 
     fn next_chunk(&mut self) -> Option<Bytes> {
@@ -152,14 +153,15 @@ impl Body for FakeBody {
     type Error = CutHere;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, CutHere>>> {
-        let chunk = match &mut self.kind {
+        let this = &mut *self;
+        let chunk = match &mut this.kind {
             Kind::Whole(bytes) => {
                 let bytes = bytes.take();
                 self.ended();
                 bytes.map(Ok)
             }
             Kind::Paced(paced) => {
-                let chunk = ready!(paced.poll_chunk(cx));
+                let chunk = ready!(paced.poll_chunk(cx, &this.record));
                 // hyper does not ask again once a declared length is reached.
                 let last = matches!(&chunk, Some(Ok(_)) if paced.len == Some(paced.sent_bytes));
                 if chunk.is_none() || last {

@@ -164,6 +164,11 @@ impl Control {
         self.call(Method::POST, "/reset?all=true", Bytes::new()).await.map(drop)
     }
 
+    /// Has what is open of a model answered to its end without waits. The name goes into the address as it is.
+    pub async fn hurry(&self, model: &str) -> Result<(), ControlError> {
+        self.call(Method::POST, &format!("/hurry?model={model}"), Bytes::new()).await.map(drop)
+    }
+
     /// Adds a rule after those there are.
     pub async fn add_rule(&self, rule: &Rule) -> Result<(), ControlError> {
         self.post("/rules", rule).await

@@ -7,6 +7,7 @@
 //! | `GET /counts` | counters by vendor, key, path and status |
 //! | `GET /users?vendor=` | user → key → requests |
 //! | `POST /reset` | forget records and counters (`?all=true`: rules too) |
+//! | `POST /hurry?model=` | what is open of a model is answered to its end without waits |
 //! | `GET`, `POST`, `DELETE /rules` | list, add one or a list, remove all |
 //! | `POST /keys` | make a key known, or disable it |
 //! | `POST /models` | give the vendor a model, or take it away |
@@ -46,6 +47,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/counts", get(counts))
         .route("/users", get(users))
         .route("/reset", post(reset))
+        .route("/hurry", post(hurry))
         .route("/rules", get(list_rules).post(add_rules).delete(clear_rules))
         .route("/keys", post(set_key))
         .route("/models", post(set_model))
@@ -82,6 +84,16 @@ async fn reset(State(shared): Shares, Query(how): Query<HowMuch>) -> StatusCode 
     if how.all {
         shared.rules().clear();
     }
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+struct OfModel {
+    model: String,
+}
+
+async fn hurry(State(shared): Shares, Query(of): Query<OfModel>) -> StatusCode {
+    shared.records.hurry(of.model);
     StatusCode::NO_CONTENT
 }
 

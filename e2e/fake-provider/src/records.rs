@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use http::HeaderMap;
@@ -108,11 +108,13 @@ struct Inner {
 pub(crate) struct Records {
     inner: Mutex<Inner>,
     capacity: usize,
+    /// When what was open of a model was to be hurried.
+    hurried: Mutex<HashMap<String, Instant>>,
 }
 
 impl Records {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { inner: Mutex::default(), capacity: capacity.max(1) }
+        Self { inner: Mutex::default(), capacity: capacity.max(1), hurried: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -121,6 +123,7 @@ impl Records {
 
     /// Keeps a request; its answer is told to the record that is returned.
     pub(crate) fn open(self: &Arc<Self>, arrival: Arrival) -> OpenRecord {
+        let (opened, model) = (Instant::now(), arrival.model.clone());
         let mut inner = self.lock();
         inner.last += 1;
         let seq = inner.last;
@@ -130,7 +133,12 @@ impl Records {
             let Some(old) = inner.ring.pop_front() else { break };
             inner.bodies -= old.arrival.body.len();
         }
-        OpenRecord { store: Arc::clone(self), seq, era: inner.era, status: None, completed: false }
+        OpenRecord { store: Arc::clone(self), seq, era: inner.era, opened, model, status: None, completed: false }
+    }
+
+    /// From now on the answers to what is open of this model are sent without waits.
+    pub(crate) fn hurry(&self, model: String) {
+        self.hurried.lock().unwrap_or_else(PoisonError::into_inner).insert(model, Instant::now());
     }
 
     /// Forgets all records and counters.
@@ -254,11 +262,19 @@ pub(crate) struct OpenRecord {
     store: Arc<Records>,
     seq: u64,
     era: u64,
+    opened: Instant,
+    model: Option<String>,
     status: Option<u16>,
     completed: bool,
 }
 
 impl OpenRecord {
+    /// Whether its answer is to be sent without waits.
+    pub(crate) fn is_hurried(&self) -> bool {
+        let hurried = self.store.hurried.lock().unwrap_or_else(PoisonError::into_inner);
+        self.model.as_ref().and_then(|model| hurried.get(model)).is_some_and(|at| *at > self.opened)
+    }
+
     /// The answer's status is decided.
     pub(crate) fn answered(&mut self, status: u16) {
         self.status = Some(status);
@@ -335,6 +351,17 @@ mod tests {
         drop(open);
         let seen = records.page(&RecordQuery { since: 1, ..RecordQuery::default() }).records;
         assert_eq!((seen[0].status, seen[0].completed, seen[0].ended.is_some()), (0, false, true));
+    }
+
+    #[test]
+    fn what_is_open_of_a_model_is_hurried_and_what_comes_after_is_not() {
+        let records = store(10);
+        let of = |model: &str| Arrival { model: Some(model.to_owned()), ..arrival("a", "k") };
+        let (open, other) = (records.open(of("m")), records.open(of("n")));
+        assert!(!open.is_hurried());
+        records.hurry("m".to_owned());
+        let later = records.open(of("m"));
+        assert_eq!([open.is_hurried(), other.is_hurried(), later.is_hurried()], [true, false, false]);
     }
 
     #[test]

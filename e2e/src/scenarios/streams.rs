@@ -1,6 +1,6 @@
 //! Streams that are open while something happens, by the vendors' SDKs: none of them may be cut.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use bifrost_fake_provider::{Control, RecordQuery};
@@ -28,7 +28,7 @@ const GAP: Duration = Duration::from_millis(200);
 /// How long it may take until all are open.
 const OPENED: Duration = Duration::from_secs(25);
 
-/// Opens the streams, all at once, and reads each to its end. Fails if one is cut.
+/// Opens the streams, all at once, and reads each to its end, at the latest after `length`. Fails if one is cut.
 pub(super) async fn run(context: &Context, groups: &[Group], length: Duration) -> Result<Load> {
     let script = json!({"chunks": length.div_duration_f64(GAP).ceil() as u64, "gap_ms": GAP.as_millis()});
     let prompt = format!("[[fake {script}]]");
@@ -44,10 +44,7 @@ pub(super) async fn run(context: &Context, groups: &[Group], length: Duration) -
     let all = loads.into_iter().fold(Load::default(), Load::and);
     println!(
         "  {} streams of {:.0} s: none cut ({} bifrost, {} baseline)",
-        all.requests,
-        length.as_secs_f64(),
-        all.arms.bifrost,
-        all.arms.baseline
+        all.requests, all.seconds, all.arms.bifrost, all.arms.baseline
     );
     Ok(all)
 }
@@ -62,18 +59,29 @@ pub(super) async fn all_open(control: &Control, groups: &[Group]) -> Result<()> 
     .await
 }
 
+/// Has those that are open come to their end: what they were open for is over. Fails unless all of them are.
+pub(super) async fn end(control: &Control, groups: &[Group]) -> Result<()> {
+    let (open, all) = (open(control, groups).await?, count(groups));
+    ensure!(open == all, "only {open} streams of {all} were open to the end");
+    for model in models(groups) {
+        control.hurry(model).await?;
+    }
+    Ok(())
+}
+
 /// How many of them are open.
 pub(super) async fn open(control: &Control, groups: &[Group]) -> Result<usize> {
-    let mut models: Vec<_> = groups.iter().map(|(_, _, model, _)| *model).collect();
-    models.sort_unstable();
-    models.dedup();
     let mut open = 0;
-    for model in models {
+    for model in models(groups) {
         let query = RecordQuery { model: Some(model.to_owned()), ..RecordQuery::default() };
         let records = control.records(&query).await?;
         open += records.iter().filter(|one| one.streamed && one.status == 200 && one.ended.is_none()).count();
     }
     Ok(open)
+}
+
+fn models(groups: &[Group]) -> BTreeSet<&'static str> {
+    groups.iter().map(|(_, _, model, _)| *model).collect()
 }
 
 /// How many they are.
