@@ -105,7 +105,6 @@ async fn kept(context: &Context, shell: &mut Shell, first: &str) -> Result<()> {
     // Another name than Argo CD's keeps the fields from here on: a chart's.
     shell.run("mkdir -p chart/templates && cp gateway.json chart/templates/gateway.yaml").await?;
     shell.write("chart/Chart.yaml", "apiVersion: v2\nname: ai\nversion: 0.1.0\n")?;
-    shell.run("kubectl annotate bgw ai note=undone").await?;
     shell.run("helm upgrade --install ai chart --take-ownership").await?;
     let fourth = another(context, first).await?;
     ensure!(fourth == third, "the same spec is {third}, and {fourth} by Helm");
