@@ -13,7 +13,7 @@ use futures::future::try_join_all;
 use self::figures::Figures;
 use crate::call::{Call, Connection, Way};
 use crate::cli::BenchArgs;
-use crate::compat::way;
+use crate::compat::{first, way};
 use crate::dialect::{chat, chat_path, credential, get, model, own_provider};
 use crate::failure::Failure;
 use crate::redact::redact;
@@ -50,7 +50,10 @@ pub(crate) async fn run(session: &Session, args: &BenchArgs) -> Result<(), Failu
     let pair = Pair { direct: (Way::Url(direct), call(at_vendor)), through: (through, call(at_gateway)) };
 
     let ping = match pair.through.0 {
-        Way::Pod(..) => Some(ping(&pair.through.0, front).await.map_err(Failure::No)?),
+        Way::Pod(..) => {
+            let opened = first(&pair.through.0).await?;
+            Some(ping(&pair.through.0, opened, front).await.map_err(Failure::No)?)
+        }
         Way::Url(_) => None,
     };
     let (requests, concurrency) =
@@ -125,10 +128,10 @@ impl Lane {
 }
 
 /// How long the port-forward takes by itself: a path that the gateway answers without a vendor.
-async fn ping(way: &Way, front: Front) -> Result<Duration, String> {
+async fn ping(way: &Way, opened: Connection, front: Front) -> Result<Duration, String> {
     let call = get(front, format!("{}/bifrost-way", way.prefix()), None);
     let mut figures = Figures::default();
-    let mut connection = None;
+    let mut connection = Some(opened);
     for _ in 0..PINGS {
         let mut open: Connection = match connection.take() {
             Some(open) => open,

@@ -1,6 +1,7 @@
 //! HTTP calls to a gateway, through a port-forward or at an address, and to a vendor: the same client for all, so that their times
 //! can be compared.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,8 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -115,10 +117,25 @@ async fn dial(url: &BaseUrl) -> Result<Connection, String> {
 }
 
 fn tls() -> Result<ClientConfig, String> {
-    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let file = std::env::var_os("SSL_CERT_FILE").filter(|name| !name.is_empty());
+    let roots = roots(file.as_deref().map(Path::new))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     Ok(versions.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// The roots compiled in and, as in a gateway, those of the file that `SSL_CERT_FILE` names.
+fn roots(file: Option<&Path>) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    if let Some(path) = file {
+        let fault = |why: &dyn std::fmt::Display| format!("SSL_CERT_FILE {}: {why}", path.display());
+        let certificates = CertificateDer::pem_file_iter(path).map_err(|error| fault(&error))?;
+        // One odd certificate among a system's many is not the user's doing.
+        if roots.add_parsable_certificates(certificates.filter_map(Result::ok)).0 == 0 {
+            return Err(fault(&"holds no certificate that can be used"));
+        }
+    }
+    Ok(roots)
 }
 
 async fn connect<S>(stream: S, host: String) -> Result<Connection, String>
@@ -154,5 +171,19 @@ impl Connection {
         let (head, body) = answer.into_parts();
         let body = body.collect().await.map_err(|error| format!("the answer broke off: {}", causes(&error)))?;
         Ok(Reply { status: head.status, headers: head.headers, body: body.to_bytes(), took: began.elapsed() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_certificates_that_cannot_be_used_is_named() {
+        assert_eq!(roots(None).unwrap().len(), webpki_roots::TLS_SERVER_ROOTS.len());
+        for path in ["/nowhere/ca.pem", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")] {
+            let error = roots(Some(Path::new(path))).unwrap_err();
+            assert!(error.starts_with(&format!("SSL_CERT_FILE {path}: ")), "{error}");
+        }
     }
 }

@@ -23,6 +23,7 @@ pub(crate) async fn run(session: &Session, args: &TestArgs) -> Result<(), Failur
     let way = way(session, &gateway, &args.target).await?;
     // They only help to choose a model: who may not read them names one.
     let keys = crate::keys::selected(&gateway, session.list::<ProviderKey>("").await.unwrap_or_default());
+    let mut connection = Some(first(&way).await?);
     let mut failed = 0;
     for front in Front::ALL {
         let Some(provider) = own_provider(&gateway, front) else {
@@ -37,7 +38,7 @@ pub(crate) async fn run(session: &Session, args: &TestArgs) -> Result<(), Failur
         let model = model(&gateway, front, &keys, asked);
         let whose = if credential.is_some() { "your credential" } else { "no credential" };
         say(&format!("{}: provider {}, model {model}, {whose}", front.name(), provider.name))?;
-        failed += of_front(&way, front, &model, credential.as_deref()).await?;
+        failed += of_front(&way, &mut connection, front, &model, credential.as_deref()).await?;
     }
     match failed {
         0 => say("every check passed"),
@@ -45,12 +46,17 @@ pub(crate) async fn run(session: &Session, args: &TestArgs) -> Result<(), Failur
     }
 }
 
-async fn of_front(way: &Way, front: Front, model: &str, credential: Option<&str>) -> Result<usize, Failure> {
+async fn of_front(
+    way: &Way,
+    connection: &mut Option<Connection>,
+    front: Front,
+    model: &str,
+    credential: Option<&str>,
+) -> Result<usize, Failure> {
     let mut failed = 0;
-    let mut connection = None;
     for check in Check::ALL {
         let call = check.call(front, way.prefix(), model, credential);
-        let outcome = match send(way, &mut connection, &call).await {
+        let outcome = match send(way, connection, &call).await {
             Ok(reply) => check.judge(front, &reply, credential.is_some()),
             Err(error) => Outcome::Failed(error),
         };
@@ -92,6 +98,14 @@ pub(crate) async fn way(session: &Session, gateway: &BifrostGateway, target: &Ta
             gateway.name_any()
         ))),
     }
+}
+
+/// Opens the first connection: what is wrong with the way is said once, and not at each call.
+pub(crate) async fn first(way: &Way) -> Result<Connection, Failure> {
+    way.open().await.map_err(|why| match way {
+        Way::Pod(..) => Failure::no(format!("{why}; with --url the gateway is called at its address instead")),
+        Way::Url(_) => Failure::no(why),
+    })
 }
 
 /// Whether a pod is ready and stays.

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use bifrost_crds::GROUP;
 use kube::config::{InferConfigError, KubeconfigError};
 
 /// A command that failed.
@@ -58,7 +59,12 @@ impl Failure {
 fn api(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if status.code == 403 => {
-            format!("not allowed: {}; the command has the rights of your kubeconfig's user, no more", status.message)
+            let role = role_for(&status.message)
+                .map_or_else(String::new, |role| format!(": the role {role} of the namespace has that one"));
+            format!(
+                "not allowed: {}; the command has the rights of your kubeconfig's user, no more{role}",
+                status.message
+            )
         }
         kube::Error::Api(status) if status.code == 404 && status.message.contains("could not find the requested") => {
             "the cluster does not know BifrostGateway: install the chart helm/bifrost first".to_owned()
@@ -74,6 +80,15 @@ fn api(error: &kube::Error) -> String {
     }
 }
 
+/// The cluster's role that has the right which a refusal names, where it is known: what the chart adds, and port-forwards.
+fn role_for(refusal: &str) -> Option<&'static str> {
+    let is_look = ["get", "list", "watch"].iter().any(|verb| refusal.contains(&format!("cannot {verb} resource")));
+    if refusal.contains(&format!("API group \"{GROUP}\"")) {
+        return Some(if is_look { "view" } else { "edit" });
+    }
+    refusal.contains("resource \"pods/portforward\"").then_some("edit")
+}
+
 /// An error with its causes: the first one alone often says only that something failed.
 pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -86,4 +101,20 @@ pub(crate) fn causes(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_the_role_where_it_is_known() {
+        let refusal = |verb: &str, resource: &str, group: &str| {
+            format!(r#"User "ann" cannot {verb} resource "{resource}" in API group "{group}" in the namespace "llm""#)
+        };
+        assert_eq!(role_for(&refusal("patch", "bifrostgateways", GROUP)), Some("edit"));
+        assert_eq!(role_for(&refusal("list", "providerkeys", GROUP)), Some("view"));
+        assert_eq!(role_for(&refusal("get", "pods/portforward", "")), Some("edit"));
+        assert_eq!(role_for(&refusal("get", "secrets", "")), None);
+    }
 }

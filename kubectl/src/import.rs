@@ -122,6 +122,15 @@ mod tests {
     }
 
     #[test]
+    fn a_value_that_looks_like_a_number_is_filled_in_as_a_text() {
+        let text = r#"{"providers": {"openai": {"keys": [{"name": "main", "value": "env.KEY", "weight": 1}]}}}"#;
+        let filled = manifests_of(text, "ai", None).unwrap().replace("${KEY}", "0123");
+        let secret = filled.split("---\n").nth(1).unwrap();
+        let secret: Value = serde_yaml_ng::from_str(secret).unwrap();
+        assert_eq!(secret["stringData"]["api-key"], "0123");
+    }
+
+    #[test]
     fn other_files_are_refused_with_what_they_should_be() {
         assert!(golden("a: 1", false).contains("neither a config.json"));
         assert!(golden("{", false).contains("is no JSON"));

@@ -148,6 +148,21 @@ mod tests {
     }
 
     #[test]
+    fn a_revision_is_named_only_where_its_image_is() {
+        let text = include_str!("../testdata/lint/canary.yaml");
+        let named = text.replacen("spec:\n", "spec:\n  image: {repository: registry.example/g, tag: 0.1.0}\n", 1);
+        let revision = |text: &str| {
+            let documents = documents(text);
+            let rendered = render::render(&documents.gateways[0], &documents, AddressRule::NoLocal).unwrap();
+            let line = rendered.lines().find(|line| line.contains("\"revision\": ")).unwrap().to_owned();
+            line.split('"').nth(3).unwrap().to_owned()
+        };
+        assert!(revision(text).contains("spec.image"), "{}", revision(text));
+        let named = revision(&named);
+        assert!(named.len() == 10 && named.bytes().all(|byte| byte.is_ascii_hexdigit()), "{named}");
+    }
+
+    #[test]
     fn a_gateway_is_rendered_at_its_goal_without_keys() {
         let documents = documents(include_str!("../testdata/lint/canary.yaml"));
         let text = render::render(&documents.gateways[0], &documents, AddressRule::NoLocal).unwrap();

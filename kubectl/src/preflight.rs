@@ -111,6 +111,74 @@ mod tests {
         insta::assert_snapshot!(text(&findings(&facts(), Phase::After)));
     }
 
+    /// What a check of this phase tells to do.
+    fn fix(facts: &Facts, phase: Phase, name: &str) -> Option<String> {
+        let found = findings(facts, phase).into_iter().find(|finding| finding.name == name);
+        found.unwrap_or_else(|| panic!("no check {name}")).fix
+    }
+
+    #[test]
+    fn a_missing_secret_is_made_with_the_members_that_keys_name() {
+        let mut facts = facts();
+        for (key, member) in facts.keys.iter_mut().zip(["value", "second"]) {
+            key.spec.secret_ref = bifrost_crds::SecretKeyRef { name: "anthropic".into(), key: member.into() };
+        }
+        let fix = fix(&facts, Phase::Before, "secrets").unwrap();
+        assert!(fix.ends_with("anthropic -n llm --from-file=second=FILE --from-file=value=FILE"), "{fix}");
+    }
+
+    #[test]
+    fn one_pod_is_not_helped_by_another_disruption_budget() {
+        let mut facts = facts();
+        facts.gateway.spec.replicas = 1;
+        assert_eq!(fix(&facts, Phase::Before, "disruption").unwrap(), "kubectl scale bgw ai -n llm --replicas=3");
+    }
+
+    #[test]
+    fn what_is_left_of_a_migration_is_told_by_its_strategy() {
+        let onward = |migration: &str, phase: Option<bifrost_crds::MigrationPhase>| {
+            let mut facts = facts();
+            facts.gateway.spec.migration = serde_yaml_ng::from_str(migration).unwrap();
+            facts.gateway.status.as_mut().unwrap().migration.as_mut().unwrap().phase = phase;
+            fix(&facts, Phase::After, "complete").unwrap()
+        };
+        let done = Some(bifrost_crds::MigrationPhase::Completed);
+        assert_eq!(onward("{canaryPercent: 25}", done), "kubectl bifrost set-percent ai 100 -n llm");
+        let blue = "{strategy: BlueGreen, blueGreen: {active: Blue}}";
+        assert_eq!(onward(blue, done), "kubectl bifrost switch ai green -n llm");
+        let gradual = |current: &str| {
+            format!(
+                "{{strategy: Gradual, gradual: {{{current}phases: [{{name: a, rules: []}}, {{name: b, rules: []}}]}}}}"
+            )
+        };
+        assert_eq!(onward(&gradual(""), done), "kubectl bifrost set-phase ai a -n llm");
+        assert_eq!(onward(&gradual("currentPhase: a, "), done), "kubectl bifrost set-phase ai b -n llm");
+        assert!(onward(&gradual("currentPhase: b, "), done).contains(r#""gradual":null"#));
+        let rolled_back = Some(bifrost_crds::MigrationPhase::RolledBack);
+        assert_eq!(onward("{canaryPercent: 25}", rolled_back), "kubectl bifrost retry ai -n llm");
+    }
+
+    #[test]
+    fn a_migration_ends_without_what_the_api_server_refuses_under_drop_in() {
+        let mut facts = facts();
+        let migration = "{canaryPercent: 100, analysis: {}, rollback: {}, shadow: {percent: 1, dailyLimit: \"1\"}}";
+        facts.gateway.spec.migration = serde_yaml_ng::from_str(migration).unwrap();
+        facts.gateway.status.as_mut().unwrap().traffic.as_mut().unwrap().wanted_percent = Some(100);
+        let fix = fix(&facts, Phase::After, "complete").unwrap();
+        for member in ["canaryPercent", "analysis", "rollback", "shadow"] {
+            assert!(fix.contains(&format!("\"{member}\":null")), "{fix}");
+        }
+        assert!(fix.contains(r#""strategy":"DropIn""#) && !fix.contains("gradual"), "{fix}");
+    }
+
+    #[test]
+    fn who_may_not_change_the_gateway_is_told_that_somebody_must_be_at_hand() {
+        let mut facts = facts();
+        facts.may_patch = Ok(false);
+        let found = findings(&facts, Phase::Before).into_iter().find(|finding| finding.name == "rollback").unwrap();
+        assert_eq!(found.level, Level::Warn, "{found:?}");
+    }
+
     #[test]
     fn a_gateway_on_which_all_is_well_has_no_finding_that_fails() {
         let mut facts = facts();

@@ -5,6 +5,7 @@ mod view;
 
 use bifrost_crds::{BifrostGateway, MigrationPhase};
 use bifrost_operator::names::candidate_selector_text;
+use futures::future::ready;
 use futures::{StreamExt as _, pin_mut, stream};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
@@ -17,7 +18,7 @@ use crate::cli::{Format, StatusArgs};
 use crate::failure::Failure;
 use crate::run::say;
 use crate::session::{Session, pod_labels};
-use crate::wait::refused;
+use crate::wait::{is_refused, refused};
 
 /// Changes come in bursts: those within this time are shown as one.
 const BURST: Duration = Duration::from_millis(200);
@@ -47,8 +48,12 @@ async fn read(session: &Session, gateway: BifrostGateway) -> View {
 async fn follow(session: &Session, gateway: &BifrostGateway, format: Option<Format>) -> Result<(), Failure> {
     let name = gateway.name_any();
     let of_gateway = watch_object(session.api::<BifrostGateway>(), &name).map(|event| event.map(|_| ()));
-    let pods =
-        |labels: &str| watcher(session.api::<Pod>(), Config::default().labels(labels)).map(|event| event.map(|_| ()));
+    // Who may not watch pods follows the gateway alone.
+    let pods = |labels: &str| {
+        let changes = watcher(session.api::<Pod>(), Config::default().labels(labels));
+        let changes = changes.take_while(|event| ready(!event.as_ref().is_err_and(is_refused)));
+        changes.map(|event| event.map(|_| ()))
+    };
     let of_pods = stream::select(pods(&pod_labels(gateway)), pods(&candidate_selector_text(&name)));
     let changes = stream::select(of_gateway, of_pods);
     pin_mut!(changes);

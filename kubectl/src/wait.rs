@@ -47,10 +47,18 @@ pub(crate) async fn wait<T>(
 /// Lets a watch that broke go on, but not one that will never be allowed.
 pub(crate) fn refused(error: watcher::Error) -> Result<(), Failure> {
     match error {
-        watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => match error {
-            kube::Error::Api(status) if matches!(status.code, 401 | 403 | 404) => Err(kube::Error::Api(status).into()),
-            _ => Ok(()),
-        },
+        watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) if is_final(&error) => {
+            Err(error.into())
+        }
         _ => Ok(()),
     }
+}
+
+/// Whether a watch will never be allowed.
+pub(crate) fn is_refused(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) if is_final(error))
+}
+
+fn is_final(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 401 | 403 | 404))
 }

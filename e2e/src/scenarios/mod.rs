@@ -27,7 +27,11 @@ mod gradual;
 mod keep_alive;
 mod key_pool;
 mod key_rotation;
+mod kubectl_import;
 mod kubectl_plugin;
+mod kubectl_preflight;
+mod kubectl_rights;
+mod kubectl_rollout;
 mod leaks;
 mod load;
 mod managed_fields;
@@ -132,6 +136,10 @@ pub const ALL: &[Scenario] = &[
     shadow_agreement::SCENARIO,
     canary_story::SCENARIO,
     kubectl_plugin::SCENARIO,
+    kubectl_preflight::SCENARIO,
+    kubectl_import::SCENARIO,
+    kubectl_rollout::SCENARIO,
+    kubectl_rights::SCENARIO,
     resource_updates::SCENARIO,
     cohorts::SCENARIO,
     key_rotation::SCENARIO,

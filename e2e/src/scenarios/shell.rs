@@ -1,15 +1,21 @@
 //! Commands as a user types them: kubectl, its plugin and the tools of every system, in a folder and with a kubeconfig of their own.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
+use tokio::process::{Child, Command};
 
 use crate::{
+    cluster::Cluster,
     components::{self, PLUGIN},
     run,
     scenarios::Context,
+    wait,
 };
+
+/// How long it may take until a command prints what it is to print.
+const LIMIT: Duration = Duration::from_secs(40);
 
 /// A shell whose current namespace is the scenario's.
 pub(super) struct Shell {
@@ -28,8 +34,9 @@ impl Shell {
         let plugin = components::plugin().with_context(|| format!("{PLUGIN} is not built: cargo build -p {PLUGIN}"))?;
         let beside = plugin.parent().context("a program without a folder")?;
         let kubectl = context.access.kubectl.parent().context("kubectl without a folder")?;
+        let helm = context.access.helm.parent().context("helm without a folder")?;
         let path = std::env::var("PATH").unwrap_or_default();
-        let path = format!("{}:{}:{path}", kubectl.display(), beside.display());
+        let path = format!("{}:{}:{}:{path}", kubectl.display(), helm.display(), beside.display());
         let shell = Self { folder, kubeconfig, path, transcript: String::new() };
         if let Some(name) = &context.access.context {
             shell.output(&format!("kubectl config use-context {name}")).await?;
@@ -59,16 +66,65 @@ impl Shell {
         Ok(text)
     }
 
+    /// As [`Shell::run`]; what is printed holds these words.
+    pub(super) async fn says(&mut self, command: &str, words: &[&str]) -> Result<String> {
+        holds(self.run(command).await?, command, words)
+    }
+
+    /// As [`Shell::refused`]; what is printed holds these words.
+    pub(super) async fn refuses(&mut self, command: &str, words: &[&str]) -> Result<String> {
+        holds(self.refused(command).await?, command, words)
+    }
+
+    /// Runs a command until what it prints holds these words.
+    pub(super) async fn comes_to_say(&self, command: &str, words: &[&str]) -> Result<String> {
+        wait::wait_for(&format!("{command} to print {words:?}"), LIMIT, || async {
+            holds(self.try_run(command).await?, command, words).map(Some)
+        })
+        .await
+    }
+
+    /// Runs a command whatever comes of it, and returns what it printed.
+    pub(super) async fn try_run(&self, command: &str) -> Result<String> {
+        Ok(self.output(command).await?.0)
+    }
+
+    /// Runs a command that succeeds in the embedded cluster's network, by its DNS.
+    pub(super) async fn run_inside(&self, cluster: &Cluster, command: &str) -> Result<String> {
+        let output = run::output_of(&mut self.given(cluster.command_inside("sh"), command)).await?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(output.status.success(), "{command}: {text}");
+        Ok(text)
+    }
+
+    /// Starts a command whose standard output goes into a file of the shell's folder. It is killed when it is dropped.
+    pub(super) fn start(&self, command: &str, file: &str) -> Result<Child> {
+        let command = format!("exec {command} > {file}");
+        self.given(run::command("sh"), &command).spawn().with_context(|| format!("cannot start {command}"))
+    }
+
     /// Everything that was typed and printed.
     pub(super) fn transcript(&self) -> &str {
         &self.transcript
     }
 
     async fn output(&self, command: &str) -> Result<(String, bool)> {
-        let mut shell = run::command("sh");
-        shell.current_dir(self.folder.path()).env("PATH", &self.path).env("KUBECONFIG", &self.kubeconfig);
-        run::without_proxies(&mut shell);
-        let output = run::output_of(shell.args(["-c", &format!("{{ {command}\n}} 2>&1")])).await?;
+        let output = run::output_of(&mut self.given(run::command("sh"), command)).await?;
         Ok((String::from_utf8_lossy(&output.stdout).into_owned(), output.status.success()))
     }
+
+    /// A program that is a shell, with a command for it.
+    fn given(&self, mut shell: Command, command: &str) -> Command {
+        shell.args(["-c", &format!("{{ {command}\n}} 2>&1")]);
+        shell.current_dir(self.folder.path()).env("PATH", &self.path).env("KUBECONFIG", &self.kubeconfig);
+        run::without_proxies(&mut shell);
+        shell
+    }
+}
+
+fn holds(text: String, command: &str, words: &[&str]) -> Result<String> {
+    for word in words {
+        ensure!(text.contains(word), "{command}: no {word:?} in:\n{text}");
+    }
+    Ok(text)
 }

@@ -33,6 +33,12 @@ pub(super) fn manifests(
         all.push_str("---\n");
         all.push_str(&serde_yaml_ng::to_string(&document)?);
     }
+    // In quotes, as a value that is filled in may look like a number or a truth.
+    for key in &imported.keys {
+        let line = |value: &str| format!("{MEMBER}: {value}\n");
+        let placeholder = format!("${{{}}}", key.variable());
+        all = all.replace(&line(&placeholder), &line(&format!("'{placeholder}'")));
+    }
     Ok(all)
 }
 

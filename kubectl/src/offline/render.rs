@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bifrost_config::published::{CONFIG_VERSION, PublishedKeys, STABLE, Stable, TRAFFIC, TrafficTable, revision};
+use bifrost_config::published::{CONFIG_VERSION, PublishedKeys, STABLE, Stable, TRAFFIC, TrafficTable};
 use bifrost_config::{AddressRule, Gate, Plan, Position, SecretValue, Strategy};
 use bifrost_crds::BifrostGateway;
 use bifrost_operator::analysis::hosts::HostRule;
@@ -11,7 +11,7 @@ use bifrost_operator::confirm::Summary;
 use bifrost_operator::gateway::build::{Circumstances, build};
 use bifrost_operator::gateway::images::ImagePolicy;
 use bifrost_operator::gateway::observe::{CaBundle, Observed, ObservedKey};
-use bifrost_operator::gateway::publish::{Live, stable_text};
+use bifrost_operator::gateway::publish::Live;
 use bifrost_operator::gateway::validate::{Policy, validate};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::jiff::Timestamp;
@@ -28,6 +28,8 @@ pub(super) const STAND_IN: &str = "stand-in-for-a-value";
 const UID: &str = "00000000-0000-0000-0000-000000000000";
 /// Image of the operator's release, which nobody here knows.
 const IMAGE: &str = "gateway-image-of-the-release:unknown";
+/// Stands for the name of a revision whose image is that of the operator's release.
+const UNKNOWN_REVISION: &str = "made of spec.config and the image, which is the operator's unless spec.image names it";
 
 /// Renders a gateway whose files have no problems.
 pub(super) fn render(
@@ -51,9 +53,13 @@ pub(super) fn render(
     };
     let circumstances = Circumstances { known_epoch: 0, released: true, token: SecretValue::new(STAND_IN), addresses };
     let built = build(&observed, &decision, wanted, &circumstances).map_err(|error| fault(&error.to_string()))?;
-    let stable = stable_text(&wanted.config).map_err(|error| fault(&error.to_string()))?;
+    let image = observed.gateway.spec.image.as_ref();
+    let revision = match image.is_some_and(|image| image.repository.is_some() && image.tag.is_some()) {
+        true => wanted.record.stable.id.as_str(),
+        false => UNKNOWN_REVISION,
+    };
     // The epoch of a new gateway; one that runs goes on from its own.
-    let table = TrafficTable::new(&plan.goal(), UID, 1, &revision(&stable));
+    let table = TrafficTable::new(&plan.goal(), UID, 1, revision);
     let (namespace, name) = key_of(&observed.gateway);
     let shown = if namespace.is_empty() { name.clone() } else { format!("{namespace}/{name}") };
     let rollout = &observed.gateway.spec.rollout;

@@ -27,7 +27,8 @@ impl Facts {
         conditions.iter().find(|condition| condition.type_ == type_)
     }
 
-    fn patch(&self, patch: &str) -> String {
+    /// A command that changes the gateway.
+    pub(super) fn patch(&self, patch: &str) -> String {
         format!("kubectl patch bgw {} --type=merge -p '{patch}'", self.target())
     }
 }
@@ -49,7 +50,7 @@ pub(super) fn accepted(facts: &Facts) -> Finding {
         None => Finding::fail(
             "accepted",
             "no operator has looked at it: the chart's watch.namespaces must name this namespace",
-            "helm get values bifrost -n bifrost-system, then helm upgrade with it in watch.namespaces",
+            "helm get values bifrost -n bifrost-system   # then helm upgrade with it in watch.namespaces",
         ),
     }
 }
@@ -103,11 +104,18 @@ pub(super) fn secrets(facts: &Facts) -> Finding {
         (Some(first), _) => Finding::fail(
             "secrets",
             format!("do not exist: {}", missing.join(", ")),
-            format!("kubectl create secret generic {first} -n {namespace} --from-file=api-key=FILE"),
+            format!("kubectl create secret generic {first} -n {namespace}{}", files(facts, first)),
         ),
         (None, Some(why)) => Finding::unknown("secrets", why, format!("kubectl get secret -n {namespace}")),
         (None, None) => Finding::ok("secrets", format!("{} of the keys exist", count(facts.secrets.len(), "Secret"))),
     }
+}
+
+/// Each member of a Secret that keys name, as a file.
+fn files(facts: &Facts, secret: &str) -> String {
+    let references = facts.keys.iter().map(|key| &key.spec.secret_ref);
+    let members: BTreeSet<_> = references.filter(|one| one.name == secret).map(|one| one.key.as_str()).collect();
+    members.into_iter().map(|member| format!(" --from-file={member}=FILE")).collect()
 }
 
 /// Whether each key may be sent to where its provider is.
@@ -151,9 +159,13 @@ pub(super) fn replicas(facts: &Facts) -> Finding {
         wanted @ 2.. => Finding::ok("replicas", format!("{wanted} are wanted")),
         wanted => {
             let sentence = format!("{wanted} wanted: at least 2 are needed for one to be away");
-            Finding::fail("replicas", sentence, format!("kubectl scale bgw {} --replicas=3", facts.target()))
+            Finding::fail("replicas", sentence, scale(facts))
         }
     }
+}
+
+fn scale(facts: &Facts) -> String {
+    format!("kubectl scale bgw {} --replicas=3", facts.target())
 }
 
 /// Whether a node can be drained without taking all pods.
@@ -164,7 +176,10 @@ pub(super) fn disruption_budget(facts: &Facts) -> Finding {
         Ok(true) if most >= facts.gateway.spec.replicas && facts.gateway.spec.replicas > 0 => Finding::warn(
             "disruption",
             format!("the PodDisruptionBudget lets all pods be evicted at a time ({most})"),
-            facts.patch(r#"{"spec":{"availability":{"podDisruptionBudget":{"maxUnavailable":1}}}}"#),
+            match facts.gateway.spec.replicas {
+                ..=1 => scale(facts),
+                _ => facts.patch(r#"{"spec":{"availability":{"podDisruptionBudget":{"maxUnavailable":1}}}}"#),
+            },
         ),
         Ok(true) => Finding::ok("disruption", format!("the PodDisruptionBudget lets {most} be away at a time")),
         Ok(false) => Finding::fail(
@@ -209,7 +224,7 @@ pub(super) fn network_policy(facts: &Facts) -> Finding {
 /// Whether the numbers can be read with which the arms are compared.
 pub(super) fn monitoring(facts: &Facts) -> Finding {
     let fix = format!(
-        "kubectl port-forward -n {} deploy/{} 9090, then curl localhost:9090/metrics",
+        "kubectl port-forward -n {} deploy/{} 9090   # then curl localhost:9090/metrics",
         facts.gateway.namespace().unwrap_or_default(),
         facts.gateway.name_any()
     );

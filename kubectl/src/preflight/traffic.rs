@@ -1,8 +1,9 @@
 //! Checks of the traffic: who moves, whether it arrives, and whether it can go back.
 
-use bifrost_crds::{MigrationPhase, StickinessKey, Strategy};
+use bifrost_crds::{GradualSpec, MigrationPhase, ShadowedArm, StickinessKey, Strategy};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
+use serde_json::{Value, json};
 
 use super::facts::Facts;
 use super::finding::Finding;
@@ -16,7 +17,7 @@ const GAP: i32 = 5;
 /// Whether a user stays on one arm.
 pub(super) fn stickiness(facts: &Facts) -> Finding {
     let key = facts.gateway.spec.migration.stickiness.key;
-    let fix = || format!("kubectl explain bgw.spec.migration.stickiness; kubectl edit bgw {}", facts.target());
+    let fix = || facts.patch(r#"{"spec":{"migration":{"stickiness":{"key":"Auto"}}}}"#);
     match key {
         StickinessKey::None => Finding::warn("stickiness", "key None: a user's requests go now here, now there", fix()),
         StickinessKey::Credential => {
@@ -49,17 +50,15 @@ fn back(facts: &Facts) -> String {
 
 /// Whether it can go back, and by whom.
 pub(super) fn rollback(facts: &Facts) -> Finding {
+    let namespace = facts.gateway.namespace().unwrap_or_default();
+    let may = format!("kubectl auth can-i patch bifrostgateways.bifrost.dev -n {namespace}");
     match &facts.may_patch {
         Ok(true) => {}
         Ok(false) => {
-            let fix = "kubectl auth can-i patch bifrostgateways.bifrost.dev; ask for the role edit of the namespace";
-            return Finding::fail(
-                "rollback",
-                "you may not change the gateway, so you could not take traffic back",
-                fix,
-            );
+            let sentence = "you may not change the gateway: somebody must be at hand who can take traffic back";
+            return Finding::warn("rollback", sentence, format!("{may}   # it takes the role edit of the namespace"));
         }
-        Err(why) => return Finding::unknown("rollback", why, "kubectl auth can-i patch bifrostgateways.bifrost.dev"),
+        Err(why) => return Finding::unknown("rollback", why, may),
     }
     Finding::ok("rollback", format!("in seconds, with: {}", back(facts)))
 }
@@ -162,34 +161,96 @@ pub(super) fn complete(facts: &Facts) -> Finding {
         (Some(100), goal) => Finding::warn(
             "complete",
             format!("100 % take the bifrost arm under strategy {goal:?}: DropIn ends the migration"),
-            format!(
-                "kubectl patch bgw {} --type=merge -p '{{\"spec\":{{\"migration\":{{\"strategy\":\"DropIn\",\"canaryPercent\":null,\"canary\":null,\"gradual\":null,\"blueGreen\":null}}}}}}'",
-                facts.target()
-            ),
+            drop_in(facts),
         ),
         (percent, _) => {
             let share = percent
                 .map_or("what the rules name takes".to_owned(), |percent| format!("{percent} % of the users take"));
             let text = Standing::from(&migration).describe();
-            Finding::fail(
-                "complete",
-                format!("{share} the bifrost arm; {text}"),
-                format!("kubectl bifrost promote {}", facts.target()),
-            )
+            Finding::fail("complete", format!("{share} the bifrost arm; {text}"), onward(facts, migration.phase))
         }
     }
 }
 
+/// The command that ends a migration: everything that belongs to another strategy goes with it.
+fn drop_in(facts: &Facts) -> String {
+    let mut migration = serde_json::Map::from_iter([("strategy".to_owned(), json!("DropIn"))]);
+    let spec = &facts.gateway.spec.migration;
+    let others = [
+        ("canaryPercent", spec.canary_percent.is_some()),
+        ("canary", spec.canary.is_some()),
+        ("gradual", spec.gradual.is_some()),
+        ("blueGreen", spec.blue_green.is_some()),
+        ("analysis", spec.analysis.is_some()),
+        ("rollback", spec.rollback.is_some()),
+        ("shadow", spec.shadow.as_ref().is_some_and(|shadow| shadow.of == ShadowedArm::Baseline)),
+    ];
+    migration.extend(others.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| (name.to_owned(), json!(null))));
+    facts.patch(&json!({"spec": {"migration": migration}}).to_string())
+}
+
+/// The command that takes a migration further: what moves by itself is asked, and where it is as far as the spec goes, the spec goes on.
+fn onward(facts: &Facts, phase: Option<MigrationPhase>) -> String {
+    let (name, target) = (facts.gateway.name_any(), facts.target());
+    let (command, namespace) = (|words: &str| format!("kubectl bifrost {words}"), &target[name.len()..]);
+    match phase {
+        Some(MigrationPhase::RolledBack) => return command(&format!("retry {target}")),
+        Some(MigrationPhase::Completed) | None => {}
+        Some(_) => return command(&format!("promote {target}")),
+    }
+    let migration = &facts.gateway.spec.migration;
+    match (strategy(migration), &migration.gradual) {
+        (Strategy::Canary, _) if migration.canary_percent.is_some() => {
+            command(&format!("set-percent {name} 100{namespace}"))
+        }
+        (Strategy::Canary, _) => {
+            format!("kubectl edit bgw {target}   # the last of spec.migration.canary.steps is below 100")
+        }
+        (Strategy::BlueGreen, _) => command(&format!("switch {name} green{namespace}")),
+        (Strategy::Gradual, Some(gradual)) => match next_phase(gradual) {
+            Some(phase) => command(&format!("set-phase {name} {phase}{namespace}")),
+            None => drop_in(facts),
+        },
+        (Strategy::Gradual | Strategy::DropIn, _) => drop_in(facts),
+    }
+}
+
+/// The phase behind the one that a gradual migration may reach.
+fn next_phase(gradual: &GradualSpec) -> Option<&str> {
+    let mut names = gradual.phases.iter().map(|phase| phase.name.as_str());
+    if let Some(current) = &gradual.current_phase {
+        names.by_ref().find(|name| name == current)?;
+    }
+    names.next()
+}
+
+/// The paths in a Deployment that name a ConfigMap for the environment.
+fn places(deployment: &Deployment, config_map: &str) -> Vec<String> {
+    let Some(pod) = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()) else { return Vec::new() };
+    let kinds = [("containers", Some(&pod.containers)), ("initContainers", pod.init_containers.as_ref())];
+    let containers = kinds.into_iter().flat_map(|(kind, containers)| {
+        containers.into_iter().flatten().enumerate().map(move |(index, container)| (kind, index, container))
+    });
+    let sources = containers.flat_map(|(kind, index, container)| {
+        let sources = container.env_from.iter().flatten().enumerate();
+        sources.map(move |(source, from)| (format!("{kind}/{index}/envFrom/{source}"), from))
+    });
+    let named = sources.filter(|(_, from)| from.config_map_ref.as_ref().is_some_and(|map| map.name == config_map));
+    named.map(|(place, _)| format!("/spec/template/spec/{place}/configMapRef/name")).collect()
+}
+
 /// Deployments that take their environment from a ConfigMap.
-fn users<'a>(deployments: &'a [Deployment], config_map: &'a str) -> impl Iterator<Item = String> + 'a {
-    let uses = move |deployment: &&Deployment| {
-        let pod = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
-        let containers =
-            pod.into_iter().flat_map(|pod| pod.containers.iter().chain(pod.init_containers.iter().flatten()));
-        let sources = containers.flat_map(|container| container.env_from.iter().flatten());
-        sources.filter_map(|source| source.config_map_ref.as_ref()).any(|source| source.name == config_map)
-    };
-    deployments.iter().filter(uses).map(ResourceExt::name_any)
+fn users<'a>(deployments: &'a [Deployment], config_map: &'a str) -> impl Iterator<Item = &'a Deployment> + 'a {
+    deployments.iter().filter(move |deployment| !places(deployment, config_map).is_empty())
+}
+
+/// The command that makes a Deployment take its environment from another ConfigMap, unless it was changed meanwhile.
+fn repoint(deployment: &Deployment, from: &str, to: &str) -> String {
+    let operations = places(deployment, from).into_iter().flat_map(|path| {
+        [json!({"op": "test", "path": path, "value": from}), json!({"op": "replace", "path": path, "value": to})]
+    });
+    let (name, namespace) = (deployment.name_any(), deployment.namespace().unwrap_or_default());
+    format!("kubectl patch deploy {name} -n {namespace} --type=json -p '{}'", operations.collect::<Value>())
 }
 
 /// Whether an application still goes past the gateway.
@@ -201,15 +262,13 @@ pub(super) fn direct(facts: &Facts) -> Finding {
         Err(why) => Finding::unknown("direct", why, see),
         Ok(deployments) => {
             let users: Vec<_> = users(deployments, &config_map).collect();
+            let names: Vec<_> = users.iter().map(|user| user.name_any()).collect();
             match users.first() {
                 None => Finding::ok("direct", format!("no Deployment of the namespace uses {config_map}")),
                 Some(first) => Finding::fail(
                     "direct",
-                    format!("go past the gateway by {config_map}: {}", users.join(", ")),
-                    format!(
-                        "kubectl edit deploy {first} -n {namespace}, and name {}-bifrost-env in its envFrom",
-                        facts.gateway.name_any()
-                    ),
+                    format!("go past the gateway by {config_map}: {}", names.join(", ")),
+                    repoint(first, &config_map, &format!("{}-bifrost-env", facts.gateway.name_any())),
                 ),
             }
         }
@@ -246,7 +305,7 @@ pub(super) fn enabled(facts: &Facts) -> Finding {
             "enabled",
             format!("switched off: {}", off.join(", ")),
             format!(
-                "kubectl delete pk {first} -n {}, if it is not needed any more",
+                "kubectl delete pk {first} -n {}   # if it is not needed any more",
                 facts.gateway.namespace().unwrap_or_default()
             ),
         ),
