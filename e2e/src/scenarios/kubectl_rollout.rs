@@ -99,7 +99,8 @@ async fn kept(context: &Context, shell: &mut Shell, first: &str) -> Result<()> {
     shell.refuses("kubectl bifrost undo ai", &refusal).await?;
     shell.says("kubectl bifrost undo ai --dry-run", &["warning: ", "argocd-controller", "would be set back"]).await?;
     rollout::settled(context, &third).await?;
-    shell.says(&format!("kubectl bifrost undo ai --to {first} --force"), &["warning: ", first]).await?;
+    // The newest before it is the first revision, which was the stable one twice.
+    shell.says("kubectl bifrost undo ai --force", &["warning: ", first]).await?;
     rollout::settled(context, first).await?;
 
     // Another name than Argo CD's keeps the fields from here on: a chart's.

@@ -73,7 +73,7 @@ pub(super) async fn keep(context: &Context, observed: &Observed, record: &mut Re
     if !is_new(observed, record) {
         return;
     }
-    match make(context, observed, &record.stable).await {
+    match make(context, observed, record).await {
         Ok(()) => {
             let id = record.stable.id.clone();
             record.keep(&id);
@@ -82,15 +82,26 @@ pub(super) async fn keep(context: &Context, observed: &Observed, record: &mut Re
     }
 }
 
-async fn make(context: &Context, observed: &Observed, stable: &Revision) -> Result<(), WriteError> {
-    let map = build(observed, stable);
+async fn make(context: &Context, observed: &Observed, record: &Record) -> Result<(), WriteError> {
+    let map = build(observed, &record.stable);
     let object = Object::new(Mode::Data, &map);
     let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), observed.namespace());
     let there = api.get_metadata_opt(&object.name).await.map_err(|source| failed(&object.name, source))?;
-    if there.is_none() {
-        context.writer.write(observed.namespace(), &object, None).await?;
+    if let Some(there) = there {
+        if !is_outdated(&there, observed, record) {
+            return Ok(());
+        }
+        let resource = kube::api::ApiResource::erase::<ConfigMap>(&());
+        context.writer.delete(observed.namespace(), &resource, &object.name, there.metadata.uid).await?;
     }
-    Ok(())
+    context.writer.write(observed.namespace(), &object, None).await.map(drop)
+}
+
+/// Whether what is kept of the stable revision is of an earlier time, before others were stable: since when it is, it does not say. One
+/// that is not noted yet was written a moment ago, by an operator that ended before it could note it.
+fn is_outdated(map: &PartialObjectMeta<ConfigMap>, observed: &Observed, record: &Record) -> bool {
+    let is_ours = ownership(Some(&map.metadata), &observed.owner) == Ownership::Ours;
+    is_ours && record.history.contains(&record.stable.id)
 }
 
 fn build(observed: &Observed, stable: &Revision) -> ConfigMap {
@@ -147,6 +158,22 @@ fn failed(name: &str, source: kube::Error) -> WriteError {
 mod tests {
     use super::*;
     use crate::gateway::tests::{observed, publish_all};
+
+    #[test]
+    fn a_revision_that_is_stable_again_is_kept_anew() {
+        let seen = publish_all(observed());
+        let mut record = seen.live.state.rollout.clone().unwrap();
+        let there = |owner| PartialObjectMeta::<ConfigMap> {
+            metadata: ObjectMeta { owner_references: owner, ..ObjectMeta::default() },
+            ..PartialObjectMeta::default()
+        };
+        let ours = there(Some(vec![seen.owner.clone()]));
+        assert!(!is_outdated(&ours, &seen, &record));
+        record.keep(&record.stable.id.clone());
+        record.keep("another");
+        assert!(is_new(&seen, &record) && is_outdated(&ours, &seen, &record));
+        assert!(!is_outdated(&there(None), &seen, &record), "somebody else's");
+    }
 
     #[test]
     fn a_revision_is_kept_once_with_what_the_spec_said() {
