@@ -204,7 +204,7 @@ fn outbound(
 }
 
 /// Whether a pod of the candidate took the request, to its end or to a refusal that the stable revision would not better.
-fn is_taken(response: &Response<Incoming>, to: &Forward, repeatable: bool) -> bool {
+pub(crate) fn is_taken(response: &Response<Incoming>, to: &Forward, repeatable: bool) -> bool {
     let Some(code) = response.headers().get(ERROR_CODE) else {
         // What names no revision is of something between the pods.
         return response.headers().get(REVISION) == Some(&to.revision);
