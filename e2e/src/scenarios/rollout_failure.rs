@@ -36,7 +36,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// Streams that are open while there is a candidate without an image.
 const STREAMS: &[Group] = &[(load::Sdk::Python, "messages", "claude-3-opus-20240229", 50)];
 /// It is gone by then.
-const LENGTH: Duration = Duration::from_secs(40);
+const LENGTH: Duration = Duration::from_secs(60);
 /// The candidate's share, in percent.
 const SHARE: u64 = 25;
 /// What the broken provider's path begins with.
