@@ -3,6 +3,8 @@
 //! Health and metrics hold no secret and are open; state, refresh and analysis ask for the gateway's admin token, which only the operator
 //! has.
 
+pub mod reach;
+
 use std::fmt;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -20,10 +22,13 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use self::reach::Reach;
 use crate::source::Store;
 use crate::source::kubernetes::ClusterHandle;
 use crate::telemetry::{CONTENT_TYPE, Comparison, Gatherer, Heartbeats, Metrics};
 
+/// Where [`HEALTH`] is.
+pub const HEALTH_PATH: &str = "/health";
 /// The body of `/health`, here and on the applications' port, in the form of the guide's product.
 pub const HEALTH: &str = r#"{"status":"ok","components":{}}"#;
 
@@ -51,6 +56,8 @@ pub struct Admin {
     pub heartbeats: Arc<Heartbeats>,
     /// Whether the pod is on its way out.
     pub is_draining: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Whether the candidate's own pods are reached.
+    pub reach: Reach,
     /// The cluster's source; none when standalone.
     pub cluster: Option<ClusterHandle>,
 }
@@ -66,7 +73,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
-        .route("/health", get(|| async { ([(header::CONTENT_TYPE, "application/json")], HEALTH) }))
+        .route(HEALTH_PATH, get(|| async { ([(header::CONTENT_TYPE, "application/json")], HEALTH) }))
         .route("/metrics", get(metrics))
         .route(STATE_PATH, get(state))
         .route(REFRESH_PATH, post(refresh))
@@ -165,7 +172,8 @@ async fn analysis(
 
 async fn report(admin: &Admin) -> Response {
     let eligible = admin.gatherer.eligible().await;
-    Json(admin.store.report(eligible)).into_response()
+    let reached = admin.reach.reached(admin.store.snapshot().as_deref()).await;
+    Json(admin.store.report(eligible, reached)).into_response()
 }
 
 /// Why the guarded part stays closed.

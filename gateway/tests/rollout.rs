@@ -7,11 +7,13 @@ mod support;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bifrost_analysis::{Arm, Failure};
 use bifrost_config::published::Rollout;
 use bifrost_fake_provider::{Record, RecordQuery};
+use bifrost_gateway::admin::reach::Reach;
 use bifrost_gateway::server::{Serving, Shared};
 use bifrost_gateway::snapshot::{Parts, Snapshot};
 use bifrost_gateway::telemetry::Comparison;
@@ -318,6 +320,39 @@ async fn what_the_candidates_pods_do_not_take_is_served_here() {
     }
 }
 
+/// One that takes a request, says this at once, and nothing more until the time is over; then it answers.
+async fn slow(first: &'static str, time: Duration) -> SocketAddr {
+    let serve = move |mut stream| async move {
+        read_until(&mut stream, &mut String::new(), "\r\n\r\n").await;
+        stream.write_all(first.as_bytes()).await.unwrap();
+        tokio::time::sleep(time).await;
+        let answer = "HTTP/1.1 200 OK\r\nx-bf-revision: next\r\nx-bf-arm: bifrost\r\ncontent-length: 0\r\n\r\n";
+        // Whoever waited for it may have left.
+        let _ = stream.write_all(answer.as_bytes()).await;
+    };
+    server(serve).await
+}
+
+#[tokio::test]
+async fn what_no_pod_begins_with_is_served_here_and_what_takes_its_time_is_waited_for() {
+    let longer = Duration::from_secs(7);
+    let of = async |address| {
+        let pair = Pair::start(DROP_IN, "{}").await;
+        pair.forward_to(100, address);
+        pair
+    };
+    let (hanging, begun) =
+        (of(slow("", longer).await).await, of(slow("HTTP/1.1 100 Continue\r\n\r\n", longer).await).await);
+    let stored = hanging.post("/openai/v1/responses", r#"{"model":"gpt-4o-mini","input":"test"}"#);
+    let (taken_back, given_up, served) =
+        tokio::join!(ask(hanging.post(CHAT, BODY)), code(stored), ask(begun.post(CHAT, BODY)));
+    assert_eq!(taken_back, by(200, "test", "bifrost"));
+    assert_eq!(given_up, (502, "upstream_broken".to_owned()));
+    assert_eq!(served, by(200, "next", "bifrost"));
+    assert_eq!((hanging.only_record().await.body.as_str(), begun.records().await.len()), (BODY, 0));
+    assert_eq!(hanging.compared(2).await, [(0, vec![]), (2, vec![Failure::Gateway])]);
+}
+
 #[tokio::test]
 async fn what_may_have_been_carried_out_is_not_carried_out_again() {
     let pair = Pair::start(DROP_IN, "{}").await;
@@ -382,13 +417,58 @@ async fn only_a_pod_of_the_candidate_takes_what_is_forwarded() {
         assert_eq!(code(post(address, revision)).await, (421, "wrong_revision".to_owned()), "{revision:?}");
     }
     assert_eq!(ask(post(own, Some("next"))).await, by(200, "next", "bifrost"));
-    for page in ["/health", "/metrics"] {
-        assert_eq!(pair.client.get(format!("http://{own}{page}")).send().await.unwrap().status(), 404);
+    for (page, status) in [("/health", 421), ("/metrics", 404)] {
+        assert_eq!(pair.client.get(format!("http://{own}{page}")).send().await.unwrap().status(), status);
     }
     // The header means nothing on the applications' port.
     pair.take(with(&pair.parts(), rollout(0)));
     assert_eq!(ask(post(pair.serving.as_ref().unwrap().address, Some("next"))).await, by(200, "test", "bifrost"));
     assert!(pair.records().await.iter().all(|record| record.header("x-bf-rollout").is_none()));
+}
+
+#[tokio::test]
+async fn a_candidate_is_reached_where_its_own_pods_answer() {
+    let older = "404 x\r\nx-bf-error-code: unknown_path";
+    let wrong = "421 x\r\nx-bf-error-code: wrong_revision";
+    let (pair, _candidate, serving) = Pair::with_candidate(DROP_IN).await;
+    let reach = Reach::new(pair.shared.connector.clone());
+    let reaches = async || {
+        let snapshot = pair.shared.current.load_full().unwrap();
+        let reached = reach.reached(Some(&snapshot)).await;
+        assert_eq!(snapshot.tried.as_ref().unwrap().is_reached(reached), reached.is_some());
+        reached.is_some()
+    };
+    let not_loaded = "503 x\r\nx-bf-revision: next\r\nx-bf-error-code: not_ready";
+    for address in [nobody().await, dies().await, answers(wrong).await, answers(not_loaded).await] {
+        pair.forward_to(0, address);
+        assert!(!reaches().await, "{address}");
+    }
+    for address in [serving.forward.unwrap(), answers(older).await] {
+        pair.forward_to(0, address);
+        assert!(reaches().await, "{address}");
+    }
+    // A single pod of another candidate behind the same address is found out.
+    let turn = AtomicU32::new(0);
+    let mixed = server(move |mut stream| {
+        let head = if turn.fetch_add(1, Ordering::Relaxed) % 4 == 3 { wrong } else { older };
+        async move {
+            read_until(&mut stream, &mut String::new(), "\r\n\r\n").await;
+            stream.write_all(format!("HTTP/1.1 {head}\r\ncontent-length: 0\r\n\r\n").as_bytes()).await.unwrap();
+        }
+    });
+    pair.forward_to(0, mixed.await);
+    assert!(!reaches().await);
+    // What was reached is not asked again, whatever becomes of it, as long as it is the same.
+    let address = serving.forward.unwrap();
+    pair.forward_to(0, address);
+    assert!(reaches().await);
+    serving.drain().await;
+    pair.forward_to(50, address);
+    assert!(reaches().await);
+    pair.take(with(&pair.parts(), rollout(0)));
+    assert_eq!(reach.reached(pair.shared.current.load_full().as_deref()).await, None);
+    pair.forward_to(0, nobody().await);
+    assert!(!reaches().await);
 }
 
 #[tokio::test]

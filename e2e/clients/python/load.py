@@ -2,9 +2,10 @@
 
 The client reads address and key from the environment. Retries are off: a failed request is a failure. Prints one JSON
 line: {requests, failures, first_error, arms: {bifrost, baseline, none}, reasons, revisions, statuses, failed_arms,
-failed_revisions, users, seconds, longest_pause}; arms, reasons, revisions and statuses count every answer whose head came,
+failed_revisions, users, seconds, longest_pause, longest_wait}; arms, reasons, revisions and statuses count every answer whose head came,
 also one that failed later; failed_arms and failed_revisions count the failures, none where no head came; users names the
-revision that answered each, with --name-users; longest_pause is the longest time between the ends of two requests.
+revision that answered each, with --name-users; longest_pause is the longest time between the ends of two requests,
+longest_wait the longest that one took.
 With --until-stdin-closes a line `serving` comes first, after the first request.
 """
 
@@ -86,7 +87,7 @@ class Tally:
         self.failed_revisions = collections.Counter()
         self.users = {}
         self.ended = None
-        self.longest_pause = 0.0
+        self.longest_pause = self.longest_wait = 0.0
 
     def served(self, headers, status):
         self.arms[headers.get("x-bf-arm", "none")] += 1
@@ -102,9 +103,10 @@ class Tally:
         self.failed_revisions[headers.get("x-bf-revision", "none")] += 1
         self.first_error = self.first_error or describe(error)
 
-    def end(self):
+    def end(self, began):
         """A request is over, well or not."""
         now = time.monotonic()
+        self.longest_wait = max(self.longest_wait, now - began)
         if self.ended is not None:
             self.longest_pause = max(self.longest_pause, now - self.ended)
         self.ended = now
@@ -179,10 +181,11 @@ async def run(args):
             tally.requests += 1
             if args.rate:
                 await asyncio.sleep(max(0.0, start + number / args.rate - time.monotonic()))
+            began = time.monotonic()
             await one(call, args, common, number, tally)
             if tally.ended is None and args.until_stdin_closes:
                 print("serving", flush=True)
-            tally.end()
+            tally.end(began)
 
     await asyncio.gather(*(worker() for _ in range(args.concurrency)))
     seconds = time.monotonic() - start
@@ -201,6 +204,7 @@ async def run(args):
         "users": tally.users,
         "seconds": round(seconds, 3),
         "longest_pause": round(tally.longest_pause, 3),
+        "longest_wait": round(tally.longest_wait, 3),
     }
 
 

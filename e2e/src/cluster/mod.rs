@@ -20,6 +20,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
@@ -92,6 +93,16 @@ pub struct ProcessStatus {
     pub pid: Option<i32>,
     /// Its log.
     pub log: PathBuf,
+}
+
+/// A process that is frozen while this lives.
+#[derive(Debug)]
+pub struct Frozen(Process);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.0.signal(Signal::SIGCONT);
+    }
 }
 
 impl Cluster {
@@ -245,6 +256,13 @@ impl Cluster {
         let connected = self.run_inside(move || TcpStream::connect_timeout(&address, Duration::from_secs(1))).await?;
         connected.with_context(|| format!("cannot connect to {address}"))?;
         Ok(true)
+    }
+
+    /// Freezes kube-proxy until the returned value is dropped: Services stay as they are, whatever becomes of their pods.
+    pub fn freeze_proxy(&self) -> Result<Frozen> {
+        let process = self.process(node::KUBE_PROXY).context("kube-proxy does not run")?;
+        process.signal(Signal::SIGSTOP);
+        Ok(Frozen(process))
     }
 
     /// Every process of it.

@@ -14,7 +14,7 @@ pub use self::{
     node_app::build_node_app,
     oci::{Image, ImageSpec},
     system::{build_coredns, build_pause},
-    workspace::{Binaries, Binary, build_binaries, build_binary_image, build_next_image},
+    workspace::{Binaries, Binary, build_binaries, build_binary_image, build_release_image},
 };
 
 /// The user that every image runs as.

@@ -67,10 +67,10 @@ pub fn build_binary_image(binary: Binary, path: PathBuf) -> Result<Image> {
     spec(binary, path).build()
 }
 
-/// The same program in another image, with a tag of its own: a new release, as far as the cluster can tell.
-pub fn build_next_image(binary: Binary, path: PathBuf) -> Result<Image> {
+/// The same program in another image, with a tag of its own for each name of a release: a new one, as far as the cluster can tell.
+pub fn build_release_image(binary: Binary, path: PathBuf, release: &str) -> Result<Image> {
     let mut spec = spec(binary, path);
-    spec.environment.push("RELEASE=next".to_owned());
+    spec.environment.push(format!("RELEASE={release}"));
     spec.build()
 }
 

@@ -164,9 +164,14 @@ pub(super) async fn pods(context: &Context) -> Result<Vec<(String, i32)>> {
 /// Kills the container of one of the pods that a label selector names, as a crash would.
 pub(super) async fn crash(context: &Context, selector: &str) -> Result<()> {
     let pods = context.pods(selector).await?;
-    let container = pods.first().and_then(|pod| pod.status.as_ref()?.container_statuses.as_ref()?.first());
-    let container = container.and_then(|one| one.container_id.clone()).context("no container")?;
-    context.embedded()?.kill_container(&container).await
+    signal(context, pods.first().context("no pod")?, "SIGKILL").await
+}
+
+/// Sends a signal to the container of a pod.
+pub(super) async fn signal(context: &Context, pod: &Pod, signal: &str) -> Result<()> {
+    let container = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref()?.first());
+    let container = container.and_then(|one| one.container_id.as_deref()).context("no container")?;
+    context.embedded()?.signal_container(container, signal).await
 }
 
 /// Where each of so many gateway pods is reached by itself, inside the cluster.

@@ -63,6 +63,9 @@ pub(super) struct Load {
     /// The longest time between two answers, in seconds; only Python's says it.
     #[serde(default)]
     pub(super) longest_pause: f64,
+    /// The longest time that a request took, in seconds; only Python's says it.
+    #[serde(default)]
+    pub(super) longest_wait: f64,
 }
 
 /// Requests by the arm that served them.
@@ -103,6 +106,7 @@ impl Load {
         self.users.extend(other.users);
         self.seconds = self.seconds.max(other.seconds);
         self.longest_pause = self.longest_pause.max(other.longest_pause);
+        self.longest_wait = self.longest_wait.max(other.longest_wait);
         self
     }
 

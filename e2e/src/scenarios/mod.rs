@@ -55,6 +55,10 @@ mod rollout_config;
 mod rollout_failure;
 mod rollout_history;
 mod rollout_image;
+mod rollout_paused;
+mod rollout_preview_image;
+mod rollout_releases;
+mod rollout_unreachable;
 pub mod runner;
 mod secret_permission;
 mod shadow;
@@ -149,7 +153,11 @@ pub const ALL: &[Scenario] = &[
     rollout_blue_green::SCENARIO,
     rollout_image::SCENARIO,
     rollout_failure::SCENARIO,
+    rollout_unreachable::SCENARIO,
     rollout_changes::SCENARIO,
+    rollout_releases::SCENARIO,
+    rollout_preview_image::SCENARIO,
+    rollout_paused::SCENARIO,
     rollout_history::SCENARIO,
     bad_config::SCENARIO,
     drift::SCENARIO,

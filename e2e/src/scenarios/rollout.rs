@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use super::{
     curl,
     gateway::{self, NAME, OBJECT},
-    load, objects,
+    load, migration, objects,
 };
 use crate::{
-    images::{Binary, Image, build_binaries, build_next_image},
+    images::{Binary, Image, build_binaries, build_release_image},
     scenarios::Context,
     wait,
 };
@@ -31,18 +31,32 @@ pub(super) const CANDIDATE_PODS: &str = "app.kubernetes.io/name=bifrost-gateway-
 pub(super) const CANDIDATE_OBJECTS: [&str; 3] =
     ["deployment/ai-bifrost-candidate", "service/ai-bifrost-candidate", CANDIDATE_POLICY];
 const CANDIDATE_POLICY: &str = "networkpolicy/ai-bifrost-candidate";
+/// How long it may take from the counts that decide, the deadline or the crash until every replica has confirmed the way back.
+const BACK: Duration = Duration::from_secs(10);
 /// How long the operator may take to do what is asked for.
 const HANDLED: Duration = Duration::from_secs(20);
 const REQUEST: &str = "bifrost.dev/rollout-request";
+/// Users of a short look.
+const FEW: u32 = 12;
 /// Users of one look at the shares.
 const USERS: u32 = 400;
 
 /// A gateway whose revisions take over like this, ready to serve; returns its first revision.
 pub(super) async fn create(context: &Context, migration: Value, rollout: Value) -> Result<String> {
+    // The drain's defaults: streams of pods that are replaced may run for minutes.
+    create_with_drain(context, migration, rollout, json!({})).await
+}
+
+/// As [`create`], with pods that end like this.
+pub(super) async fn create_with_drain(
+    context: &Context,
+    migration: Value,
+    rollout: Value,
+    drain: Value,
+) -> Result<String> {
     let mut manifest = gateway::manifest(REPLICAS as u32, migration, Vec::new());
     manifest["spec"]["rollout"] = rollout;
-    // The drain's defaults: streams of pods that are replaced may run for minutes.
-    manifest["spec"]["drain"] = json!({});
+    manifest["spec"]["drain"] = drain;
     gateway::create_from(context, manifest).await?;
     let seen = wait::wait_for("the first revision", LIMIT, || async {
         let seen = seen(context).await?;
@@ -117,6 +131,30 @@ pub(super) async fn phase(context: &Context, phase: &str) -> Result<Value> {
     .await
 }
 
+/// Waits until every replica has confirmed the rollback for this reason, and checks what is told of it. `broken`: when what decides was
+/// there at the earliest.
+pub(super) async fn sent_back(context: &Context, what: &str, broken: Instant, reason: &str) -> Result<Value> {
+    let back = phase(context, "RolledBack").await?;
+    let confirmed = Instant::now();
+    let rollback = &back["status"]["rollout"]["rollback"];
+    ensure!(rollback["reason"] == reason, "{rollback}");
+    let since = if reason == "AnalysisFailed" { migration::counted(rollback, broken)? } else { broken };
+    let took = confirmed.saturating_duration_since(since);
+    println!(
+        "  {what}: 0 % confirmed by {REPLICAS} replicas after {:.1} s, at most {:.1} s after what decides was there",
+        confirmed.saturating_duration_since(broken).as_secs_f64(),
+        took.as_secs_f64()
+    );
+    println!("    {}", rollback["message"].as_str().unwrap_or_default());
+    ensure!(took <= BACK, "the way back took {took:?}");
+    let degraded = gateway::condition(&back["status"], "Degraded").context("no condition Degraded")?;
+    ensure!(degraded["status"] == "True", "{degraded}");
+    let candidate = revision(&back, "candidateRevision")?;
+    println!("    {}", gateway::wait_event(context, "CandidateFailed", &candidate).await?);
+    stays(context, 0, Duration::from_secs(2)).await?;
+    Ok(back)
+}
+
 /// Waits until this revision is the stable one and there is no other, and returns the gateway.
 pub(super) async fn settled(context: &Context, stable: &str) -> Result<Value> {
     wait::wait_for(&format!("{stable} to be the only revision"), LIMIT, || async {
@@ -186,6 +224,15 @@ pub(super) async fn only(context: &Context, revision: &str) -> Result<()> {
     Ok(())
 }
 
+/// As [`only`], of a few users at an address.
+pub(super) async fn only_at(context: &Context, base: &str, revision: &str) -> Result<()> {
+    for number in 0..FEW {
+        let found = answers(context, base, &format!("few-{number}")).await?;
+        ensure!(found == revision, "{found} instead of {revision} at {base}");
+    }
+    Ok(())
+}
+
 /// The revision that answers a user at an address.
 pub(super) async fn answers(context: &Context, base: &str, user: &str) -> Result<String> {
     let answer = curl::chat(context, base, &gateway::chat(user), true).await?;
@@ -206,7 +253,12 @@ pub(super) async fn stable_pods(context: &Context) -> Result<Vec<(String, String
 
 /// Makes another image of the gateway known to the cluster.
 pub(super) async fn next_image(context: &Context) -> Result<Image> {
-    let image = build_next_image(Binary::GATEWAY, build_binaries().await?.gateway)?;
+    release(context, "next").await
+}
+
+/// As [`next_image`], one for each name.
+pub(super) async fn release(context: &Context, name: &str) -> Result<Image> {
+    let image = build_release_image(Binary::GATEWAY, build_binaries().await?.gateway, name)?;
     context.target.load_image(&image).await?;
     Ok(image)
 }
@@ -230,6 +282,14 @@ pub(super) async fn candidate_gone(context: &Context) -> Result<()> {
         Ok(true)
     })
     .await
+}
+
+/// Fails if a stable pod could not forward a request: what it was to answer counts as the candidate's failure.
+pub(super) async fn all_forwarded(context: &Context) -> Result<()> {
+    let logs = context.logs(&format!("{STABLE_PODS},{}", gateway::selector())).await?;
+    let complaint = logs.lines().find(|line| line.contains("could not be forwarded"));
+    ensure!(complaint.is_none(), "a stable pod complains: {}", complaint.unwrap_or_default());
+    Ok(())
 }
 
 /// The address of the preview inside the cluster.

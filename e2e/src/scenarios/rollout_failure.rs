@@ -3,15 +3,16 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use bifrost_fake_provider::{Match, Rule, Script};
 use futures::FutureExt;
 use serde_json::{Value, json};
 
 use super::{
     gateway::{self, NAME, OBJECT},
-    load, migration, objects,
+    load, objects,
     rollout::{self, CANDIDATE_PODS},
+    streams::{self, Group},
 };
 use crate::{
     deploy::Vendors,
@@ -22,7 +23,7 @@ use crate::{
 /// The scenario.
 pub(super) const SCENARIO: Scenario = Scenario::new(
     "rollout-failure",
-    "A candidate that fails requests, one without an image, one whose pod is killed: sent back by itself; retry",
+    "A candidate that fails requests, one without an image under 50 streams, one whose pod is killed: sent back by itself",
     |context| run(context).boxed(),
 )
 .embedded_only()
@@ -30,10 +31,12 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 
 /// How long a decision may take.
 const JUDGED: Duration = Duration::from_secs(60);
-/// How long it may take from the counts that decide, the deadline or the crash until every replica has confirmed the way back.
-const BACK: Duration = Duration::from_secs(10);
 /// Until then a candidate's pods must be ready.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// Streams that are open while there is a candidate without an image.
+const STREAMS: &[Group] = &[(load::Sdk::Python, "messages", "claude-3-opus-20240229", 50)];
+/// It is gone by then.
+const LENGTH: Duration = Duration::from_secs(60);
 /// The candidate's share, in percent.
 const SHARE: u64 = 25;
 /// What the broken provider's path begins with.
@@ -48,7 +51,7 @@ async fn run(context: &Context) -> Result<()> {
     let pods = rollout::stable_pods(context).await?;
     broken_provider(context, &stable).await?;
     let missing = format!("{}-missing", next.reference);
-    load::during(context, &[], no_image(context, &stable, &missing)).await?;
+    load::during(context, &[], under_streams(context, &stable, &missing)).await?;
     ensure!(rollout::stable_pods(context).await? == pods, "stable pods were replaced or restarted");
     // From here on only the end of a container counts.
     let calm = json!({"spec": {"rollout": {"analysis": null, "progressDeadline": "60s"}}});
@@ -56,34 +59,6 @@ async fn run(context: &Context) -> Result<()> {
     load::during(context, &[], killed(context, &stable, &next.reference)).await?;
     ensure!(rollout::stable_pods(context).await? == pods, "stable pods were replaced or restarted");
     Ok(())
-}
-
-/// Waits until every replica has confirmed the rollback for this reason, and checks what is told of it.
-async fn sent_back(context: &Context, what: &str, broken: Instant, reason: &str) -> Result<Value> {
-    let back = rollout::phase(context, "RolledBack").await?;
-    let confirmed = Instant::now();
-    let rollback = &back["status"]["rollout"]["rollback"];
-    ensure!(rollback["reason"] == reason, "{rollback}");
-    let since = match reason {
-        "AnalysisFailed" => migration::counted(rollback, broken)?,
-        "ProgressDeadlineExceeded" => broken + DEADLINE,
-        _ => broken,
-    };
-    let took = confirmed.saturating_duration_since(since);
-    println!(
-        "  {what}: 0 % confirmed by {} replicas after {:.1} s, at most {:.1} s after what decides was there",
-        rollout::REPLICAS,
-        (confirmed - broken).as_secs_f64(),
-        took.as_secs_f64()
-    );
-    println!("    {}", rollback["message"].as_str().unwrap_or_default());
-    ensure!(took <= BACK, "the way back took {took:?}");
-    let degraded = gateway::condition(&back["status"], "Degraded").context("no condition Degraded")?;
-    ensure!(degraded["status"] == "True", "{degraded}");
-    let candidate = rollout::revision(&back, "candidateRevision")?;
-    println!("    {}", gateway::wait_event(context, "CandidateFailed", &candidate).await?);
-    rollout::stays(context, 0, Duration::from_secs(2)).await?;
-    Ok(back)
 }
 
 /// A configuration whose provider answers 500 to everything. The gateway relays a vendor's answer and asks no second time, so each
@@ -102,7 +77,7 @@ async fn broken_provider(context: &Context, stable: &str) -> Result<()> {
     let story = async {
         let (candidate, _) = rollout::begin(context, &patch, SHARE).await?;
         let spec = rollout::seen(context).await?["spec"].clone();
-        let back = sent_back(context, "a provider that fails", began, "AnalysisFailed").await?;
+        let back = rollout::sent_back(context, "a provider that fails", began, "AnalysisFailed").await?;
         ensure!(back["spec"] == spec, "the spec was written");
         ensure!(rollout::revision(&back, "candidateRevision")? == candidate, "{}", back["status"]["rollout"]);
         Ok(candidate)
@@ -128,12 +103,28 @@ async fn back_to(context: &Context, patch: &Value, stable: &str) -> Result<()> {
     .await
 }
 
+/// Streams that are open meanwhile notice nothing of an image that cannot be had.
+async fn under_streams(context: &Context, stable: &str, reference: &str) -> Result<()> {
+    let (_port, control) = Vendors::control(&context.target).await?;
+    let story = async {
+        streams::all_open(&control, STREAMS).await?;
+        no_image(context, stable, reference).await?;
+        let (open, all) = (streams::open(&control, STREAMS).await?, streams::count(STREAMS));
+        ensure!(open == all, "only {open} streams of {all} lasted until it was taken back");
+        Ok(())
+    };
+    let (streams, ()) = tokio::try_join!(streams::run(context, STREAMS, LENGTH), story)?;
+    ensure!(streams.of_revision(stable) == streams.requests, "{:?} instead of {stable}", streams.revisions);
+    Ok(())
+}
+
 /// An image that cannot be had: the deadline passes without a pod that is ready.
 async fn no_image(context: &Context, stable: &str, reference: &str) -> Result<()> {
     let spec = objects::get(context, OBJECT).await?["spec"]["image"].clone();
     let began = Instant::now();
     objects::merge(context, OBJECT, &rollout::image(reference)?).await?;
-    let back = sent_back(context, "an image that does not exist", began, "ProgressDeadlineExceeded").await?;
+    let reason = "ProgressDeadlineExceeded";
+    let back = rollout::sent_back(context, "an image that does not exist", began + DEADLINE, reason).await?;
     ensure!(began.elapsed() >= DEADLINE, "the deadline was cut to {:?}", began.elapsed());
     ensure!(back["status"]["rollout"]["candidateImage"] == reference, "{}", back["status"]["rollout"]);
     rollout::only(context, stable).await?;
@@ -152,7 +143,7 @@ async fn killed(context: &Context, stable: &str, reference: &str) -> Result<()> 
     tokio::time::sleep(Duration::from_secs(2)).await;
     let broken = Instant::now();
     gateway::crash(context, CANDIDATE_PODS).await?;
-    sent_back(context, "a pod that is killed", broken, "GatewayCrash").await?;
+    rollout::sent_back(context, "a pod that is killed", broken, "GatewayCrash").await?;
     rollout::only(context, stable).await?;
     rollout::ask(context, "retry/1").await?;
     let again = rollout::reach(context, SHARE).await?;

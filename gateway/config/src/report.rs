@@ -37,7 +37,8 @@ pub struct StateReport {
     pub problem: Option<String>,
     /// Eligible requests answered since this table's percent was loaded.
     pub eligible: ArmCounts,
-    /// The rollout's candidate in use ([`crate::published::Rollout::revision`]); none where there is none, or where it cannot be used.
+    /// The rollout's candidate in use ([`crate::published::Rollout::revision`]); none where there is none, where it cannot be used, or
+    /// where its own pods were not reached from here yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub candidate: Option<String>,
     /// Version of the gateway.

@@ -11,6 +11,9 @@ use hyper::{Method, Request};
 use super::*;
 use crate::source::kubernetes::tests::{FakeApi, options};
 use crate::source::test_store;
+use crate::upstream::address::AddressRule;
+use crate::upstream::connect::Connector;
+use crate::upstream::resolve::Resolver;
 
 struct Port {
     address: std::net::SocketAddr,
@@ -34,6 +37,7 @@ async fn open(api: Option<&FakeApi>) -> Port {
         metrics: Arc::new(Metrics::new(gatherer.clone(), move || shown.status())),
         gatherer,
         heartbeats: heartbeats.clone(),
+        reach: Reach::new(Connector::new(Resolver::system(), AddressRule::Any)),
         is_draining: Box::new({
             let draining = draining.clone();
             move || draining.load(Ordering::Relaxed)

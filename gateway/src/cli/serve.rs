@@ -10,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::args::{Options, SourceOptions};
 use super::{CliError, open_files};
+use crate::admin::reach::Reach;
 use crate::admin::{self, Admin};
 use crate::memory::{self, Budget};
 use crate::server::{self, ServeOptions, Shared};
@@ -67,6 +68,7 @@ async fn serve(options: Options) -> Result<(), CliError> {
             let shared = shared.clone();
             move || shared.drain.has_begun()
         }),
+        reach: Reach::new(shared.connector.clone()),
         cluster,
     };
     let max_connections = open_files::raise_limit().max_connections();

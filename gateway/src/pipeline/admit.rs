@@ -5,7 +5,7 @@ use http::{HeaderValue, Method, StatusCode};
 use hyper::body::{Body, Incoming};
 
 use super::Inbound;
-use crate::admin::HEALTH;
+use crate::admin::{HEALTH, HEALTH_PATH};
 use crate::front::error::{Fault, GatewayError};
 use crate::front::route::NoRoute;
 use crate::server::drain::Stage;
@@ -32,12 +32,7 @@ pub async fn own_page(shard: &Shard, door: Door, method: &Method, path: &str) ->
         return None;
     }
     match path {
-        "/health" => Some(OwnPage {
-            status: StatusCode::OK,
-            content_type: HeaderValue::from_static("application/json"),
-            body: Bytes::from_static(HEALTH.as_bytes()),
-            path: "/health",
-        }),
+        HEALTH_PATH => Some(health()),
         "/metrics" if door == Door::Main => {
             let metrics = shard.shared.metrics_for_apps.clone()?;
             Some(OwnPage {
@@ -48,6 +43,16 @@ pub async fn own_page(shard: &Shard, door: Door, method: &Method, path: &str) ->
             })
         }
         _ => None,
+    }
+}
+
+/// The page at [`HEALTH_PATH`].
+pub fn health() -> OwnPage {
+    OwnPage {
+        status: StatusCode::OK,
+        content_type: HeaderValue::from_static("application/json"),
+        body: Bytes::from_static(HEALTH.as_bytes()),
+        path: HEALTH_PATH,
     }
 }
 

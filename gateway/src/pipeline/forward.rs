@@ -1,12 +1,15 @@
 //! Forward: hands a request to the candidate's own pods, which serve it as if it had come to them, and takes it back where they do
 //! not. And the other end: what such a pod takes.
 
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bifrost_wire::Peek;
 use http::uri::PathAndQuery;
-use http::{HeaderName, Method, Uri};
+use http::{HeaderName, HeaderValue, Method, Uri, header};
 use hyper::body::{Body, Incoming};
 use hyper::{Request, Response};
 
@@ -27,6 +30,9 @@ use crate::snapshot::{Forward, Snapshot};
 pub const ROLLOUT_HEADER: HeaderName = HeaderName::from_static("x-bf-rollout");
 /// Its pods are in the same cluster: longer than this there is none. A first packet that is lost is sent again after a second.
 const CONNECT: Duration = Duration::from_secs(2);
+/// Longest time until a pod begins to read a body that it collects. It does so at once: one that takes longer hangs, although its node still
+/// takes connections and bytes for it.
+const BEGIN: Duration = Duration::from_secs(5);
 /// Bodies up to this are kept for the case that nobody takes them, however little memory there is.
 const SMALL: usize = 64 << 10;
 
@@ -68,11 +74,19 @@ pub async fn forward(
     ledger: &mut Ledger,
 ) -> Result<Forwarded, GatewayError> {
     let Onward { body, mut spare, upload, _kept } = Onward::of(body, shard, to, ledger);
-    let request = outbound(inbound, ledger.method(), body, to)?;
-    let deadline = shard.deadlines.arm(to.whole);
+    let is_collected = upload.is_none() && !body.is_end_stream();
+    let mut request = outbound(inbound, ledger.method(), body, to)?;
+    let begun = is_collected.then(|| expect_begin(&mut request));
+    let deadline = shard.deadlines.arm(if is_collected { BEGIN } else { to.whole });
     let sent = Instant::now();
     ledger.forwarding();
-    let raced = race(shard, &deadline, exchange(&shard.pool, &to.endpoint, CONNECT, request)).await;
+    let mut exchange = pin!(exchange(&shard.pool, &to.endpoint, CONNECT, request));
+    let mut raced = race(shard, &deadline, exchange.as_mut()).await;
+    let hangs = begun.as_ref().is_some_and(|begun| !begun.load(Ordering::Relaxed));
+    if is_collected && !hangs && matches!(raced, Raced::Late) {
+        deadline.extend(to.whole.saturating_sub(BEGIN));
+        raced = race(shard, &deadline, exchange).await;
+    }
     let problem = match raced {
         Raced::Done(Ok((response, lease))) if is_taken(&response, to, asked.repeatable) => {
             ledger.forwarded(response.headers().get(ERROR_CODE).map(|code| fault_of(code.as_bytes())));
@@ -90,16 +104,15 @@ pub async fn forward(
                 return Err(upload_error(fault, snapshot));
             }
             if matches!(failure, Failure::Lost(_)) && !asked.repeatable {
-                // It may have been carried out, and once more would be twice.
-                ledger.candidate_failed();
-                let message =
-                    "a pod of the gateway's new revision ended with this request, which may have been carried out";
-                return Err(GatewayError::new(Fault::UpstreamBroken, message));
+                return Err(not_again(ledger));
             }
             let problem = failure.to_string();
             spare = spare.or_else(|| failure.unsent_stream().map(RequestBody::Stream));
             problem
         }
+        // It may still go on with it.
+        Raced::Late if hangs && !asked.repeatable => return Err(not_again(ledger)),
+        Raced::Late if hangs => format!("it did not begin with it within {} s", BEGIN.as_secs()),
         Raced::Late => {
             let message = format!("the candidate sent no answer within {} s", to.whole.as_secs_f64());
             return Err(GatewayError::new(Fault::UpstreamTimeout, message));
@@ -116,6 +129,25 @@ pub async fn forward(
         let message = "the pods of the gateway's new revision did not take this request: send it again";
         GatewayError::new(Fault::CandidateFailed, message)
     })
+}
+
+/// Lets the pod say when it begins to read the body, which is when an HTTP server answers what this header asks.
+fn expect_begin(request: &mut Request<OnwardBody>) -> Arc<AtomicBool> {
+    let begun = Arc::new(AtomicBool::new(false));
+    request.headers_mut().insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+    hyper::ext::on_informational(request, {
+        let begun = begun.clone();
+        move |_| begun.store(true, Ordering::Relaxed)
+    });
+    begun
+}
+
+/// It may have been carried out, and once more would be twice.
+fn not_again(ledger: &mut Ledger) -> GatewayError {
+    ledger.candidate_failed();
+    let message =
+        "a pod of the gateway's new revision ended or hangs with this request, which may have been carried out";
+    GatewayError::new(Fault::UpstreamBroken, message)
 }
 
 /// What a request asks for, as far as its answer is looked at while it passes.
@@ -204,7 +236,7 @@ fn outbound(
 }
 
 /// Whether a pod of the candidate took the request, to its end or to a refusal that the stable revision would not better.
-fn is_taken(response: &Response<Incoming>, to: &Forward, repeatable: bool) -> bool {
+pub(crate) fn is_taken(response: &Response<Incoming>, to: &Forward, repeatable: bool) -> bool {
     let Some(code) = response.headers().get(ERROR_CODE) else {
         // What names no revision is of something between the pods.
         return response.headers().get(REVISION) == Some(&to.revision);

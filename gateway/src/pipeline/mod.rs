@@ -30,6 +30,7 @@ use bifrost_wire::{Peek, PeekError};
 use hyper::body::{Body, Incoming};
 use hyper::{Request, Response};
 
+use crate::admin::HEALTH_PATH;
 use crate::front::error::GatewayError;
 use crate::front::route::{Route, route};
 use crate::http::Head;
@@ -61,6 +62,16 @@ pub async fn handle(
         return answering.own_page(own, ledger);
     }
     let head = Head::new(std::mem::take(&mut parts.headers));
+    if door == Door::Forwarded && parts.uri.path() == HEALTH_PATH {
+        ledger.set_apart();
+        return match forward::configuration(&answering.shard, &head) {
+            Ok(snapshot) => {
+                ledger.admitted(&snapshot);
+                answering.own_page(admit::health(), ledger)
+            }
+            Err(error) => answering.refuse(error, None, ledger),
+        };
+    }
     let route = match route(&parts.method, parts.uri.path()) {
         Ok(route) => route,
         Err(no_route) => return answering.refuse(admit::no_route(no_route, parts.uri.path()), None, ledger),

@@ -61,6 +61,9 @@ impl Answering {
         let mut response = Response::new(AnswerBody::whole(page.body, Finish::new(&self.connection)));
         *response.status_mut() = page.status;
         response.headers_mut().insert(header::CONTENT_TYPE, page.content_type);
+        if let Some(revision) = ledger.revision() {
+            response.headers_mut().insert(REVISION, revision);
+        }
         self.last_on_connection(response.headers_mut(), ledger.began());
         response
     }

@@ -54,6 +54,14 @@ impl Tried {
         tried.map(Some).map_err(unusable)
     }
 
+    /// Whether requests get to it from here, where `reached` is the id of the endpoint that was reached.
+    pub fn is_reached(&self, reached: Option<usize>) -> bool {
+        match self {
+            Self::Here(_) => true,
+            Self::There(to) => reached == Some(to.endpoint.id),
+        }
+    }
+
     /// Largest request body that may be meant for it, in bytes.
     pub fn max_request_body(&self) -> u64 {
         match self {

@@ -182,8 +182,8 @@ impl Store {
         snapshot.as_ref()?.parts.keys.admin_token.clone().filter(|token| !token.is_empty())
     }
 
-    /// What the pod reports about itself.
-    pub fn report(&self, eligible: ArmCounts) -> StateReport {
+    /// What the pod reports about itself. `reached`: the id of the endpoint at which it has reached pods of the candidate's own.
+    pub fn report(&self, eligible: ArmCounts, reached: Option<usize>) -> StateReport {
         let state = self.lock();
         let mut report = StateReport {
             problem: state.problem.clone(),
@@ -200,7 +200,10 @@ impl Store {
             report.keys.clone_from(&keys.generations);
             report.candidate = match &self.candidate {
                 Some(own) => (traffic.revision == *own).then(|| own.clone()),
-                None => snapshot.tried.as_ref().and(traffic.rollout.as_ref()).map(|rollout| rollout.revision.clone()),
+                None => {
+                    let tried = snapshot.tried.as_ref().filter(|tried| tried.is_reached(reached));
+                    tried.and(traffic.rollout.as_ref()).map(|rollout| rollout.revision.clone())
+                }
             };
         }
         report

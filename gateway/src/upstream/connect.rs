@@ -154,14 +154,15 @@ impl Connector {
         }
     }
 
+    /// A TCP connection alone, without a limit; also for tasks that go from thread to thread.
+    pub async fn connect_tcp(&self, to: Destination<'_>) -> Result<TcpStream, ConnectError> {
+        open(to, &self.allowed_addresses(to).await?).await
+    }
+
     async fn attempt(&self, to: Destination<'_>, stage: &Cell<Stage>) -> Result<Stream, ConnectError> {
         let addresses = self.allowed_addresses(to).await?;
         stage.set(Stage::Tcp);
-        let tcp = race::connect(&addresses).await.map_err(|source| ConnectError::Io {
-            host: to.host.into(),
-            port: to.port,
-            source,
-        })?;
+        let tcp = open(to, &addresses).await?;
         let Some(config) = to.tls else { return Ok(Stream::Plain(tcp)) };
         stage.set(Stage::Tls);
         handshake(tcp, to, config).await
@@ -178,6 +179,11 @@ impl Connector {
             _ => Ok(race::order(&passed, to.port, fastrand::usize(..))),
         }
     }
+}
+
+async fn open(to: Destination<'_>, addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
+    let failed = |source| ConnectError::Io { host: to.host.into(), port: to.port, source };
+    race::connect(addresses).await.map_err(failed)
 }
 
 async fn handshake(tcp: TcpStream, to: Destination<'_>, config: &Arc<ClientConfig>) -> Result<Stream, ConnectError> {

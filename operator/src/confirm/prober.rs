@@ -46,7 +46,7 @@ pub(super) async fn run<C: PodClient>(
             continue;
         };
         let summary = Summary::of(&target, &answers);
-        let settled = summary.released && (summary.programmed || summary.ready == 0);
+        let settled = is_settled(&summary);
         refresh_lagging(&client, &target, &answers, since, &mut refreshed).await;
         rounds.send_replace(Some(Round { target: target.clone(), answers }));
         if is_news(last.as_ref(), &summary) {
@@ -78,6 +78,12 @@ fn follow(
         refreshed.clear();
     }
     *target = new;
+}
+
+/// Whether nothing is waited for: what was published is confirmed, and a candidate whose own pods are there is held by everybody.
+fn is_settled(summary: &Summary) -> bool {
+    let is_held = summary.candidates.1 == 0 || summary.holds_candidate;
+    summary.released && is_held && (summary.programmed || summary.ready == 0)
 }
 
 /// Whether somebody should look: since the last look, at this time, something else changed than how many copies there were. Those change
@@ -181,6 +187,14 @@ mod tests {
         assert!(is_news(Some(&last), &Summary { ready: 1, ..of(2) }));
         tokio::time::advance(COPIES).await;
         assert!(is_news(Some(&last), &of(2)) && !is_news(Some(&last), &of(1)));
+    }
+
+    #[test]
+    fn pods_that_do_not_reach_a_candidate_yet_are_asked_often() {
+        let confirmed = Summary { released: true, programmed: true, ready: 2, ..Summary::default() };
+        assert!(is_settled(&confirmed));
+        let reached = |holds_candidate| Summary { candidates: (1, 1), holds_candidate, ..confirmed.clone() };
+        assert!(!is_settled(&reached(false)) && is_settled(&reached(true)));
     }
 
     fn target(epoch: u64) -> Target {

@@ -39,7 +39,7 @@ pub struct Summary {
     pub faults: Vec<String>,
     /// The same as `released` of the gateway's own pods alone: none of them forwards anything by an older table.
     pub own_released: bool,
-    /// At least one pod is ready, and every ready one holds the candidate. Those of its own are not counted.
+    /// At least one pod is ready, and every ready one holds the candidate, or reaches its own pods. Those are not counted.
     pub holds_candidate: bool,
     /// Pods of the candidate's own that are ready, and of these the ones that confirm and hold it.
     pub candidates: (usize, usize),

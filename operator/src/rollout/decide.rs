@@ -179,6 +179,7 @@ impl Walk<'_> {
         match self.own_pods && ready < wanted {
             _ if promoting => "the Deployment was not rolled to the candidate's image".to_owned(),
             true => format!("{ready} of the {wanted} pods that the candidate needs were ready"),
+            false if self.own_pods => "not every pod confirmed the candidate and reached its pods".to_owned(),
             false => "not every pod confirmed the candidate".to_owned(),
         }
     }

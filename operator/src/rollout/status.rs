@@ -72,6 +72,7 @@ fn waits_for(candidate: &Candidate, ready: usize) -> Option<String> {
         Some(wanted) if ready < wanted => {
             Some(format!("waits for the candidate's pods: {ready} of {wanted} are ready"))
         }
-        _ => Some("waits for every pod to confirm the candidate".to_owned()),
+        Some(_) => Some("waits for every pod to confirm the candidate and to reach its pods".to_owned()),
+        None => Some("waits for every pod to confirm the candidate".to_owned()),
     }
 }

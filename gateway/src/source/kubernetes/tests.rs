@@ -230,7 +230,7 @@ async fn a_restart_with_the_api_away_keeps_the_candidate() {
             false => mount(&options, Some(&members_with_candidate("u", 9)), Some("sk-mounted")),
         }
         let _handle = start(options, api.client(), store.clone()).await;
-        let report = store.report(ArmCounts::default());
+        let report = store.report(ArmCounts::default(), None);
         assert_eq!((report.epoch, report.candidate.as_deref(), report.problem), (9, Some("next"), None), "{saved}");
     }
 }
@@ -283,7 +283,7 @@ async fn a_refresh_reads_anew_and_says_when_it_cannot() {
     assert_eq!(in_use(&store).1, 8);
     *api.0.refusal.lock().unwrap() = Some(403);
     assert!(handle.refresh().await.is_err());
-    assert_eq!((in_use(&store).1, store.report(ArmCounts::default()).problem), (8, None));
+    assert_eq!((in_use(&store).1, store.report(ArmCounts::default(), None).problem), (8, None));
 }
 
 #[tokio::test(start_paused = true)]

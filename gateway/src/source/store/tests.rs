@@ -8,6 +8,7 @@ use bifrost_config::{AddressRule, Draft, KeyDraft, Migration, ProviderDraft, Pro
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::snapshot::Tried;
 
 /// The members of a ConfigMap of gateway `uid` with this epoch and percent.
 pub(in crate::source) fn members(uid: &str, epoch: u64, percent: u8) -> BTreeMap<String, String> {
@@ -72,11 +73,11 @@ fn a_bad_ca_bundle_holds_up_no_table_and_is_reported() {
     parts.config.ca_bundle = Some("nothing".into());
     let store = store();
     assert_eq!(store.offer(parts.clone(), Origin::Api), Offered::Taken);
-    let report = store.report(ArmCounts::default());
+    let report = store.report(ArmCounts::default(), None);
     assert_eq!(report.epoch, 2);
     assert!(report.problem.as_ref().unwrap().contains("the CA bundle holds no PEM certificate"), "{report:?}");
     assert_eq!(store.offer(parts, Origin::Api), Offered::Same);
-    assert_eq!(store.report(ArmCounts::default()).problem, report.problem);
+    assert_eq!(store.report(ArmCounts::default(), None).problem, report.problem);
 }
 
 pub(crate) fn store() -> Arc<Store> {
@@ -125,7 +126,7 @@ fn another_gateway_of_the_name_starts_at_its_own_epoch_but_only_by_the_apis_word
     store.offer(parts("old", 7, 10), Origin::Saved);
     assert_eq!(store.offer(parts("new", 1, 50), Origin::Api), Offered::Taken);
     assert!(matches!(store.offer(parts("old", 9, 10), Origin::Mounted), Offered::Refused(_)));
-    assert_eq!(store.report(ArmCounts::default()).gateway_uid, "new");
+    assert_eq!(store.report(ArmCounts::default(), None).gateway_uid, "new");
     assert_eq!(store.problem(), None);
 }
 
@@ -158,7 +159,7 @@ fn what_cannot_be_used_leaves_the_last_good_one_in_use() {
     broken.traffic.revision = "no\nheader".into();
     assert!(matches!(store.offer(broken, Origin::Api), Offered::Refused(_)));
     assert_eq!(epoch(&store), 7);
-    assert!(store.report(ArmCounts::default()).problem.is_some());
+    assert!(store.report(ArmCounts::default(), None).problem.is_some());
     assert_eq!(store.offer(parts("u", 7, 10), Origin::Api), Offered::Same);
     assert_eq!(store.problem(), None);
 }
@@ -178,7 +179,7 @@ fn a_split_counts_from_the_table_that_says_it_began_it_or_from_the_first_that_wa
 #[test]
 fn a_candidate_is_in_use_with_its_share_or_reported_until_it_is_repaired() {
     let store = store();
-    let candidate = || store.report(ArmCounts::default()).candidate;
+    let candidate = || store.report(ArmCounts::default(), None).candidate;
     let good = members_with_candidate("u", 7);
     let mut bad = good.clone();
     bad.remove(CANDIDATE);
@@ -198,6 +199,20 @@ fn a_candidate_is_in_use_with_its_share_or_reported_until_it_is_repaired() {
 }
 
 #[test]
+fn a_candidate_of_other_pods_is_reported_once_they_are_reached() {
+    let store = store();
+    let mut members = members_with_candidate("u", 7);
+    let forward = r#","forward":"http://10.0.0.1:8082""#;
+    let table = members[TRAFFIC].replace(r#","percent":50"#, &format!(r#","percent":50{forward}"#));
+    members.insert(TRAFFIC.to_owned(), table);
+    assert_eq!(store.offer(parts_of(&members), Origin::Api), Offered::Taken);
+    let Some(Tried::There(to)) = &store.snapshot().unwrap().tried else { panic!("it is not forwarded") };
+    let told = |reached| store.report(ArmCounts::default(), reached).candidate;
+    let id = to.endpoint.id;
+    assert_eq!([told(None), told(Some(id + 1)), told(Some(id))], [None, None, Some("next".to_owned())]);
+}
+
+#[test]
 fn a_pod_of_a_candidate_reports_it_only_while_it_serves_it() {
     let of = |own: &str| {
         Store::new(Arc::default(), Arc::default(), TlsRoots::with_file(None).unwrap(), Some(own.to_owned()))
@@ -207,7 +222,7 @@ fn a_pod_of_a_candidate_reports_it_only_while_it_serves_it() {
         let members = members_with_candidate("u", 7);
         assert_eq!(store.offer(parts_of(&members), Origin::Api), Offered::Taken);
         assert_eq!(store.offer(parts_of(&members), Origin::Api), Offered::Same);
-        let report = store.report(ArmCounts::default());
+        let report = store.report(ArmCounts::default(), None);
         assert_eq!((report.candidate.as_deref(), report.problem), (told, None));
         assert_eq!(report.digest, digest(&members[STABLE], &members[TRAFFIC]));
     }
@@ -226,11 +241,11 @@ fn a_share_counts_since_its_table_and_never_from_the_future() {
 #[test]
 fn the_report_names_what_is_in_use() {
     let store = store();
-    assert_eq!(store.report(ArmCounts::default()).epoch, 0);
+    assert_eq!(store.report(ArmCounts::default(), None).epoch, 0);
     let taken = parts("u", 7, 10);
     let digest = taken.digest.clone();
     store.offer(taken, Origin::Api);
-    let report = store.report(ArmCounts { baseline: 9, bifrost: 1 });
+    let report = store.report(ArmCounts { baseline: 9, bifrost: 1 }, None);
     assert!(report.confirms("u", 7, &digest, &BTreeMap::new()));
     assert_eq!((report.eligible.baseline, report.version.is_empty()), (9, false));
     assert_eq!(store.admin_token().unwrap().expose(), "token-1");
