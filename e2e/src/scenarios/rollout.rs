@@ -33,7 +33,8 @@ pub(super) const CANDIDATE_OBJECTS: [&str; 3] =
 const CANDIDATE_POLICY: &str = "networkpolicy/ai-bifrost-candidate";
 /// How long the operator may take to do what is asked for.
 const HANDLED: Duration = Duration::from_secs(20);
-const REQUEST: &str = "bifrost.dev/rollout-request";
+/// The annotation.
+pub(super) const REQUEST: &str = "bifrost.dev/rollout-request";
 /// Users of one look at the shares.
 const USERS: u32 = 400;
 
