@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     gateway::{self, NAME, OBJECT},
-    load, migration, objects,
+    load, migration, objects, operator,
     rollout::{self, CANDIDATE_PODS},
 };
 use crate::{
@@ -82,6 +82,10 @@ async fn sent_back(context: &Context, what: &str, broken: Instant, reason: &str)
     ensure!(degraded["status"] == "True", "{degraded}");
     let candidate = rollout::revision(&back, "candidateRevision")?;
     println!("    {}", gateway::wait_event(context, "CandidateFailed", &candidate).await?);
+    for (name, wanted) in [("rollout_rolled_back", 1.0), ("rollout_percent", 0.0)] {
+        let shown = operator::metric_of_gateway(context, name).await?;
+        ensure!(shown == Some(wanted), "{name} is {shown:?} instead of {wanted}");
+    }
     rollout::stays(context, 0, Duration::from_secs(2)).await?;
     Ok(back)
 }
