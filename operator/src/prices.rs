@@ -4,11 +4,15 @@ use std::fs::{File, Metadata};
 use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bifrost_config::Prices;
 use bifrost_config::prices::MAX_BYTES;
+use futures::{Stream, stream};
 use tracing::{info, warn};
+
+/// How often it is looked for a change where nobody else does: the kubelet takes longer to bring one.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Where prices come from. Copies share what was read.
 #[derive(Debug, Clone, Default)]
@@ -57,6 +61,19 @@ impl PriceList {
         }
         state.prices.clone()
     }
+
+    /// An item for every change from now on, soon after it: pods have the prices of a shadow's copies from what is published.
+    pub fn changes(&self) -> impl Stream<Item = ()> + Send + use<> {
+        stream::unfold((self.clone(), self.current()), |(list, seen)| async move {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                let now = list.current();
+                if *now != *seen {
+                    return Some(((), (list, now)));
+                }
+            }
+        })
+    }
 }
 
 impl State {
@@ -94,6 +111,7 @@ fn read(file: File) -> Result<Prices, String> {
 mod tests {
     use super::*;
     use bifrost_config::ProviderType;
+    use futures::StreamExt;
 
     fn list(output: &str) -> String {
         format!(r#"{{"currency":"USD","models":{{"OpenAI":{{"m":{{"input":"1","output":"{output}"}}}}}}}}"#)
@@ -117,6 +135,22 @@ mod tests {
         assert_eq!(output(), Some(3_250_000));
         std::fs::remove_file(&path).unwrap();
         assert_eq!(output(), Some(3_250_000));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_list_is_a_change_and_another_file_with_the_same_list_is_none() {
+        let folder = std::env::temp_dir().join(format!("bifrost-price-changes-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("prices.json");
+        std::fs::write(&path, list("2")).unwrap();
+        let prices = PriceList::new(Some(path.clone()));
+        let mut changes = std::pin::pin!(prices.changes());
+        std::fs::write(&path, list("2.0")).unwrap();
+        assert!(tokio::time::timeout(4 * LOOK, changes.next()).await.is_err(), "it means the same");
+        std::fs::write(&path, list("3.25")).unwrap();
+        assert_eq!(tokio::time::timeout(2 * LOOK, changes.next()).await, Ok(Some(())));
+        assert!(tokio::time::timeout(4 * LOOK, changes.next()).await.is_err(), "it was told already");
         std::fs::remove_dir_all(&folder).unwrap();
     }
 

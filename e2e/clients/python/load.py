@@ -28,7 +28,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--concurrency", type=int, default=32)
-    parser.add_argument("--users", choices=["fixed", "none"], default="none", help="fixed: user-0 to user-(N-1)")
+    parser.add_argument("--users", choices=["fixed", "one", "none"], default="none", help="fixed: user-0 to user-(N-1); one: the first")
     parser.add_argument("--first-user", type=int, default=0, help="number of the first user")
     parser.add_argument("--name-users", action="store_true", help="of fixed users: which revision answered each")
     parser.add_argument("--api", choices=["chat", "responses", "messages"], default="chat")
@@ -127,8 +127,8 @@ def told_to_stop():
 
 async def one(call, args, common, number, tally):
     options = dict(common)
-    user = f"user-{args.first_user + number}"
-    if args.users == "fixed":
+    user = f"user-{args.first_user + (number if args.users == 'fixed' else 0)}"
+    if args.users != "none":
         options.update({"metadata": {"user_id": user}} if args.api == "messages" else {"user": user})
     try:
         raw = await call(**options)

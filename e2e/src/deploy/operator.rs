@@ -35,6 +35,11 @@ impl Operator {
 
     /// Installs or upgrades it, and waits until it runs.
     pub async fn install(target: &Target, images: &Images, watch: Watch<'_>) -> Result<()> {
+        Self::install_with(target, images, watch, &[]).await
+    }
+
+    /// The same, with further values of the chart.
+    pub async fn install_with(target: &Target, images: &Images, watch: Watch<'_>, values: &[&str]) -> Result<()> {
         let labels = json!({RESTRICTED.0: RESTRICTED.1});
         let metadata = json!({"name": OPERATOR_NAMESPACE, "labels": labels});
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata});
@@ -43,7 +48,8 @@ impl Operator {
             Watch::Namespaces(names) => format!("watch.namespaces={{{}}}", names.join(",")),
             Watch::Cluster => "watch.cluster=true".to_owned(),
         };
-        upgrade(target, images, OPERATOR_NAMESPACE, &[&watch, METRICS_HOST]).await
+        let values = [&[&*watch, METRICS_HOST], values].concat();
+        upgrade(target, images, OPERATOR_NAMESPACE, &values).await
     }
 
     /// A second one, for the namespace that it is in and no other, and waits until it runs.

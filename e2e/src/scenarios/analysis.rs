@@ -21,7 +21,7 @@ use crate::{
 /// The scenario.
 pub(super) const SCENARIO: Scenario = Scenario::new(
     "analysis",
-    "Errors, slow first tokens, cut streams, dear answers, broken tool calls, a crash: rolled back, the baseline unharmed",
+    "Errors, slow first tokens, cut streams, dear, empty or broken answers, a crash: rolled back, the baseline unharmed",
     |context| run(context).boxed(),
 )
 .embedded_only()
@@ -70,6 +70,7 @@ fn faults() -> Vec<Fault> {
         ..fault("broken tool calls", &TOOLS, check("InvalidToolCallRate", "5%"), calls_tool(r#"{"amount": "#))
     };
     vec![
+        fault("empty answers", &USERS, check("EmptyResponseRate", "5%"), says_nothing()),
         fault("errors", &USERS, json!({}), errors),
         fault("slow first tokens", &STREAMS, check("TimeToFirstToken", "50%"), slow),
         fault("cut streams", &STREAMS, json!({}), cut),
@@ -81,10 +82,18 @@ fn faults() -> Vec<Fault> {
 /// An answer that calls the tool that requests bring.
 fn calls_tool(arguments: &str) -> Script {
     let call = json!({"id": "call_1", "type": "function", "function": {"name": "pay", "arguments": arguments}});
-    let message = json!({"role": "assistant", "content": null, "tool_calls": [call]});
+    answers(&json!({"role": "assistant", "content": null, "tool_calls": [call]}), "tool_calls")
+}
+
+/// An answer that cost tokens and has no text.
+fn says_nothing() -> Script {
+    answers(&json!({"role": "assistant", "content": "", "refusal": null, "annotations": []}), "length")
+}
+
+fn answers(message: &Value, finish_reason: &str) -> Script {
     let body = json!({
         "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "gpt-4o-mini",
-        "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}],
+        "choices": [{"index": 0, "message": message, "finish_reason": finish_reason}],
         "usage": {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30},
     });
     Script { status: Some(200), body: Some(body), ..Script::default() }

@@ -20,7 +20,7 @@ use crate::{
 /// The scenario.
 pub(super) const SCENARIO: Scenario = Scenario::new(
     "canary-percent",
-    "10 → 25 → 0 → 100: each confirmed by all replicas in 2 s under load, without a restart or a failed request",
+    "10 → 25 → 0 → 100: each confirmed by all replicas in 2 s under load, without a restart or a failed request; one user's share",
     |context| run(context).boxed(),
 )
 .embedded_only()
@@ -35,6 +35,15 @@ async fn run(context: &Context) -> Result<()> {
     let before = gateway::pods(context).await?;
     load::during(context, &[], changes(context)).await?;
     ensure!(gateway::pods(context).await? == before, "pods were replaced or restarted");
+    skewed(context).await
+}
+
+/// One user alone is on one arm with all that it sends, however small the share of the users is.
+async fn skewed(context: &Context) -> Result<()> {
+    gateway::set_percent(context, 10, REPLICAS).await?;
+    load::send(context, &["--requests", "1200", "--users", "one", "--concurrency", "8"]).await?.all_served()?;
+    let told = gateway::wait_event(context, "SkewedCohort", "10 % of the users were asked for").await?;
+    println!("  1200 requests of one user: {told}");
     Ok(())
 }
 
@@ -46,6 +55,7 @@ async fn changes(context: &Context) -> Result<()> {
             let took = gateway::set_percent(context, percent, REPLICAS).await?;
             println!("  {from} → {percent}: confirmed by {REPLICAS} replicas after {:.2} s", took.as_secs_f64());
             ensure!(took <= CONFIRMED, "{from} → {percent} took {:.2} s", took.as_secs_f64());
+            gateway::wait_event(context, "TrafficChanged", &format!("Canary {from} % → Canary {percent} %")).await?;
         }
         control.reset().await?;
         let load = load::send(context, &["--requests", "1000", "--users", "fixed", "--concurrency", "8"]).await?;

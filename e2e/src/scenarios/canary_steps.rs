@@ -62,6 +62,7 @@ async fn story(context: &Context) -> Result<()> {
     let seen = migration::ask(context, "promote/one").await?;
     ensure!(seen["status"]["migration"]["step"] == "3/4", "{}", seen["status"]["migration"]);
     migration::reach(context, 50, REPLICAS, STEP).await?;
+    gateway::wait_event(context, "RequestHandled", "promote: 25 % → 50 %").await?;
     migration::without_operator(context, "3/4", "Paused").await?;
     migration::ask(context, "promote/one").await?;
     migration::stays(context, 50, Duration::from_secs(3)).await?;

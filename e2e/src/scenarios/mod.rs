@@ -24,6 +24,7 @@ mod example_app_image;
 mod final_state;
 mod gateway;
 mod gradual;
+mod gradual_analysis;
 mod keep_alive;
 mod key_pool;
 mod key_rotation;
@@ -37,13 +38,16 @@ mod load;
 mod managed_fields;
 mod migration;
 mod migration_loss;
+mod migration_restore;
 mod namespace_removed;
 mod namespaced_watch;
 mod no_leaks;
 mod objects;
 mod operator;
 mod operator_crash;
+mod operator_crash_steps;
 mod operator_takeover;
+mod price_change;
 mod report;
 mod resource_updates;
 mod rollback;
@@ -131,13 +135,16 @@ pub const ALL: &[Scenario] = &[
     canary_percent::SCENARIO,
     canary_steps::SCENARIO,
     migration_loss::SCENARIO,
+    migration_restore::SCENARIO,
     blue_green::SCENARIO,
     gradual::SCENARIO,
+    gradual_analysis::SCENARIO,
     analysis::SCENARIO,
     analysis_metrics::SCENARIO,
     rollback::SCENARIO,
     shadow::SCENARIO,
     shadow_agreement::SCENARIO,
+    price_change::SCENARIO,
     canary_story::SCENARIO,
     kubectl_plugin::SCENARIO,
     kubectl_preflight::SCENARIO,
@@ -162,6 +169,7 @@ pub const ALL: &[Scenario] = &[
     bad_config::SCENARIO,
     drift::SCENARIO,
     operator_crash::SCENARIO,
+    operator_crash_steps::SCENARIO,
     operator_takeover::SCENARIO,
     namespaced_watch::SCENARIO,
     namespace_removed::SCENARIO,

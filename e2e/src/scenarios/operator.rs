@@ -9,7 +9,7 @@ use k8s_openapi::{
 };
 use kube::{Api, ResourceExt, api::ListParams};
 
-use super::context::is_ready;
+use super::{context::is_ready, curl, gateway::NAME};
 use crate::{
     deploy::{OPERATOR_NAMESPACE, Operator},
     scenarios::Context,
@@ -67,6 +67,23 @@ pub(super) async fn leading(context: &Context, killed: Option<&str>) -> Result<S
         Ok(Some(id).filter(|id| killed != Some(id.as_str())))
     })
     .await
+}
+
+/// What the operator counts of the scenario's gateway: the value of a metric with these labels besides, such as `of="rollout"`, in the
+/// order of their names; none where it does not show it.
+pub(super) async fn metric(context: &Context, name: &str, labels: &str) -> Result<Option<f64>> {
+    let pods = pods(context).await?;
+    let address = pods.first().and_then(|pod| pod.status.as_ref()?.pod_ip.clone()).context("no operator pod")?;
+    let text = curl::inside(context, &[&format!("http://{address}:9090/metrics")]).await?.ok()?;
+    let line = format!("bifrost_operator_{name}{{{labels}}} ");
+    let value = text.lines().find_map(|shown| shown.strip_prefix(&line));
+    value.map(|value| value.trim().parse().with_context(|| format!("{name} is {value}"))).transpose()
+}
+
+/// As [`metric`], of what is shown by gateway alone.
+pub(super) async fn metric_of_gateway(context: &Context, name: &str) -> Result<Option<f64>> {
+    let labels = format!("gateway=\"{NAME}\",namespace=\"{}\"", context.namespace);
+    metric(context, name, &labels).await
 }
 
 /// The operator's pods.

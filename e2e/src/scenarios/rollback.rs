@@ -9,9 +9,10 @@ use futures::FutureExt;
 use serde_json::{Value, json};
 
 use super::{
-    gateway::{self, POOL_OPENAI},
+    gateway::{self, NAME, POOL_OPENAI},
     load,
     migration::{self, JUDGED},
+    operator,
 };
 use crate::{
     deploy::Vendors,
@@ -44,6 +45,8 @@ async fn run(context: &Context) -> Result<()> {
 
 async fn story(context: &Context, control: &Control) -> Result<()> {
     let before = failed_at_half(context, control).await?;
+    counted(context, [1.0, 25.0, 1.0]).await?;
+    let reconciles = reconciles(context).await?;
     let at = before["at"].clone();
     let began = Instant::now();
     ensure!(before["retryAt"].is_string(), "nothing says when it is tried again: {before}");
@@ -52,6 +55,9 @@ async fn story(context: &Context, control: &Control) -> Result<()> {
     // The status tells whole seconds, and the step back is seen a moment after it.
     ensure!(waited + Duration::from_secs(3) > COOLDOWN, "tried again after {waited:?}");
     ensure!(again["status"]["migration"]["rollback"].is_null(), "{}", again["status"]["migration"]);
+    counted(context, [2.0, 50.0, 0.0]).await?;
+    let more = self::reconciles(context).await?;
+    ensure!(more > reconciles, "{more} reconciliations after {reconciles}");
     println!("  50 → 25, and 50 once more {:.1} s later with a cooldown of 12 s", waited.as_secs_f64());
 
     let after = failed_at_half(context, control).await?;
@@ -64,7 +70,40 @@ async fn story(context: &Context, control: &Control) -> Result<()> {
     let rollback = &back["status"]["migration"]["rollback"];
     ensure!(rollback["from"] == "50 %" && rollback["reason"] == "AnalysisFailed", "{rollback}");
     println!("  failed at 25 too: straight to the vendor");
+    counted(context, [0.0, 0.0, 1.0]).await
+}
+
+/// The operator's metrics say so: step, percent, whether a rollback is in force, and at the baseline which check led there.
+async fn counted(context: &Context, [stage, percent, rolled_back]: [f64; 3]) -> Result<()> {
+    let wanted = [
+        ("migration_stage", stage),
+        ("gateway_wanted_percent", percent),
+        ("migration_rolled_back", rolled_back),
+        ("gateway_ready", 1.0),
+    ];
+    for (name, wanted) in wanted {
+        let shown = operator::metric_of_gateway(context, name).await?;
+        ensure!(shown == Some(wanted), "{name} is {shown:?} instead of {wanted}");
+    }
+    // Back at a step it is judged anew; at the baseline the verdict that led there stays.
+    if stage < 1.0 {
+        let checks = migration::seen(context).await?["status"]["analysis"]["checks"].clone();
+        let failed: Vec<_> =
+            checks.as_array().into_iter().flatten().filter(|check| check["verdict"] == "Fail").collect();
+        ensure!(!failed.is_empty(), "no check failed: {checks}");
+        for name in failed.iter().filter_map(|check| check["name"].as_str()) {
+            let gateway = format!("gateway=\"{NAME}\",namespace=\"{}\",of=\"migration\"", context.namespace);
+            let shown = operator::metric(context, "analysis_verdict", &format!("check=\"{name}\",{gateway}")).await?;
+            ensure!(shown == Some(-1.0), "the verdict of {name} is {shown:?}");
+        }
+    }
+    println!("    metrics: stage {stage}, {percent} %, rolled back {rolled_back}");
     Ok(())
+}
+
+async fn reconciles(context: &Context) -> Result<f64> {
+    let labels = "controller=\"gateway\",result=\"ok\"";
+    operator::metric(context, "reconciles_total", labels).await?.context("no reconciliation was counted")
 }
 
 /// The pool's key fails, so often or from now on.

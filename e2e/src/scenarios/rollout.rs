@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{
     curl,
     gateway::{self, NAME, OBJECT},
-    load, migration, objects,
+    load, migration, objects, operator,
 };
 use crate::{
     images::{Binary, Image, build_binaries, build_release_image},
@@ -35,7 +35,8 @@ const CANDIDATE_POLICY: &str = "networkpolicy/ai-bifrost-candidate";
 const BACK: Duration = Duration::from_secs(10);
 /// How long the operator may take to do what is asked for.
 const HANDLED: Duration = Duration::from_secs(20);
-const REQUEST: &str = "bifrost.dev/rollout-request";
+/// The annotation.
+pub(super) const REQUEST: &str = "bifrost.dev/rollout-request";
 /// Users of a short look.
 const FEW: u32 = 12;
 /// Users of one look at the shares.
@@ -151,6 +152,10 @@ pub(super) async fn sent_back(context: &Context, what: &str, broken: Instant, re
     ensure!(degraded["status"] == "True", "{degraded}");
     let candidate = revision(&back, "candidateRevision")?;
     println!("    {}", gateway::wait_event(context, "CandidateFailed", &candidate).await?);
+    for (name, wanted) in [("rollout_rolled_back", 1.0), ("rollout_percent", 0.0)] {
+        let shown = operator::metric_of_gateway(context, name).await?;
+        ensure!(shown == Some(wanted), "{name} is {shown:?} instead of {wanted}");
+    }
     stays(context, 0, Duration::from_secs(2)).await?;
     Ok(back)
 }

@@ -44,6 +44,8 @@ pub struct Ended {
     pub overhead: Option<Duration>,
     /// Tokens, as far as the provider named them unasked or because the client asked.
     pub usage: Option<Usage>,
+    /// Whether a plain answer has output; none where nobody looked or can tell.
+    pub output: Option<bool>,
     /// Whether a tool call's arguments are no JSON; none without a call, or where nobody could tell.
     pub invalid_tool_call: Option<bool>,
 }
@@ -134,7 +136,8 @@ fn is_empty(ended: &Ended) -> Option<bool> {
         true if ended.first_output.is_some() => Some(false),
         // Without its last event the end was perhaps not looked at.
         true => ended.stream_end.then_some(true),
-        false => ended.usage.map(|usage| usage.output_tokens == 0),
+        // Of what is too long to be looked at, the tokens tell.
+        false => ended.output.or_else(|| Some(ended.usage?.output_tokens > 0)).map(|output| !output),
     }
 }
 
@@ -159,6 +162,7 @@ mod tests {
             first_output: None,
             overhead: None,
             usage: Some(Usage { input_tokens: 3, output_tokens: 4 }),
+            output: None,
             invalid_tool_call: None,
         }
     }
@@ -273,6 +277,10 @@ mod tests {
         assert_eq!(empty(ended()), Some(false));
         assert_eq!(empty(Ended { usage: nothing, ..ended() }), Some(true));
         assert_eq!(empty(Ended { usage: None, ..ended() }), None);
+        // What is there counts, whatever tokens were counted.
+        assert_eq!(empty(Ended { output: Some(false), ..ended() }), Some(true));
+        assert_eq!(empty(Ended { output: Some(false), usage: None, ..ended() }), Some(true));
+        assert_eq!(empty(Ended { output: Some(true), usage: nothing, ..ended() }), Some(false));
         assert_eq!(empty(Ended { usage: nothing, kind: Kind::Json(Endpoint::Embeddings), ..ended() }), None);
         assert_eq!(empty(Ended { usage: nothing, status: 400, ..ended() }), None);
         let stream = Ended { stream: true, watched: true, ..ended() };

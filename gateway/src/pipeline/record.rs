@@ -64,6 +64,7 @@ pub struct Ledger {
     request_bytes: u64,
     response_bytes: u64,
     usage: Option<Usage>,
+    output: Option<bool>,
     invalid_tool_call: Option<bool>,
     usage_added: bool,
     complete: bool,
@@ -109,6 +110,7 @@ impl Ledger {
             request_bytes: 0,
             response_bytes: 0,
             usage: None,
+            output: None,
             invalid_tool_call: None,
             usage_added: false,
             complete: false,
@@ -304,6 +306,11 @@ impl Ledger {
         self.usage = Some(usage);
     }
 
+    /// Whether a plain answer has output, where somebody can tell.
+    pub fn output(&mut self, output: Option<bool>) {
+        self.output = output;
+    }
+
     /// What the client got, once it is over.
     pub fn first_answer(&self) -> Option<First> {
         Some(First {
@@ -377,6 +384,7 @@ impl Ledger {
             overhead: self.sent.map(|sent| sent - self.received),
             // The other arm's stream would not have named it; a plain answer does unasked.
             usage: self.usage.filter(|_| !(self.usage_added && self.stream)),
+            output: self.output,
             invalid_tool_call: self.invalid_tool_call,
         })
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bifrost_config::catalog::Front;
 use bifrost_wire::{
-    Piece, StreamFormat, StreamObserver, StreamRelay, StreamTap, Tail, invalid_tool_call, usage_from_tail,
+    Piece, StreamFormat, StreamObserver, StreamRelay, StreamTap, Tail, has_output, invalid_tool_call, usage_from_tail,
 };
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -137,6 +137,7 @@ impl Answering {
             deadline: answer.deadline,
             idle,
             watch,
+            names_tools: reading.names_tools,
             shadow: answer.shadow,
             ends_with_event,
             front,
@@ -212,7 +213,7 @@ fn has_ended(stream: &StreamObserver) -> bool {
 enum Watch {
     /// Nothing: encoded, or not understood.
     Blind,
-    /// A plain answer's end, for its usage; where it may call tools, in this form, all of it if it is not too long.
+    /// A plain answer's end, for its usage; of one in this form all of it, if it is not too long.
     Plain(Tail, Option<StreamFormat>, Option<Inflate>),
     /// The bifrost arm's stream: whole events pass.
     Events(StreamRelay),
@@ -253,7 +254,7 @@ impl Watch {
             (Some(format), false) if head.is_json() && reading.tool_calls => {
                 Self::Plain(Tail::for_tools(), Some(format), inflate)
             }
-            (_, false) if head.is_json() => Self::Plain(Tail::new(), None, inflate),
+            (format, false) if head.is_json() => Self::Plain(Tail::new(), format, inflate),
             (_, false) => Self::Blind,
         };
         match &mut watch {
@@ -277,6 +278,8 @@ pub struct Relay {
     deadline: Deadline,
     idle: Option<Duration>,
     watch: Watch,
+    /// Whether the request names tools, so that a plain answer is looked at for its calls.
+    names_tools: bool,
     /// What is kept for a copy on the other arm.
     shadow: Option<Box<Pending>>,
     /// Whether a candidate's stream that breaks off gets an error event.
@@ -440,7 +443,9 @@ impl Relay {
         let (usage, invalid_tool_call) = match &self.watch {
             Watch::Plain(tail, format, _) => {
                 let whole = format.zip(tail.whole());
-                (usage_from_tail(tail.bytes()), whole.and_then(|(format, answer)| invalid_tool_call(answer, format)))
+                self.ledger.output(whole.and_then(|(format, answer)| has_output(answer, format)));
+                let called = whole.filter(|_| self.names_tools);
+                (usage_from_tail(tail.bytes()), called.and_then(|(format, answer)| invalid_tool_call(answer, format)))
             }
             Watch::Events(relay) => (relay.usage(), relay.observer().invalid_tool_call()),
             Watch::Tap(tap, _) => (tap.usage(), tap.observer().invalid_tool_call()),

@@ -93,6 +93,12 @@ fn print_small_parts() {
     println!("messages chunk of {} bytes: {:.0} ns", messages.len(), relay(StreamFormat::AnthropicMessages, &messages));
     let usage = measure(|| _ = black_box(bifrost_wire::usage_from_json(black_box(answer.as_bytes()))));
     println!("usage of an answer of {} bytes: {usage:.0} ns", answer.len());
+    let message = format!(r#"{{"role":"assistant","content":"{}","refusal":null}}"#, "word ".repeat(200));
+    let answer =
+        format!("{head},\"choices\":[{{\"index\":0,\"message\":{message}}}],\"usage\":{{\"prompt_tokens\":9}}}}");
+    let output =
+        measure(|| _ = black_box(bifrost_wire::has_output(black_box(answer.as_bytes()), StreamFormat::OpenAiChat)));
+    println!("output of an answer of {} bytes: {output:.0} ns", answer.len());
     let hash = measure(|| _ = black_box(bifrost_wire::bucket(black_box("llm/ai"), black_box("user-123456"))));
     println!("bucket: {hash:.0} ns");
 }

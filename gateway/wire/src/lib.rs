@@ -2,7 +2,7 @@
 //!
 //! * [`peek()`] finds the few members of a request body that the gateway decides by, [`splice`] changes them in place;
 //! * [`sse`] finds the events of a stream while its bytes are relayed, [`usage`] reads tokens from answers and streams,
-//!   [`tools`] whether their tool calls are JSON;
+//!   [`tools`] whether their tool calls are JSON, [`has_output()`] whether an answer says anything;
 //! * [`hash`] decides which users take the bifrost arm; [`error_body()`] writes errors in each front's shape.
 //!
 //! It is on the path of every request, so it never builds a tree and allocates only for what is escaped, cut by a
@@ -12,6 +12,7 @@ mod ask;
 pub mod error_body;
 pub mod hash;
 mod json;
+mod output;
 pub mod peek;
 pub mod splice;
 pub mod sse;
@@ -24,6 +25,7 @@ pub use ask::Ask;
 pub use error_body::{Front, error_body, error_event, json_string};
 pub use hash::{bucket, bucket_of, cohort_hash, takes_bifrost};
 pub use json::SyntaxReason;
+pub use output::has_output;
 pub use peek::{Peek, PeekError, peek};
 pub use splice::{Part, Splice};
 pub use sse::{Piece, StreamRelay, StreamTap};

@@ -205,7 +205,7 @@ fn has_content(data: &[u8], name: &str) -> bool {
 
 /// Reads the object at the position: whether it has, beside the member `but`, a string, an array or an object that is
 /// not empty.
-fn says_something(cursor: &mut Cursor<'_>, but: &str) -> Result<bool, Fault> {
+pub(crate) fn says_something(cursor: &mut Cursor<'_>, but: &str) -> Result<bool, Fault> {
     let mut something = false;
     cursor.enter_object()?;
     let mut first = true;
@@ -218,7 +218,7 @@ fn says_something(cursor: &mut Cursor<'_>, but: &str) -> Result<bool, Fault> {
 }
 
 /// Steps over a value; whether it is a string, an array or an object with something in it.
-fn is_not_empty(cursor: &mut Cursor<'_>) -> Result<bool, Fault> {
+pub(crate) fn is_not_empty(cursor: &mut Cursor<'_>) -> Result<bool, Fault> {
     let container = matches!(cursor.byte(), b'"' | b'[' | b'{');
     let value = cursor.skip_value()?;
     // The shortest value with content has three bytes, as in `[1]`; blanks in empty containers are not worth a look.

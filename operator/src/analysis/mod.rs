@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bifrost_analysis::{Action, Position, Report, Verdict};
 use bifrost_config::{Prices, ProviderType, SecretValue};
+use futures::Stream;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
@@ -84,6 +85,11 @@ impl<C: PodClient, A: Ask> Analyses<C, A> {
     /// What models cost, as of now.
     pub fn prices(&self) -> Arc<Prices> {
         self.prices.current()
+    }
+
+    /// An item for every change of that.
+    pub fn price_changes(&self) -> impl Stream<Item = ()> + Send + 'static + use<C, A> {
+        self.prices.changes()
     }
 
     /// The newest report of the stage that began with this epoch, if it is of what is watched now.

@@ -71,6 +71,7 @@ pub async fn run(
     let controller = referenced_objects(controller, watches, &scope, &gateways, keys)
         .with_config(kube::runtime::controller::Config::default().concurrency(CONCURRENCY))
         .trigger_backoff(WatchBackoff)
+        .reconcile_all_on(context.analyses.price_changes())
         .reconcile_on(woken.map(|(namespace, name)| ObjectRef::new(&name).within(&namespace)));
 
     let backoff = Arc::new(Backoffs::default());
