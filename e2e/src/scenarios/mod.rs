@@ -14,9 +14,11 @@ mod chart;
 mod cluster_api_outage;
 mod cluster_services;
 mod cohorts;
+mod common_issues;
 mod context;
 mod crd_rules;
 mod curl;
+mod documentation;
 mod drift;
 mod drift_edits;
 mod drop_in;
@@ -131,6 +133,8 @@ pub const ALL: &[Scenario] = &[
     shadow::SCENARIO,
     shadow_agreement::SCENARIO,
     canary_story::SCENARIO,
+    documentation::SCENARIO,
+    common_issues::SCENARIO,
     kubectl_plugin::SCENARIO,
     resource_updates::SCENARIO,
     cohorts::SCENARIO,

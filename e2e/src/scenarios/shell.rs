@@ -1,36 +1,50 @@
 //! Commands as a user types them: kubectl, its plugin and the tools of every system, in a folder and with a kubeconfig of their own.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
+use tokio::process::Command;
 
 use crate::{
+    cluster::Cluster,
     components::{self, PLUGIN},
-    run,
+    files, run,
     scenarios::Context,
 };
 
 /// A shell whose current namespace is the scenario's.
 pub(super) struct Shell {
     folder: TempDir,
-    kubeconfig: PathBuf,
-    path: String,
+    /// The cluster in whose network it is; none: outside.
+    inside: Option<Cluster>,
+    variables: Vec<(&'static str, String)>,
     transcript: String,
 }
 
 impl Shell {
     /// Opens one.
     pub(super) async fn open(context: &Context) -> Result<Self> {
+        Self::with(context, &context.access.kubeconfig, None).await
+    }
+
+    /// Opens one inside the embedded cluster's network, where Services have names. Ports that are forwarded there are in nobody's way.
+    pub(super) async fn open_inside(context: &Context) -> Result<Self> {
+        let cluster = context.embedded()?;
+        Self::with(context, &cluster.layout().admin_kubeconfig(), Some(cluster.clone())).await
+    }
+
+    async fn with(context: &Context, kubeconfig: &Path, inside: Option<Cluster>) -> Result<Self> {
         let folder = tempfile::tempdir().context("no temporary folder")?;
-        let kubeconfig = folder.path().join(".kubeconfig");
-        std::fs::copy(&context.access.kubeconfig, &kubeconfig).context("cannot copy the kubeconfig")?;
+        let own = folder.path().join(".kubeconfig");
+        std::fs::copy(kubeconfig, &own).context("cannot copy the kubeconfig")?;
         let plugin = components::plugin().with_context(|| format!("{PLUGIN} is not built: cargo build -p {PLUGIN}"))?;
         let beside = plugin.parent().context("a program without a folder")?;
         let kubectl = context.access.kubectl.parent().context("kubectl without a folder")?;
         let path = std::env::var("PATH").unwrap_or_default();
         let path = format!("{}:{}:{path}", kubectl.display(), beside.display());
-        let shell = Self { folder, kubeconfig, path, transcript: String::new() };
+        let variables = vec![("PATH", path), ("KUBECONFIG", own.display().to_string())];
+        let shell = Self { folder, inside, variables, transcript: String::new() };
         if let Some(name) = &context.access.context {
             shell.output(&format!("kubectl config use-context {name}")).await?;
         }
@@ -38,9 +52,14 @@ impl Shell {
         Ok(shell)
     }
 
+    /// Sets a variable of its environment.
+    pub(super) fn set(&mut self, name: &'static str, value: &str) {
+        self.variables.push((name, value.to_owned()));
+    }
+
     /// Writes a file into the shell's folder.
     pub(super) fn write(&self, name: &str, text: &str) -> Result<()> {
-        std::fs::write(self.folder.path().join(name), text).with_context(|| format!("cannot write {name}"))
+        files::write(&self.folder.path().join(name), text)
     }
 
     /// Runs a command that succeeds, and returns what it printed on both channels.
@@ -64,11 +83,18 @@ impl Shell {
         &self.transcript
     }
 
-    async fn output(&self, command: &str) -> Result<(String, bool)> {
-        let mut shell = run::command("sh");
-        shell.current_dir(self.folder.path()).env("PATH", &self.path).env("KUBECONFIG", &self.kubeconfig);
-        run::without_proxies(&mut shell);
-        let output = run::output_of(shell.args(["-c", &format!("{{ {command}\n}} 2>&1")])).await?;
+    /// Runs a command, and returns what it printed on both channels and whether it succeeded.
+    pub(super) async fn output(&self, command: &str) -> Result<(String, bool)> {
+        let output = run::output_of(&mut self.command(&format!("{{ {command}\n}} 2>&1"))).await?;
         Ok((String::from_utf8_lossy(&output.stdout).into_owned(), output.status.success()))
+    }
+
+    /// A script, to be started.
+    pub(super) fn command(&self, script: &str) -> Command {
+        let mut shell = self.inside.as_ref().map_or_else(|| run::command("sh"), |cluster| cluster.command_inside("sh"));
+        run::without_proxies(&mut shell);
+        shell.current_dir(self.folder.path()).envs(self.variables.iter().map(|(name, value)| (*name, value)));
+        shell.args(["-c", script]);
+        shell
     }
 }
