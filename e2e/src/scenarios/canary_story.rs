@@ -6,9 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use futures::FutureExt;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{gateway, load, shell::Shell};
+use super::{
+    documentation::page::{Page, page},
+    gateway, load,
+    shell::Shell,
+};
 use crate::scenarios::{Context, Scenario};
 
 /// The scenario.
@@ -19,6 +23,9 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 )
 .embedded_only()
 .limit(Duration::from_secs(900));
+
+/// It has one manifest, which is applied here.
+const PAGE: Page = page!("docs/canary-story.md");
 
 /// A line of the story.
 enum Line {
@@ -55,25 +62,11 @@ const STORY: &[Line] = &[
     ),
 ];
 
-fn migration() -> Value {
-    json!({
-        "strategy": "Canary",
-        "canary": {"steps": [
-            {"percent": 1, "hold": "10s"},
-            {"percent": 5, "hold": "10s"},
-            {"percent": 25, "hold": "20s"},
-            {"percent": 50, "hold": "10s", "pause": true},
-            {"percent": 100, "hold": "10s"},
-        ]},
-        "analysis": {"minRequests": 40},
-    })
-}
-
 async fn run(context: &Context) -> Result<()> {
     // The application runs before there is anything to migrate to; here the gateway passes everything on.
     gateway::create(context, 2, json!({"strategy": "Canary", "canaryPercent": 0})).await?;
     let mut shell = Shell::open(context).await?;
-    let manifest = serde_yaml_ng::to_string(&gateway::manifest(2, migration(), Vec::new()))?;
+    let manifest = PAGE.yaml().pop().context("a story without a manifest")?;
     shell.write("gateway.yaml", &manifest)?;
     let (_, load) = load::amid(context, &["--concurrency", "12"], tell(&mut shell)).await?;
     if let Some(file) = std::env::var_os("BIFROST_RECORD") {
@@ -101,9 +94,9 @@ mod tests {
 
     #[test]
     fn the_documentation_shows_these_commands_and_no_others() {
-        let docs = include_str!("../../../docs/canary-story.md");
-        let shown: Vec<_> = docs.lines().filter_map(|line| line.strip_prefix("$ ")).collect();
+        let shown: Vec<_> = PAGE.text.lines().filter_map(|line| line.strip_prefix("$ ")).collect();
         let told: Vec<_> = STORY.iter().map(|(Do(command) | Refused(command))| *command).collect();
         assert_eq!(shown, told);
+        assert_eq!(PAGE.yaml().len(), 1);
     }
 }

@@ -14,9 +14,11 @@ mod chart;
 mod cluster_api_outage;
 mod cluster_services;
 mod cohorts;
+mod common_issues;
 mod context;
 mod crd_rules;
 mod curl;
+mod documentation;
 mod drift;
 mod drift_edits;
 mod drop_in;
@@ -146,6 +148,8 @@ pub const ALL: &[Scenario] = &[
     shadow_agreement::SCENARIO,
     price_change::SCENARIO,
     canary_story::SCENARIO,
+    documentation::SCENARIO,
+    common_issues::SCENARIO,
     kubectl_plugin::SCENARIO,
     kubectl_preflight::SCENARIO,
     kubectl_import::SCENARIO,

@@ -1,6 +1,6 @@
 //! Commands as a user types them: kubectl, its plugin and the tools of every system, in a folder and with a kubeconfig of their own.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
@@ -9,7 +9,7 @@ use tokio::process::{Child, Command};
 use crate::{
     cluster::Cluster,
     components::{self, PLUGIN},
-    run,
+    files, run,
     scenarios::Context,
     wait,
 };
@@ -20,24 +20,36 @@ const LIMIT: Duration = Duration::from_secs(40);
 /// A shell whose current namespace is the scenario's.
 pub(super) struct Shell {
     folder: TempDir,
-    kubeconfig: PathBuf,
-    path: String,
+    /// The cluster in whose network it is; none: outside.
+    inside: Option<Cluster>,
+    variables: Vec<(&'static str, String)>,
     transcript: String,
 }
 
 impl Shell {
     /// Opens one.
     pub(super) async fn open(context: &Context) -> Result<Self> {
+        Self::with(context, &context.access.kubeconfig, None).await
+    }
+
+    /// Opens one inside the embedded cluster's network, where Services have names. Ports that are forwarded there are in nobody's way.
+    pub(super) async fn open_inside(context: &Context) -> Result<Self> {
+        let cluster = context.embedded()?;
+        Self::with(context, &cluster.layout().admin_kubeconfig(), Some(cluster.clone())).await
+    }
+
+    async fn with(context: &Context, kubeconfig: &Path, inside: Option<Cluster>) -> Result<Self> {
         let folder = tempfile::tempdir().context("no temporary folder")?;
-        let kubeconfig = folder.path().join(".kubeconfig");
-        std::fs::copy(&context.access.kubeconfig, &kubeconfig).context("cannot copy the kubeconfig")?;
+        let own = folder.path().join(".kubeconfig");
+        std::fs::copy(kubeconfig, &own).context("cannot copy the kubeconfig")?;
         let plugin = components::plugin().with_context(|| format!("{PLUGIN} is not built: cargo build -p {PLUGIN}"))?;
         let beside = plugin.parent().context("a program without a folder")?;
         let kubectl = context.access.kubectl.parent().context("kubectl without a folder")?;
         let helm = context.access.helm.parent().context("helm without a folder")?;
         let path = std::env::var("PATH").unwrap_or_default();
         let path = format!("{}:{}:{}:{path}", kubectl.display(), helm.display(), beside.display());
-        let shell = Self { folder, kubeconfig, path, transcript: String::new() };
+        let variables = vec![("PATH", path), ("KUBECONFIG", own.display().to_string())];
+        let shell = Self { folder, inside, variables, transcript: String::new() };
         if let Some(name) = &context.access.context {
             shell.output(&format!("kubectl config use-context {name}")).await?;
         }
@@ -45,9 +57,14 @@ impl Shell {
         Ok(shell)
     }
 
+    /// Sets a variable of its environment.
+    pub(super) fn set(&mut self, name: &'static str, value: &str) {
+        self.variables.push((name, value.to_owned()));
+    }
+
     /// Writes a file into the shell's folder.
     pub(super) fn write(&self, name: &str, text: &str) -> Result<()> {
-        std::fs::write(self.folder.path().join(name), text).with_context(|| format!("cannot write {name}"))
+        files::write(&self.folder.path().join(name), text)
     }
 
     /// Runs a command that succeeds, and returns what it printed on both channels.
@@ -91,7 +108,7 @@ impl Shell {
 
     /// Runs a command that succeeds in the embedded cluster's network, by its DNS.
     pub(super) async fn run_inside(&self, cluster: &Cluster, command: &str) -> Result<String> {
-        let output = run::output_of(&mut self.given(cluster.command_inside("sh"), command)).await?;
+        let output = run::output_of(&mut self.given(cluster.command_inside("sh"), &both_channels(command))).await?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(output.status.success(), "{command}: {text}");
         Ok(text)
@@ -99,8 +116,9 @@ impl Shell {
 
     /// Starts a command whose standard output goes into a file of the shell's folder. It is killed when it is dropped.
     pub(super) fn start(&self, command: &str, file: &str) -> Result<Child> {
-        let command = format!("exec {command} > {file}");
-        self.given(run::command("sh"), &command).spawn().with_context(|| format!("cannot start {command}"))
+        self.command(&format!("{{ exec {command} > {file}\n}} 2>&1"))
+            .spawn()
+            .with_context(|| format!("cannot start {command}"))
     }
 
     /// Everything that was typed and printed.
@@ -108,18 +126,31 @@ impl Shell {
         &self.transcript
     }
 
-    async fn output(&self, command: &str) -> Result<(String, bool)> {
-        let output = run::output_of(&mut self.given(run::command("sh"), command)).await?;
+    /// Runs a command, and returns what it printed on both channels and whether it succeeded.
+    pub(super) async fn output(&self, command: &str) -> Result<(String, bool)> {
+        let output = run::output_of(&mut self.command(&both_channels(command))).await?;
         Ok((String::from_utf8_lossy(&output.stdout).into_owned(), output.status.success()))
     }
 
-    /// A program that is a shell, with a command for it.
-    fn given(&self, mut shell: Command, command: &str) -> Command {
-        shell.args(["-c", &format!("{{ {command}\n}} 2>&1")]);
-        shell.current_dir(self.folder.path()).env("PATH", &self.path).env("KUBECONFIG", &self.kubeconfig);
+    /// A script, to be started.
+    pub(super) fn command(&self, script: &str) -> Command {
+        self.given(
+            self.inside.as_ref().map_or_else(|| run::command("sh"), |cluster| cluster.command_inside("sh")),
+            script,
+        )
+    }
+
+    /// A program that is a shell, with a script for it.
+    fn given(&self, mut shell: Command, script: &str) -> Command {
         run::without_proxies(&mut shell);
+        shell.current_dir(self.folder.path()).envs(self.variables.iter().map(|(name, value)| (*name, value)));
+        shell.args(["-c", script]);
         shell
     }
+}
+
+fn both_channels(command: &str) -> String {
+    format!("{{ {command}\n}} 2>&1")
 }
 
 fn holds(text: String, command: &str, words: &[&str]) -> Result<String> {
