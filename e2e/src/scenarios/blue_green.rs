@@ -19,7 +19,7 @@ use super::{
     curl,
     gateway::{self, APP_OPENAI, NAME, OBJECT},
     load, migration, objects,
-    streams::{self, TWENTY},
+    streams::{self, LONG, TWENTY},
 };
 use crate::{
     deploy::Vendors,
@@ -37,8 +37,6 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 .limit(Duration::from_secs(600));
 
 const SWITCH: Duration = Duration::from_secs(2);
-/// Of streams that are open across a switch, at most.
-const LENGTH: Duration = Duration::from_secs(120);
 const HOLD: Duration = Duration::from_secs(3);
 const WATCH: Duration = Duration::from_secs(4);
 /// How long blue may take after the end of a container, which has to be noticed and replaced.
@@ -90,7 +88,7 @@ async fn switches(context: &Context, control: &Control) -> Result<()> {
             switch(context, colour, from, to).await?;
             streams::end(control, TWENTY).await
         };
-        let (streams, ()) = tokio::try_join!(streams::run(context, TWENTY, LENGTH), turn)?;
+        let (streams, ()) = tokio::try_join!(streams::run(context, TWENTY, LONG), turn)?;
         let began = if from == "bifrost" { streams.arms.bifrost } else { streams.arms.baseline };
         ensure!(began == streams.requests, "{:?} instead of {from}", streams.arms);
         let (active, other) = (to, from);

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{
     curl, gateway, load, rollout,
-    streams::{self, FIFTY, TWENTY},
+    streams::{self, FIFTY, LONG, TWENTY},
 };
 use crate::{
     deploy::Vendors,
@@ -26,8 +26,6 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 
 /// Longer than it takes to count the share.
 const HOLD: Duration = Duration::from_secs(20);
-/// Streams end when what they are open for is over, and the rollout is by then.
-const LENGTH: Duration = Duration::from_secs(240);
 /// How long it may take from a request until every replica has confirmed the way back.
 const BACK: Duration = Duration::from_secs(10);
 /// Smaller than [`LARGE`], and the configuration before has another.
@@ -46,7 +44,7 @@ async fn run(context: &Context) -> Result<()> {
         streams::all_open(&control, FIFTY).await?;
         story(context, &control, &stable).await
     };
-    let work = async { tokio::try_join!(streams::run(context, FIFTY, LENGTH), story) };
+    let work = async { tokio::try_join!(streams::run(context, FIFTY, LONG), story) };
     let ((streams, candidate), load) = load::during(context, &[], work).await?;
     ensure!(streams.of_revision(&stable) == streams.requests, "{:?} instead of {stable}", streams.revisions);
     ensure!(load.of_revision(&stable) > 0 && load.of_revision(&candidate) > 0, "{:?}", load.revisions);
@@ -79,7 +77,7 @@ async fn story(context: &Context, control: &Control, stable: &str) -> Result<Str
         back_and_again(context, stable, &candidate).await?;
         streams::end(control, TWENTY).await
     };
-    let (streams, ()) = tokio::try_join!(streams::run(context, TWENTY, LENGTH), onwards)?;
+    let (streams, ()) = tokio::try_join!(streams::run(context, TWENTY, LONG), onwards)?;
     ensure!(streams.of_revision(&candidate) > 0, "no stream was the candidate's: {:?}", streams.revisions);
 
     rollout::ask(context, &format!("promote/5@{candidate}")).await?;

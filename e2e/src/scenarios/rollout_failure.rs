@@ -12,7 +12,7 @@ use super::{
     gateway::{self, NAME, OBJECT},
     load, objects,
     rollout::{self, CANDIDATE_PODS},
-    streams::{self, Group},
+    streams::{self, Group, LONG},
 };
 use crate::{
     deploy::Vendors,
@@ -35,8 +35,6 @@ const JUDGED: Duration = Duration::from_secs(60);
 const DEADLINE: Duration = Duration::from_secs(10);
 /// Streams that are open while there is a candidate without an image.
 const STREAMS: &[Group] = &[(load::Sdk::Python, "messages", "claude-3-opus-20240229", 50)];
-/// It is gone by then.
-const LENGTH: Duration = Duration::from_secs(60);
 /// The candidate's share, in percent.
 const SHARE: u64 = 25;
 /// What the broken provider's path begins with.
@@ -109,11 +107,9 @@ async fn under_streams(context: &Context, stable: &str, reference: &str) -> Resu
     let story = async {
         streams::all_open(&control, STREAMS).await?;
         no_image(context, stable, reference).await?;
-        let (open, all) = (streams::open(&control, STREAMS).await?, streams::count(STREAMS));
-        ensure!(open == all, "only {open} streams of {all} lasted until it was taken back");
-        Ok(())
+        streams::end(&control, STREAMS).await
     };
-    let (streams, ()) = tokio::try_join!(streams::run(context, STREAMS, LENGTH), story)?;
+    let (streams, ()) = tokio::try_join!(streams::run(context, STREAMS, LONG), story)?;
     ensure!(streams.of_revision(stable) == streams.requests, "{:?} instead of {stable}", streams.revisions);
     Ok(())
 }

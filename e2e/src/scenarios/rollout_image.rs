@@ -14,7 +14,7 @@ use super::{
     gateway::{self, APP_OPENAI},
     load, objects,
     rollout::{self, CANDIDATE_OBJECTS, CANDIDATE_PODS, STABLE_PODS},
-    streams::{self, FIFTY, TWENTY},
+    streams::{self, FIFTY, LONG, TWENTY},
 };
 use crate::{
     deploy::Vendors,
@@ -31,8 +31,6 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 .embedded_only()
 .limit(Duration::from_secs(420));
 
-/// Streams end when all pods that are to go were told to stop, and that is long before this.
-const LENGTH: Duration = Duration::from_secs(240);
 /// The port on which the candidate's pods take what stable pods forward to them, and nothing else.
 const FORWARD: u16 = 8082;
 
@@ -49,11 +47,11 @@ async fn run(context: &Context) -> Result<()> {
         let candidate = beside(context, &next, &stable).await?;
         ensure!(rollout::stable_pods(context).await? == before, "stable pods were replaced or restarted");
         let onwards = promoted(context, &control, &stable, &candidate);
-        let (streams, ()) = tokio::try_join!(streams::run(context, TWENTY, LENGTH), onwards)?;
+        let (streams, ()) = tokio::try_join!(streams::run(context, TWENTY, LONG), onwards)?;
         ensure!(streams.of_revision(&candidate) > 0, "no stream was the candidate's: {:?}", streams.revisions);
         Ok(candidate)
     };
-    let work = async { tokio::try_join!(streams::run(context, FIFTY, LENGTH), story) };
+    let work = async { tokio::try_join!(streams::run(context, FIFTY, LONG), story) };
     let ((_, candidate), load) = load::during(context, &[], work).await?;
     ensure!(load.of_revision(&stable) + load.of_revision(&candidate) == load.requests, "{:?}", load.revisions);
     let after = context.wait_for_pods(STABLE_PODS, before.len(), rollout::LIMIT).await?;

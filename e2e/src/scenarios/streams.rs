@@ -23,6 +23,8 @@ pub(super) const FIFTY: &[Group] = &[
 /// Twenty more, for what begins later.
 pub(super) const TWENTY: &[Group] = &[(Sdk::Python, "chat", "gpt-4.1", 20)];
 
+/// Longer than whatever they are open for; they [`end`] when that is over.
+pub(super) const LONG: Duration = Duration::from_secs(240);
 /// Between two events of a stream.
 const GAP: Duration = Duration::from_millis(200);
 /// How long it may take until all are open.

@@ -7,7 +7,7 @@
 //! * [`choose`] is pure: provider, arm and reason; it asks [`caller`] who sent a request, [`split`] about eligible ones, and
 //!   [`preview`] about those that came by its port;
 //! * [`attempt`] sends it, once more where it was not sent;
-//! * [`respond`] relays the answer as it comes;
+//! * [`respond`] relays the answer as it comes, and [`watch`] says what is looked at meanwhile;
 //! * [`record`] counts it, however it ends, and [`measure`] says what it tells of its arm.
 
 pub mod admit;
@@ -23,6 +23,7 @@ pub mod record;
 pub mod respond;
 pub mod revision;
 pub mod split;
+pub mod watch;
 
 use std::rc::Rc;
 

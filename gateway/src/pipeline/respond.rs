@@ -7,9 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bifrost_config::catalog::Front;
-use bifrost_wire::{
-    Piece, StreamFormat, StreamObserver, StreamRelay, StreamTap, Tail, has_output, invalid_tool_call, usage_from_tail,
-};
+use bifrost_wire::{Piece, StreamObserver, has_output, invalid_tool_call, usage_from_tail};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use hyper::Response;
@@ -19,8 +17,9 @@ use super::Arm;
 use super::admit::OwnPage;
 use super::attempt::Answer;
 use super::caller::ARM_HEADER;
-use super::decode::{Reading, Whose};
+use super::decode::Whose;
 use super::record::Ledger;
+use super::watch::Watch;
 use crate::deadline::Deadline;
 use crate::front::error::{Fault, GatewayError};
 use crate::http::{Head, Inflate};
@@ -137,7 +136,7 @@ impl Answering {
             deadline: answer.deadline,
             idle,
             watch,
-            names_tools: reading.names_tools,
+            tool_calls: reading.tool_calls,
             shadow: answer.shadow,
             ends_with_event,
             front,
@@ -209,67 +208,6 @@ fn has_ended(stream: &StreamObserver) -> bool {
     seen.end || seen.error
 }
 
-/// What is looked at while a body passes.
-enum Watch {
-    /// Nothing: encoded, or not understood.
-    Blind,
-    /// A plain answer's end, for its usage; of one in this form all of it, if it is not too long.
-    Plain(Tail, Option<StreamFormat>, Option<Inflate>),
-    /// The bifrost arm's stream: whole events pass.
-    Events(StreamRelay),
-    /// The baseline arm's stream, or one of the candidate's pods: bytes pass as they come.
-    Tap(StreamTap, Option<Inflate>),
-}
-
-impl Watch {
-    /// What is to be looked at, and what the copies that are kept for it take of the byte budget. Without room nothing is looked at but
-    /// what decides how the answer passes.
-    fn new(reading: &Reading, stream: bool, head: &Head, shard: &Shard) -> (Self, Option<Charge>) {
-        let watch = Self::wanted(reading, stream, head);
-        let most = match &watch {
-            Self::Blind | Self::Events(_) => return (watch, None),
-            Self::Plain(tail, ..) => head.content_length().unwrap_or(u64::MAX).min(tail.most() as u64),
-            Self::Tap(..) => StreamTap::KEPT as u64,
-        };
-        match shard.shared.budget.try_charge_spare(most) {
-            Some(charge) => (watch, Some(charge)),
-            None => (Self::Blind, None),
-        }
-    }
-
-    fn wanted(reading: &Reading, stream: bool, head: &Head) -> Self {
-        let inflate = match head.is_encoded() {
-            true if reading.is_raw() => match head.get("content-encoding").and_then(Inflate::of) {
-                Some(inflate) => Some(inflate),
-                None => return Self::Blind,
-            },
-            true => return Self::Blind,
-            false => None,
-        };
-        let mut watch = match (reading.format, stream) {
-            (Some(format), true) if reading.is_raw() => Self::Tap(StreamTap::new(format), inflate),
-            (Some(format), true) if reading.drop_usage_chunk => Self::Events(StreamRelay::without_usage_chunk(format)),
-            (Some(format), true) => Self::Events(StreamRelay::new(format)),
-            (None, true) => Self::Blind,
-            (Some(format), false) if head.is_json() && reading.tool_calls => {
-                Self::Plain(Tail::for_tools(), Some(format), inflate)
-            }
-            (format, false) if head.is_json() => Self::Plain(Tail::new(), format, inflate),
-            (_, false) => Self::Blind,
-        };
-        match &mut watch {
-            Self::Tap(tap, _) if reading.tool_calls => tap.look_at_tool_calls(),
-            Self::Events(relay) if reading.tool_calls => relay.look_at_tool_calls(),
-            _ => {}
-        }
-        watch
-    }
-
-    fn changes_length(&self) -> bool {
-        matches!(self, Self::Events(_))
-    }
-}
-
 /// A provider's body on its way to the client.
 pub struct Relay {
     body: Incoming,
@@ -278,8 +216,8 @@ pub struct Relay {
     deadline: Deadline,
     idle: Option<Duration>,
     watch: Watch,
-    /// Whether the request names tools, so that a plain answer is looked at for its calls.
-    names_tools: bool,
+    /// Whether a plain answer is looked at for tool calls.
+    tool_calls: bool,
     /// What is kept for a copy on the other arm.
     shadow: Option<Box<Pending>>,
     /// Whether a candidate's stream that breaks off gets an error event.
@@ -444,7 +382,7 @@ impl Relay {
             Watch::Plain(tail, format, _) => {
                 let whole = format.zip(tail.whole());
                 self.ledger.output(whole.and_then(|(format, answer)| has_output(answer, format)));
-                let called = whole.filter(|_| self.names_tools);
+                let called = whole.filter(|_| self.tool_calls);
                 (usage_from_tail(tail.bytes()), called.and_then(|(format, answer)| invalid_tool_call(answer, format)))
             }
             Watch::Events(relay) => (relay.usage(), relay.observer().invalid_tool_call()),
