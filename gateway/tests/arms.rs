@@ -232,7 +232,8 @@ async fn both_arms_are_measured_alike() {
             send(json!({"status": 429}), stream).await;
             send(json!({"status": 404}), stream).await;
         }
-        send(json!({"usage": {"input": 7, "output": 0}}), false).await;
+        let nothing = json!({"choices": [{"message": {"role": "assistant", "content": ""}}]});
+        send(json!({"status": 200, "body": nothing}), false).await;
         send(json!({"drop": "reset"}), false).await;
         send(json!({"hang": true}), false).await;
         send(json!({"chunks": 20, "cut_after": 5}), true).await;
