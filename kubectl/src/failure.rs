@@ -110,7 +110,9 @@ mod tests {
     #[test]
     fn a_refusal_names_the_role_where_it_is_known() {
         let refusal = |verb: &str, resource: &str, group: &str| {
-            format!(r#"User "ann" cannot {verb} resource "{resource}" in API group "{group}" in the namespace "llm""#)
+            format!(
+                r#"User "viewer" cannot {verb} resource "{resource}" in API group "{group}" in the namespace "llm""#
+            )
         };
         assert_eq!(role_for(&refusal("patch", "bifrostgateways", GROUP)), Some("edit"));
         assert_eq!(role_for(&refusal("list", "providerkeys", GROUP)), Some("view"));

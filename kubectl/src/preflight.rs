@@ -143,7 +143,9 @@ mod tests {
             fix(&facts, Phase::After, "complete").unwrap()
         };
         let done = Some(bifrost_crds::MigrationPhase::Completed);
-        assert_eq!(onward("{canaryPercent: 25}", done), "kubectl bifrost set-percent ai 100 -n llm");
+        assert_eq!(onward("{canaryPercent: 25}", done), "kubectl bifrost set-percent ai 50 -n llm");
+        let unsure = Some(bifrost_crds::MigrationPhase::Inconclusive);
+        assert_eq!(onward("{canaryPercent: 25}", unsure), "kubectl bifrost analysis ai -n llm");
         let blue = "{strategy: BlueGreen, blueGreen: {active: Blue}}";
         assert_eq!(onward(blue, done), "kubectl bifrost switch ai green -n llm");
         let gradual = |current: &str| {

@@ -13,7 +13,7 @@ struct Required {
     package: &'static str,
 }
 
-const REQUIRED: [Required; 13] = [
+const REQUIRED: [Required; 14] = [
     Required { file: "containerd", package: "containerd" },
     Required { file: "ctr", package: "containerd" },
     Required { file: "containerd-shim-runc-v2", package: "containerd" },
@@ -23,6 +23,7 @@ const REQUIRED: [Required; 13] = [
     Required { file: "iptables", package: "iptables" },
     Required { file: "conntrack", package: "conntrack" },
     Required { file: "curl", package: "curl" },
+    Required { file: "envsubst", package: "gettext-base" },
     Required { file: "ip", package: "iproute2" },
     Required { file: "nsenter", package: "util-linux" },
     Required { file: "setsid", package: "util-linux" },

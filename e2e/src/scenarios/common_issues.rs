@@ -146,17 +146,29 @@ const MODELS: &[Line] = &[
         r#"kubectl patch bgw ai --type=json -p '[{"op":"replace","path":"/spec/config/providers/0/name","value":"first"},{"op":"add","path":"/spec/config/providers/-","value":{"name":"second","type":"OpenAI"}}]'"#,
         "patched",
     ),
+    Own(
+        "kubectl get pk openai -o yaml | sed 's/^  provider: .*/  provider: first/' | kubectl replace --force -f -",
+        "replaced",
+    ),
     Page(CHAT, "ambiguous_provider"),
-    Page(
-        r#"kubectl patch bgw ai -n llm --type=json -p '[{"op":"replace","path":"/spec/config/providers/0/name","value":"openai"}]'"#,
+    Own(
+        r#"curl -si http://ai.llm.svc:8080/openai/v1/chat/completions -H 'content-type: application/json' -d '{"model": "first/gpt-4o-mini", "messages": [{"role": "user", "content": "test"}]}'"#,
+        "HTTP/1.1 200",
+    ),
+    Own(
+        r#"kubectl patch bgw ai --type=json -p '[{"op":"replace","path":"/spec/config/providers/0/name","value":"openai"}]'"#,
         "patched",
+    ),
+    Own(
+        "kubectl get pk openai -o yaml | sed 's/^  provider: .*/  provider: openai/' | kubectl replace --force -f -",
+        "replaced",
     ),
     Page(CHAT, "HTTP/1.1 200"),
     // A base URL without a front.
     Own("kubectl create deployment app --image=registry.example/app --replicas=0", "created"),
     Own("kubectl set env deploy/app OPENAI_BASE_URL=http://ai.llm.svc:8080/v1", "updated"),
     Own("curl -s -d '{}' http://ai.llm.svc:8080/v1/chat/completions", "unknown_path"),
-    Page("kubectl set env deploy/app -n llm --from=configmap/ai-bifrost-env", "updated"),
+    Page("kubectl set env deploy/app -n llm --from=configmap/ai-bifrost-env --keys=OPENAI_BASE_URL", "updated"),
     Own("kubectl set env deploy/app --list --resolve", ":8080/openai/v1"),
 ];
 
@@ -181,7 +193,7 @@ const LATENCY: &[Line] = &[
     ),
     Own(SLOW, "upstream_timeout"),
     Page(
-        r#"kubectl patch bgw ai -n llm --type=json -p '[{"op":"add","path":"/spec/config/providers/0/network","value":{"firstByteTimeout":"600s","requestTimeout":"600s"}}]'"#,
+        r#"kubectl patch bgw ai -n llm --type=json -p '[{"op":"add","path":"/spec/config/providers/0/network","value":{"firstByteTimeout":"900s","requestTimeout":"900s"}}]'"#,
         "patched",
     ),
     Own(SLOW, "HTTP/1.1 200"),

@@ -95,15 +95,13 @@ async fn story(context: &Context, control: &Control) -> Result<()> {
     // Back by one phase, and the failed one once more.
     migration::verdict(context, "Pass").await?;
     let rollback = failed(context, control).await?;
-    let back = Instant::now();
     ensure!(rollback["retryAt"].is_string(), "nothing says when it is tried again: {rollback}");
     arms(context, "people, after a failure", "gradual", [true, true, false, false]).await?;
     let again = at(context, "claude", "Progressing").await?;
-    let waited = back.elapsed();
     ensure!(again["status"]["migration"]["rollback"].is_null(), "{}", again["status"]["migration"]);
-    // The status tells whole seconds, and is seen a moment after the rollback.
-    ensure!(waited + Duration::from_secs(3) > COOLDOWN, "tried again after {waited:?}");
-    println!("  claude once more after {:.1} s, with a cooldown of 10 s", waited.as_secs_f64());
+    let waited = migration::waited(&rollback, &again)?;
+    ensure!(waited >= COOLDOWN, "tried again after {waited:?}");
+    println!("  claude once more after {:.0} s, with a cooldown of 10 s", waited.as_secs_f64());
 
     // The one retry is used up: from here on somebody says what comes.
     let rollback = failed(context, control).await?;

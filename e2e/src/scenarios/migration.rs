@@ -23,6 +23,13 @@ const ROUNDED: Duration = Duration::from_millis(500);
 /// The annotation.
 pub(super) const REQUEST: &str = "bifrost.dev/request";
 
+/// How long a step began after a rollback, by the operator's clock; at most a second less than this.
+pub(super) fn waited(rollback: &Value, again: &Value) -> Result<Duration> {
+    let at = |time: &Value| -> Result<Timestamp> { Ok(time.as_str().context("no time")?.parse()?) };
+    let began = at(&again["status"]["migration"]["stepStartedAt"])?;
+    Ok(Duration::try_from(began.duration_since(at(&rollback["at"])?)).unwrap_or_default() + 2 * ROUNDED)
+}
+
 /// The gateway as it is.
 pub(super) async fn seen(context: &Context) -> Result<Value> {
     objects::get(context, OBJECT).await

@@ -47,8 +47,8 @@ async fn run(context: &Context) -> Result<()> {
     let outcome = restore(&migration::seen(context).await?, &other, &users).await;
     // Its logs go with it.
     let searched = other.stage.leaks.search(&other).await;
-    context.access.kubectl(["delete", "namespace", &other.namespace, "--wait=false"]).await?;
-    outcome.and(searched)
+    let removed = context.access.kubectl(["delete", "namespace", &other.namespace, "--wait=false"]).await;
+    outcome.and(searched).and(removed.map(drop))
 }
 
 /// Another namespace, with what a gateway needs there.
@@ -60,6 +60,8 @@ async fn elsewhere(context: &Context) -> Result<Context> {
         namespace: format!("{}-other", context.namespace),
         stage: context.stage.clone(),
     };
+    // One that an earlier run left may hold anything.
+    context.access.kubectl(["delete", "namespace", &other.namespace, "--ignore-not-found"]).await?;
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": other.namespace}});
     context.access.apply(None, &namespace.to_string()).await?;
     other.stage.vendors.trust_in(&other.target, &other.namespace).await?;

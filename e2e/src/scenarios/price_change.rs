@@ -44,8 +44,8 @@ const OVERRIDE: [&str; 2] =
 
 async fn run(context: &Context) -> Result<()> {
     let outcome = changed(context).await;
-    Operator::install(&context.target, &context.stage.images, Watch::Cluster).await?;
-    outcome
+    let restored = Operator::install(&context.target, &context.stage.images, Watch::Cluster).await;
+    outcome.and(restored.map(drop))
 }
 
 async fn changed(context: &Context) -> Result<()> {

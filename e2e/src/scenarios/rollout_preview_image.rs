@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::{
     gateway::{self, APP_OPENAI, NAME},
     load, objects,
-    rollout::{self, CANDIDATE_PODS, STABLE_PODS},
+    rollout::{self, CANDIDATE_OBJECTS, CANDIDATE_PODS, STABLE_PODS},
     streams::{self, Group, LONG, TWENTY},
 };
 use crate::{
@@ -35,7 +35,8 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 .embedded_only();
 
 const SWITCH: Duration = Duration::from_secs(2);
-const WATCH: Duration = Duration::from_secs(4);
+/// Long enough that streams begin in the candidate's own pods.
+const WATCH: Duration = Duration::from_secs(10);
 /// Connections that are open before the switch and after it.
 const KEPT: usize = 20;
 /// Streams that begin before the switch.
@@ -45,7 +46,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 
 async fn run(context: &Context) -> Result<()> {
     let next = rollout::next_image(context).await?;
-    let plan = json!({"strategy": "BlueGreen", "blueGreen": {"preview": {"pause": true}, "watch": "4s"}});
+    let plan = json!({"strategy": "BlueGreen", "blueGreen": {"preview": {"pause": true}, "watch": "10s"}});
     let stable = rollout::create(context, Value::Null, plan).await?;
     let (_port, control) = Vendors::control(&context.target).await?;
     let before = rollout::stable_pods(context).await?;
@@ -110,13 +111,15 @@ async fn switched(context: &Context, stable: &str, candidate: &str) -> Result<In
 /// When the watch is over, the Deployment is rolled to the image, and the candidate's own objects go.
 async fn rolled(context: &Context, control: &Control, next: &Image, candidate: &str, watched: Instant) -> Result<()> {
     streams::all_open(control, TWENTY).await?;
+    let own = objects::find(context, CANDIDATE_OBJECTS[0]).await?;
+    ensure!(own.is_some(), "the streams began after the candidate's own pods had gone");
     rollout::settled(context, candidate).await?;
     ensure!(watched.elapsed() + SWITCH > WATCH, "the watch was cut to {:?}", watched.elapsed());
     let deployment = objects::get(context, &format!("deployment/{NAME}")).await?;
     let image = &deployment["spec"]["template"]["spec"]["containers"][0]["image"];
     ensure!(*image == next.reference, "the Deployment has {image}");
     rollout::candidate_gone(context).await?;
-    println!("  stable {:.1} s after the switch, with a watch of 4 s", watched.elapsed().as_secs_f64());
+    println!("  stable {:.1} s after the switch, with a watch of 10 s", watched.elapsed().as_secs_f64());
     // Logs go with their pods.
     context.stage.leaks.search_logs(context, &context.namespace).await?;
     rollout::only_at(context, &gateway::url(context), candidate).await?;

@@ -33,6 +33,8 @@ const BACK: Duration = Duration::from_secs(2);
 const SHARE: u64 = 50;
 /// Users of one look at who serves.
 const USERS: &str = "200";
+/// The look after the candidate has become the stable revision.
+const LAST: u32 = 3;
 /// Nothing else asks for it.
 const MODEL: &str = "gpt-4.1";
 /// Label of a candidate's own pods.
@@ -56,7 +58,7 @@ async fn run(context: &Context) -> Result<()> {
         answered_below(&control, release.path).await?;
     }
     let story = story(context, &control, &first, &second, &third);
-    let ((b, c), load) = load::during(context, &["--concurrency", "8"], story).await?;
+    let ((b, c), load) = load::during(context, &[], story).await?;
     let known: u64 = [&first, &b, &c].map(|revision| load.of_revision(revision)).iter().sum();
     ensure!(known == load.requests, "{:?} instead of {first}, {b} and {c}", load.revisions);
     Ok(())
@@ -122,7 +124,7 @@ async fn story(
     ensure!(seen["status"]["rollout"]["stableImage"] == third.image.reference, "{}", seen["status"]["rollout"]);
     rollout::candidate_gone(context).await?;
     println!("  {c} is stable {:.1} s after its promotion", asked.elapsed().as_secs_f64());
-    only_its_own(context, control, 3, [(first, "/v1"), (&c, third.path)]).await?;
+    only_its_own(context, control, LAST, [(&c, third.path), (first, "/v1")]).await?;
     rollout::only_at(context, &gateway::url(context), &c).await?;
     Ok((b, c))
 }
@@ -146,6 +148,9 @@ async fn only_its_own(context: &Context, control: &Control, look: u32, revisions
     let model = Some(MODEL.to_owned());
     let records = control.records(&RecordQuery { since, model, ..RecordQuery::default() }).await?;
     let mut counts = [0, 0];
+    // In the last look the candidate has become the only one.
+    let all = load.of_revision(revisions[1].0) == load.requests;
+    ensure!(all == (look == LAST), "{:?} in look {look}", load.revisions);
     for (user, revision) in &load.users {
         let at = revisions.iter().position(|(name, _)| name == revision);
         let at = at.with_context(|| format!("{revision} answered {user}"))?;
@@ -155,6 +160,7 @@ async fn only_its_own(context: &Context, control: &Control, look: u32, revisions
         ensure!(path.starts_with(wanted) && paths.next().is_none(), "{revision} sent {user} to {path}");
         counts[at] += 1;
     }
+    ensure!(look == LAST || counts.iter().all(|count| *count > 0), "{counts:?} users by {revisions:?}");
     println!("    {counts:?} users by {revisions:?}, each at the vendor by that configuration alone");
     Ok(())
 }

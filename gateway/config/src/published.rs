@@ -72,8 +72,9 @@ pub struct TrafficTable {
     /// Copies of one arm's requests to the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<Shadow>,
-    /// Whether the tool calls in answers are looked at: it costs something where there are some, so only where a check asks for it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    /// Whether the tool calls in answers are looked at: it costs something where there are some, so only where a check asks for it. An
+    /// operator that does not say may have such a check.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
     pub tool_calls: bool,
     /// The candidate that is tried beside the stable revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -109,6 +110,10 @@ impl Rollout {
         let alone = |rollout: &Self| Self { since: 0, config: None, ..rollout.clone() };
         alone(self) == alone(other)
     }
+}
+
+const fn yes() -> bool {
+    true
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
@@ -370,6 +375,7 @@ mod tests {
         data.insert(TRAFFIC.into(), old.into());
         let Published { traffic, unknown, .. } = Published::parse(&data).unwrap();
         assert_eq!((traffic.rules.len(), traffic.allow_arm_header, traffic.since), (0, false, 0));
+        assert!(traffic.tool_calls, "it may have a check that needs them");
         assert_eq!((traffic.wanted_percent(), unknown.len()), (Some(25), 0));
         assert_eq!(serde_json::to_string(&traffic).unwrap(), old);
     }

@@ -2,7 +2,7 @@
 //! that cannot be forwarded counts against the candidate: its share only rises once every pod has reached them.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,60 +19,58 @@ use crate::upstream::connect::{Connector, Destination};
 
 /// New connections in a row that must lead to it: pods of the candidate before may still stand behind the same address.
 const IN_A_ROW: usize = 4;
-/// Longest time for all of them. Who asks for the report waits a second for it.
+/// Longest time of one look. Who asks for the report waits a second for it.
 const LIMIT: Duration = Duration::from_millis(500);
 
 /// Asks the candidate's pods whether they are there, until they are.
 pub struct Reach {
     connector: Connector,
-    /// The id of the endpoint that was reached. What fails there later is the candidate's fault.
-    reached: Mutex<Option<usize>>,
+    /// How many connections in a row led to an endpoint, by its id. What fails there once there were enough is the candidate's fault.
+    known: Mutex<Option<(usize, usize)>>,
 }
 
 impl fmt::Debug for Reach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reach").field("reached", &self.reached).finish_non_exhaustive()
+        f.debug_struct("Reach").field("known", &self.known).finish_non_exhaustive()
     }
 }
 
 impl Reach {
     /// Nothing was reached yet.
     pub fn new(connector: Connector) -> Self {
-        Self { connector, reached: Mutex::default() }
+        Self { connector, known: Mutex::default() }
     }
 
     /// The id of the endpoint of this configuration's candidate, once it is reached.
     pub async fn reached(&self, snapshot: Option<&Snapshot>) -> Option<usize> {
-        let to = match snapshot.and_then(|snapshot| snapshot.tried.as_ref()) {
-            Some(Tried::There(to)) => Some(to),
-            _ => None,
+        let Some(Tried::There(to)) = snapshot.and_then(|snapshot| snapshot.tried.as_ref()) else {
+            *self.lock() = None;
+            return None;
         };
-        let wanted = to.map(|to| to.endpoint.id);
-        let known = *self.reached.lock().unwrap_or_else(PoisonError::into_inner);
-        let reached = match to {
-            Some(to) if known != wanted => {
-                if self.leads_to(to).await {
-                    wanted
-                } else {
-                    None
+        let id = to.endpoint.id;
+        let before = self.lock().filter(|(known, _)| *known == id).map_or(0, |(_, in_a_row)| in_a_row);
+        let mut in_a_row = before;
+        // What was reached within the limit counts at the next look too: a busy machine may need several.
+        let _ = timeout(LIMIT, async {
+            while in_a_row < IN_A_ROW {
+                if !self.answers(to).await {
+                    in_a_row = 0;
+                    break;
                 }
+                in_a_row += 1;
             }
-            _ => wanted,
-        };
-        *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = reached;
-        reached
+        })
+        .await;
+        let mut known = self.lock();
+        // Unless somebody who asked meanwhile knows better.
+        if *known != Some((id, IN_A_ROW)) {
+            *known = Some((id, in_a_row));
+        }
+        known.and_then(|(_, in_a_row)| (in_a_row >= IN_A_ROW).then_some(id))
     }
 
-    async fn leads_to(&self, to: &Forward) -> bool {
-        let all = async {
-            for _ in 0..IN_A_ROW {
-                if !self.answers(to).await {
-                    return false;
-                }
-            }
-            true
-        };
-        timeout(LIMIT, all).await.unwrap_or(false)
+    fn lock(&self) -> MutexGuard<'_, Option<(usize, usize)>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether whoever is behind a new connection takes what is forwarded.

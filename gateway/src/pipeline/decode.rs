@@ -105,7 +105,8 @@ impl RequestBody {
     }
 }
 
-/// Reads a body whose content decides; leaves the others to be streamed.
+/// Reads a body whose content decides; leaves the others to be streamed. Nothing may wait before it: a pod of a candidate that does not
+/// begin to read within seconds passes for one that hangs ([`super::forward`]).
 pub async fn read(
     shard: &Shard,
     inbound: &Inbound<'_>,

@@ -273,6 +273,11 @@ impl Ledger {
         self.stream = stream;
     }
 
+    /// Whether the answer's status is 2xx.
+    pub fn is_success(&self) -> bool {
+        self.status.is_some_and(|status| status.is_success())
+    }
+
     /// Whether all that has come of a stream so far was looked at.
     pub fn watched(&mut self, watched: bool) {
         self.watched = watched;

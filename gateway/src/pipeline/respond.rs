@@ -381,7 +381,8 @@ impl Relay {
         let (usage, invalid_tool_call) = match &self.watch {
             Watch::Plain(tail, format, _) => {
                 let whole = format.zip(tail.whole());
-                self.ledger.output(whole.and_then(|(format, answer)| has_output(answer, format)));
+                let expected = whole.filter(|_| self.shard.recorder.compares() && self.ledger.is_success());
+                self.ledger.output(expected.and_then(|(format, answer)| has_output(answer, format)));
                 let called = whole.filter(|_| self.tool_calls);
                 (usage_from_tail(tail.bytes()), called.and_then(|(format, answer)| invalid_tool_call(answer, format)))
             }

@@ -4,7 +4,7 @@ use crate::json::{Cursor, Fault};
 use crate::stream::{StreamFormat, is_not_empty, says_something};
 
 /// Whether an answer has output: text, reasoning, a refusal or a tool call. `None` where nobody can tell: it is not whole, no JSON object,
-/// or of work that goes on in the background. It is read no further than to the first output.
+/// or of work that goes on in the background. It is read to the end of the first message or part with output.
 pub fn has_output(answer: &[u8], format: StreamFormat) -> Option<bool> {
     let mut cursor = Cursor::new(answer);
     cursor.skip_whitespace();

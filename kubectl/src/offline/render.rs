@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bifrost_config::published::{CONFIG_VERSION, PublishedKeys, STABLE, Stable, TRAFFIC, TrafficTable};
-use bifrost_config::{AddressRule, Gate, Plan, Position, SecretValue, Strategy};
+use bifrost_config::{AddressRule, Gate, Migration, Plan, Position, SecretValue, Strategy};
 use bifrost_crds::BifrostGateway;
 use bifrost_operator::analysis::hosts::HostRule;
 use bifrost_operator::confirm::Summary;
@@ -59,7 +59,8 @@ pub(super) fn render(
         false => UNKNOWN_REVISION,
     };
     // The epoch of a new gateway; one that runs goes on from its own.
-    let table = TrafficTable::new(&plan.goal(), UID, 1, revision);
+    let goal = Migration { tool_calls: wanted.migration.tool_calls, ..plan.goal() };
+    let table = TrafficTable::new(&goal, UID, 1, revision);
     let (namespace, name) = key_of(&observed.gateway);
     let shown = if namespace.is_empty() { name.clone() } else { format!("{namespace}/{name}") };
     let rollout = &observed.gateway.spec.rollout;

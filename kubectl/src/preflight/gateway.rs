@@ -49,8 +49,8 @@ pub(super) fn accepted(facts: &Facts) -> Finding {
         Some(condition) => Finding::fail("accepted", condition.message.clone(), explain),
         None => Finding::fail(
             "accepted",
-            "no operator has looked at it: the chart's watch.namespaces must name this namespace",
-            "helm get values bifrost -n bifrost-system   # then helm upgrade with it in watch.namespaces",
+            "no operator has looked at it: the chart's watch.namespaces must name this namespace, by a helm upgrade",
+            "helm get values bifrost -n bifrost-system",
         ),
     }
 }
@@ -224,13 +224,15 @@ pub(super) fn network_policy(facts: &Facts) -> Finding {
 /// Whether the numbers can be read with which the arms are compared.
 pub(super) fn monitoring(facts: &Facts) -> Finding {
     let fix = format!(
-        "kubectl port-forward -n {} deploy/{} 9090   # then curl localhost:9090/metrics",
+        "kubectl port-forward -n {} deploy/{} 9090",
         facts.gateway.namespace().unwrap_or_default(),
         facts.gateway.name_any()
     );
     match &facts.metrics {
         Ok(true) => Finding::ok("monitoring", "a pod shows the gateway's metrics on port 9090"),
-        Ok(false) => Finding::fail("monitoring", "port 9090 of a pod shows no metrics of the gateway", fix),
+        Ok(false) => {
+            Finding::fail("monitoring", "localhost:9090/metrics of a pod shows no metrics of the gateway", fix)
+        }
         Err(why) => Finding::unknown("monitoring", why, fix),
     }
 }

@@ -55,8 +55,8 @@ pub(super) fn rollback(facts: &Facts) -> Finding {
     match &facts.may_patch {
         Ok(true) => {}
         Ok(false) => {
-            let sentence = "you may not change the gateway: somebody must be at hand who can take traffic back";
-            return Finding::warn("rollback", sentence, format!("{may}   # it takes the role edit of the namespace"));
+            let sentence = "you may not change the gateway, which takes the role edit of the namespace: somebody must be at hand who can take traffic back";
+            return Finding::warn("rollback", sentence, may);
         }
         Err(why) => return Finding::unknown("rollback", why, may),
     }
@@ -67,13 +67,19 @@ pub(super) fn rollback(facts: &Facts) -> Finding {
 pub(super) fn position(facts: &Facts) -> Finding {
     let migration = facts.gateway.status.as_ref().and_then(|status| status.migration.clone()).unwrap_or_default();
     let text = Standing::from(&migration).describe();
-    if let Some(rollback) = migration.rollback {
-        let sentence = format!("rolled back from {}, {}: {}", rollback.from, rollback.reason, rollback.message);
-        return Finding::fail("position", sentence, format!("kubectl bifrost retry {}", facts.target()));
-    }
+    let told = migration
+        .rollback
+        .map(|rollback| format!("rolled back from {}, {}: {}", rollback.from, rollback.reason, rollback.message));
+    // Nothing that leads on is done before that.
     if facts.gateway.spec.paused {
-        let fix = format!("kubectl bifrost resume {}", facts.target());
-        return Finding::warn("position", "the gateway is paused: nothing is added", fix);
+        let sentence = "the gateway is paused: nothing is added".to_owned();
+        return match told {
+            Some(told) => Finding::fail("position", format!("{told}; {sentence}"), resume(facts)),
+            None => Finding::warn("position", sentence, resume(facts)),
+        };
+    }
+    if let Some(told) = told {
+        return Finding::fail("position", told, format!("kubectl bifrost retry {}", facts.target()));
     }
     match migration.phase {
         Some(MigrationPhase::Paused) => Finding::warn(
@@ -87,6 +93,11 @@ pub(super) fn position(facts: &Facts) -> Finding {
         _ if text.is_empty() => Finding::ok("position", "where the spec wants it"),
         _ => Finding::ok("position", text),
     }
+}
+
+/// The command that ends a pause.
+fn resume(facts: &Facts) -> String {
+    format!("kubectl bifrost resume {}", facts.target())
 }
 
 /// Whether the pods do what is wanted.
@@ -167,7 +178,8 @@ pub(super) fn complete(facts: &Facts) -> Finding {
             let share = percent
                 .map_or("what the rules name takes".to_owned(), |percent| format!("{percent} % of the users take"));
             let text = Standing::from(&migration).describe();
-            Finding::fail("complete", format!("{share} the bifrost arm; {text}"), onward(facts, migration.phase))
+            let fix = if facts.gateway.spec.paused { resume(facts) } else { onward(facts, percent, migration.phase) };
+            Finding::fail("complete", format!("{share} the bifrost arm; {text}"), fix)
         }
     }
 }
@@ -189,23 +201,27 @@ fn drop_in(facts: &Facts) -> String {
     facts.patch(&json!({"spec": {"migration": migration}}).to_string())
 }
 
+/// The shares that a canary by hand goes through, in percent: nobody is told to move all users at once.
+const NEXT_PERCENTS: [i32; 4] = [5, 25, 50, 100];
+
 /// The command that takes a migration further: what moves by itself is asked, and where it is as far as the spec goes, the spec goes on.
-fn onward(facts: &Facts, phase: Option<MigrationPhase>) -> String {
+fn onward(facts: &Facts, percent: Option<i32>, phase: Option<MigrationPhase>) -> String {
     let (name, target) = (facts.gateway.name_any(), facts.target());
     let (command, namespace) = (|words: &str| format!("kubectl bifrost {words}"), &target[name.len()..]);
     match phase {
         Some(MigrationPhase::RolledBack) => return command(&format!("retry {target}")),
+        Some(MigrationPhase::Inconclusive) => return command(&format!("analysis {target}")),
         Some(MigrationPhase::Completed) | None => {}
         Some(_) => return command(&format!("promote {target}")),
     }
     let migration = &facts.gateway.spec.migration;
     match (strategy(migration), &migration.gradual) {
         (Strategy::Canary, _) if migration.canary_percent.is_some() => {
-            command(&format!("set-percent {name} 100{namespace}"))
+            let next = NEXT_PERCENTS.into_iter().find(|next| *next > percent.unwrap_or(0)).unwrap_or(100);
+            command(&format!("set-percent {name} {next}{namespace}"))
         }
-        (Strategy::Canary, _) => {
-            format!("kubectl edit bgw {target}   # the last of spec.migration.canary.steps is below 100")
-        }
+        // The last step is below 100.
+        (Strategy::Canary, _) => format!("kubectl edit bgw {target}"),
         (Strategy::BlueGreen, _) => command(&format!("switch {name} green{namespace}")),
         (Strategy::Gradual, Some(gradual)) => match next_phase(gradual) {
             Some(phase) => command(&format!("set-phase {name} {phase}{namespace}")),
@@ -303,11 +319,8 @@ pub(super) fn enabled(facts: &Facts) -> Finding {
         None => Finding::ok("enabled", "every key is enabled"),
         Some(first) => Finding::warn(
             "enabled",
-            format!("switched off: {}", off.join(", ")),
-            format!(
-                "kubectl delete pk {first} -n {}   # if it is not needed any more",
-                facts.gateway.namespace().unwrap_or_default()
-            ),
+            format!("switched off: {}; delete what is not needed any more", off.join(", ")),
+            format!("kubectl delete pk {first} -n {}", facts.gateway.namespace().unwrap_or_default()),
         ),
     }
 }

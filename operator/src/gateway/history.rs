@@ -1,6 +1,6 @@
 //! Revisions that can be gone back to: one immutable ConfigMap for each that became stable, the newest few. `kubectl bifrost undo` reads
 //! them, for whoever may change the spec; the operator only where the published ConfigMap is lost, as then nothing else tells what the
-//! stable revision was. One that somebody deletes is not made again.
+//! stable revision was. One that somebody deletes is not made again until the revision is stable once more.
 
 use bifrost_config::{AddressRule, Config, Draft, validate};
 use bifrost_crds::GatewayConfig;

@@ -33,7 +33,8 @@ pub fn hold(
         progress = progress.at(plan.stage(plan.ceiling).map(|stage| stage.position.clone()), now);
         progress.strategy = plan.strategy;
         // Another hash would choose other users.
-        split = Migration { sticky_key: last.sticky_key.clone(), salt: last.salt.clone(), ..goal };
+        let (sticky_key, salt) = (last.sticky_key.clone(), last.salt.clone());
+        split = Migration { sticky_key, salt, tool_calls: last.tool_calls, ..goal };
     }
     split.allow_arm_header &= plan.is_none_or(|plan| plan.allow_arm_header);
     split.shadow = shadow(plan, last);

@@ -24,6 +24,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 const NAMESPACE: [&str; 4] = ["-n llm", ".llm.svc", "namespace llm", "namespace: llm"];
 /// What commands have that only look: they are repeated until they print what they should. Others are run once.
 const LOOKS: [&str; 5] = ["kubectl get ", "kubectl describe ", "kubectl events ", "kubectl bifrost status ", "curl "];
+/// How an answer names the arm that served it.
+const ARM: &str = "x-bf-arm: ";
 /// How a command ends that runs in the background.
 const BACKGROUND: &str = " &";
 /// What makes a command print every change, without an end.
@@ -127,7 +129,7 @@ impl<'a> Reader<'a> {
         if command.ends_with(WATCH) {
             return self.seen(&command, line.wanted()).await.map(drop);
         }
-        if LOOKS.iter().any(|look| command.contains(look)) {
+        if LOOKS.iter().any(|look| command.starts_with(look)) && !command.contains("| kubectl ") {
             return wait::wait_until(text, LIMIT, || self.run(&command, line)).await;
         }
         self.run(&command, line).await.with_context(|| text).map(drop)
@@ -138,6 +140,8 @@ impl<'a> Reader<'a> {
         let (printed, succeeded) = self.shell.output(command).await?;
         let succeeds = !matches!(line, Line::Refused(..));
         ensure!(succeeded == succeeds && printed.contains(line.wanted()), "no {:?} in: {printed}", line.wanted());
+        // A refusal names an arm too.
+        ensure!(!line.wanted().starts_with(ARM) || printed.contains("HTTP/1.1 200"), "not served: {printed}");
         Ok(true)
     }
 
