@@ -59,7 +59,7 @@ simulate: ## Simulate migrations: how often the analysis is wrong, and how fast 
 	$(CARGO) run --quiet --release --locked --package bifrost-analysis --example simulate
 
 .PHONY: cost
-cost: ## Measure what the analysis and a shadow cost a request, in instructions; needs valgrind
+cost: ## Measure what the analysis, a shadow and a rollout cost a request, in instructions; needs valgrind
 	$(CARGO) run --quiet --locked --release --package bifrost-gateway --example request_cost
 
 .PHONY: lint

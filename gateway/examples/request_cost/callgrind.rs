@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::Case;
 use crate::client::{answer, connect, free_address, request};
 use crate::gateway::Setup;
+use crate::{Case, Tries};
 
 /// What only the analysis needs. What a function has inlined is in its own cost, so of each group the first that is there counts.
 const ANALYSIS: [&[&str]; 4] = [
@@ -34,7 +34,8 @@ pub(crate) struct Cost {
 pub(crate) fn run(folder: &Path, provider: SocketAddr, case: &Case, requests: u64) -> Cost {
     let out = folder.join("callgrind.out");
     let address = free_address();
-    let setup = Setup { port: address.port(), provider: provider.port(), percent: case.percent, shadow: case.shadow };
+    let Case { percent, shadow, rollout, .. } = *case;
+    let setup = Setup { port: address.port(), provider: provider.port(), percent, shadow, rollout };
     let mut process = Command::new("valgrind")
         .args(["--tool=callgrind", "--quiet", &format!("--callgrind-out-file={}", out.display())])
         .arg(std::env::current_exe().unwrap())
@@ -47,13 +48,22 @@ pub(crate) fn run(folder: &Path, provider: SocketAddr, case: &Case, requests: u6
     for _ in 0..requests {
         client.write_all(request.as_bytes()).unwrap();
         let answer = answer(&mut client);
-        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("x-bf-arm-reason: canary"), "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains(told(rollout)), "{answer}");
     }
     drop(client);
     // The end of its input is the word.
     drop(process.stdin.take());
     assert!(process.wait().unwrap().success(), "the gateway ended badly");
     read(&out)
+}
+
+/// What tells by whom it was answered.
+fn told(rollout: Tries) -> &'static str {
+    match rollout {
+        Tries::Nothing => "x-bf-arm-reason: canary",
+        Tries::Others => "x-bf-revision: measured",
+        Tries::Here | Tries::There => "x-bf-revision: next",
+    }
 }
 
 /// Total and inclusive costs, as callgrind_annotate tells them.

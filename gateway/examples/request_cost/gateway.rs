@@ -5,16 +5,18 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bifrost_config::published::{PublishedKeys, TrafficTable};
+use bifrost_config::published::{PublishedKeys, Rollout, TrafficTable};
 use bifrost_config::{AddressRule, Shadow, ShadowedArm, file};
 use bifrost_gateway::memory::Budget;
 use bifrost_gateway::server::drain::Drain;
 use bifrost_gateway::server::{ServeOptions, Shared, start};
 use bifrost_gateway::snapshot::{Current, Parts, Snapshot};
-use bifrost_gateway::telemetry::{Gatherer, Heartbeats};
+use bifrost_gateway::telemetry::{Comparison, Gatherer, Heartbeats};
 use bifrost_gateway::upstream::connect::Connector;
 use bifrost_gateway::upstream::resolve::Resolver;
 use bifrost_gateway::upstream::tls::TlsRoots;
+
+use crate::Tries;
 
 /// What the gateway is started with, as one argument each.
 #[derive(Clone, Copy)]
@@ -27,22 +29,36 @@ pub(crate) struct Setup {
     pub(crate) percent: u8,
     /// Share of the arm's requests that is chosen to be copied; none: no shadow.
     pub(crate) shadow: Option<u8>,
+    /// What a rollout tries. The candidate's pods are where the provider is.
+    pub(crate) rollout: Tries,
 }
 
 impl Setup {
     /// As arguments.
-    pub(crate) fn args(self) -> [String; 4] {
+    pub(crate) fn args(self) -> [String; 5] {
         let shadow = self.shadow.map_or_else(|| "-".to_owned(), |percent| percent.to_string());
-        [self.port.to_string(), self.provider.to_string(), self.percent.to_string(), shadow]
+        let rollout = match self.rollout {
+            Tries::Nothing => "-",
+            Tries::Others => "others",
+            Tries::Here => "here",
+            Tries::There => "there",
+        };
+        [self.port.to_string(), self.provider.to_string(), self.percent.to_string(), shadow, rollout.to_owned()]
     }
 
     fn read(args: &[String]) -> Self {
-        let [port, provider, percent, shadow] = <&[String; 4]>::try_from(args).unwrap();
+        let [port, provider, percent, shadow, rollout] = <&[String; 5]>::try_from(args).unwrap();
         Self {
             port: port.parse().unwrap(),
             provider: provider.parse().unwrap(),
             percent: percent.parse().unwrap(),
             shadow: shadow.parse().ok(),
+            rollout: match rollout.as_str() {
+                "others" => Tries::Others,
+                "here" => Tries::Here,
+                "there" => Tries::There,
+                _ => Tries::Nothing,
+            },
         }
     }
 }
@@ -77,6 +93,9 @@ fn shared(setup: Setup) -> Arc<Shared> {
     let mut traffic = TrafficTable::new(&loaded.migration, "", 1, "measured");
     traffic.tool_calls = true;
     traffic.shadow = setup.shadow.map(|chosen| shadow(chosen, percent));
+    traffic.rollout = rollout(setup);
+    let gatherer = Arc::new(Gatherer::new());
+    gatherer.mark(Comparison::Revisions, traffic.rollout.as_ref().map_or(0, |rollout| rollout.since));
     let parts = Parts { config: loaded.config, tried: None, traffic, digest: String::new(), keys, file: None };
     let current = Arc::new(Current::default());
     current.store(Some(Snapshot::build(parts, &TlsRoots::with_file(None).unwrap()).unwrap()));
@@ -85,12 +104,27 @@ fn shared(setup: Setup) -> Arc<Shared> {
         budget: Budget::new(64 << 20),
         drain: Drain::default(),
         connector: Connector::new(Resolver::system(), AddressRule::Any),
-        gatherer: Arc::new(Gatherer::new()),
+        gatherer,
         heartbeats: Heartbeats::new(1),
         metrics_for_apps: None,
         candidate: None,
         loads: Box::new([Default::default()]),
     })
+}
+
+fn rollout(setup: Setup) -> Option<Rollout> {
+    let forward = (setup.rollout == Tries::There).then(|| format!("http://127.0.0.1:{}", setup.provider));
+    let percent = if setup.rollout == Tries::Others { 0 } else { 100 };
+    let rollout = Rollout {
+        revision: "next".to_owned(),
+        config: None,
+        percent,
+        since: 1,
+        salt: "measured/rollout/next".to_owned(),
+        forward,
+        preview: false,
+    };
+    (setup.rollout != Tries::Nothing).then_some(rollout)
 }
 
 /// Copies of the only arm that there is. No model has a price, so that what is chosen is kept, looked at, and not sent: what a copy

@@ -1,4 +1,4 @@
-//! What counting for the analysis, and a shadow, cost a request: instructions under callgrind, of the gateway's server on one runtime,
+//! What counting for the analysis, a shadow and a rollout cost a request: instructions under callgrind, of the gateway's server on one runtime,
 //! between a client and a provider on loopback.
 //!
 //! `make cost`, or `cargo run --release -p bifrost-gateway --example request_cost`; needs `valgrind`.
@@ -6,8 +6,9 @@
 //! Each case runs twice, with few requests and with many, and the difference is what requests cost: the start of the process is in
 //! both. Counting cannot be switched off, so there is no run without it to compare with: the share of the analysis is the inclusive cost
 //! of the functions that only it needs; beside it that of all counting, metrics included, into which the rest of it is inlined. What is looked at in tool calls is
-//! on top: the difference to the same answers to a request that names no tools. What a shadow costs is a difference too: to the same
-//! requests without one.
+//! on top: the difference to the same answers to a request that names no tools. What a shadow or a rollout costs is a difference too: to
+//! the same requests without one. Of a request that is forwarded to a candidate's own pods it is the stable pod's side; the provider plays
+//! the other.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement that cannot go on ends")]
 
@@ -39,6 +40,20 @@ struct Case {
     answer: Answer,
     /// Share that is chosen to be copied; none: no shadow.
     shadow: Option<u8>,
+    /// What a rollout tries.
+    rollout: Tries,
+}
+
+/// What a rollout tries, and with whom.
+#[derive(Clone, Copy, PartialEq)]
+enum Tries {
+    Nothing,
+    /// A configuration, for users of the stable revision.
+    Others,
+    /// A configuration, for its own users.
+    Here,
+    /// An image, for its own users.
+    There,
 }
 
 /// What the provider answers, to what request.
@@ -51,7 +66,7 @@ enum Answer {
 }
 
 const fn case(name: &'static str, percent: u8, stream: bool, answer: Answer) -> Case {
-    Case { name, percent, stream, answer, shadow: None }
+    Case { name, percent, stream, answer, shadow: None, rollout: Tries::Nothing }
 }
 
 const CASES: [Case; 6] = [
@@ -73,7 +88,8 @@ fn main() {
     let found = CASES.map(|case| cost(&case));
     let analysis = analysis(&found, cost);
     let shadow = shadow(&found, cost);
-    if !(analysis && shadow) {
+    let rollout = rollout(&found, cost);
+    if !(analysis && shadow && rollout) {
         println!("a case is over it, or the functions of the analysis were not found");
         std::process::exit(1);
     }
@@ -118,5 +134,25 @@ fn shadow(found: &[Cost; CASES.len()], cost: impl Fn(&Case) -> Cost) -> bool {
         keeps &= share(not_taken) <= MOST_PERCENT;
     }
     println!("a shadow may cost {MOST_PERCENT} % of a request that it does not take");
+    keeps
+}
+
+/// Whether a rollout keeps to its share in each case, of requests that stay with the stable revision.
+fn rollout(found: &[Cost; CASES.len()], cost: impl Fn(&Case) -> Cost) -> bool {
+    println!();
+    println!(
+        "{:<44} {:>9} {:>9} {:>9} {:>9}",
+        "instructions a request, in a rollout", "none", "stable", "here", "there"
+    );
+    let mut keeps = true;
+    for (case, none) in CASES.iter().zip(found).filter(|(case, _)| case.answer == Answer::Text) {
+        let more =
+            [Tries::Others, Tries::Here, Tries::There].map(|rollout| cost(&Case { rollout, ..*case }).all - none.all);
+        let share = more.map(|part| part / none.all * 100.0);
+        println!("{:<44} {:>9.0} {:>+9.0} {:>+9.0} {:>+9.0}", case.name, none.all, more[0], more[1], more[2]);
+        println!("{:<44} {:>9} {:>+8.2}% {:>+8.2}% {:>+8.2}%", "", "", share[0], share[1], share[2]);
+        keeps &= share[0] <= MOST_PERCENT;
+    }
+    println!("a rollout may cost {MOST_PERCENT} % of a request that stays with the stable revision");
     keeps
 }

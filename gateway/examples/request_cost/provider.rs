@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
 use crate::client::length;
 
-/// A provider that answers at once, plain or as a stream, with a tool call where the user is a certain one.
+/// A provider that answers at once, plain or as a stream, with a tool call where the user is a certain one. What is forwarded to it, it
+/// answers as a candidate's pod.
 pub(crate) fn provider() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
@@ -24,7 +25,13 @@ fn serve(mut connection: TcpStream) {
     loop {
         match text.split_once("\r\n\r\n").map(|(head, body)| (length(head).unwrap_or(0), body.len())) {
             Some((length, there)) if there >= length => {
-                let reply = reply(text.contains(r#""stream":true"#), text.contains("u-call"));
+                let mut reply = reply(text.contains(r#""stream":true"#), text.contains("u-call"));
+                if text.contains("x-bf-rollout: next") {
+                    reply = reply.replacen("\r\n", "\r\nx-bf-revision: next\r\nx-bf-arm: bifrost\r\n", 1);
+                    if connection.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").is_err() {
+                        return;
+                    }
+                }
                 if connection.write_all(reply.as_bytes()).is_err() {
                     return;
                 }
