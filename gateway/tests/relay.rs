@@ -407,6 +407,34 @@ async fn a_drain_cuts_no_stream_and_refuses_no_request_on_the_way() {
 }
 
 #[tokio::test]
+async fn a_drain_lasts_until_a_slow_client_has_the_last_byte() {
+    const ANSWER: usize = 200_000;
+    let mut pair = Pair::start(DROP_IN, "{}").await;
+    let script = Script { answer_bytes: Some(ANSWER), ..Script::default() };
+    pair.control.add_rule(&Rule { script, ..Rule::default() }).await.unwrap();
+    let serving = pair.serving.take().unwrap();
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    // Nearly all of the answer stays with the gateway's kernel.
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut socket = socket.connect(serving.address).await.unwrap();
+    let mut drained = tokio::spawn(serving.drain());
+    while !pair.shared.drain.has_begun() {
+        tokio::task::yield_now().await;
+    }
+    let body = chat(json!({}));
+    let head = format!(
+        "POST {CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {CLIENT_KEY}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    socket.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(1500), &mut drained).await.is_err(), "the drain has ended");
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.len() > ANSWER, "{} bytes", answer.len());
+    tokio::time::timeout(Duration::from_secs(10), drained).await.expect("the drain does not end").unwrap();
+}
+
+#[tokio::test]
 async fn at_the_end_of_the_drain_streams_get_an_error_event() {
     let mut pair = Pair::start(DROP_IN, "{}").await;
     pair.control

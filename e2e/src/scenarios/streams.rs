@@ -25,8 +25,8 @@ pub(super) const TWENTY: &[Group] = &[(Sdk::Python, "chat", "gpt-4.1", 20)];
 
 /// Longer than whatever they are open for; they [`end`] when that is over.
 pub(super) const LONG: Duration = Duration::from_secs(240);
-/// Between two events of a stream.
-const GAP: Duration = Duration::from_millis(200);
+/// Between two events of a stream. To read what is left of a long one at once takes its client the longer the more there are.
+const GAP: Duration = Duration::from_secs(1);
 /// How long it may take until all are open.
 const OPENED: Duration = Duration::from_secs(25);
 

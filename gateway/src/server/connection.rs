@@ -14,6 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -183,7 +184,11 @@ pub async fn serve(shard: Rc<Shard>, state: Rc<ConnectionState>, stream: TcpStre
     if ended {
         let unread = state.unread_body.get();
         let socket = connection.into_parts().io.into_inner();
-        close(socket.stream, unread).await;
+        if let Some(stream) = close(socket.stream, unread).await
+            && shard.shared.drain.has_begun()
+        {
+            settle(stream).await;
+        }
     }
 }
 
@@ -197,10 +202,11 @@ async fn answer(
     Ok(pipeline::handle(shard, state, request).await)
 }
 
-/// Closes a socket. A client that still sends would be reset before it reads its answer, so its bytes are read for a while.
-async fn close(mut stream: TcpStream, unread: bool) {
-    if stream.shutdown().await.is_err() || !unread {
-        return;
+/// Ends a socket's own side. A client that still sends would be reset before it reads its answer, so its bytes are read for a while.
+async fn close(mut stream: TcpStream, unread: bool) -> Option<TcpStream> {
+    stream.shutdown().await.ok()?;
+    if !unread {
+        return Some(stream);
     }
     let _ = tokio::time::timeout(LINGER, async {
         let mut scratch = vec![0; 16 * 1024];
@@ -213,6 +219,18 @@ async fn close(mut stream: TcpStream, unread: bool) {
         }
     })
     .await;
+    Some(stream)
+}
+
+/// Waits until the client has all that was written. What the kernel still holds of an answer goes with the pod's network when the process
+/// ends, and the client would wait for it in vain.
+async fn settle(stream: TcpStream) {
+    if SockRef::from(&stream).set_linger(Some(WRITE_STALL)).is_err() {
+        return;
+    }
+    let Ok(stream) = stream.into_std() else { return };
+    // To close it is what waits, and it blocks.
+    let _ = tokio::task::spawn_blocking(move || drop(stream)).await;
 }
 
 /// The socket, which tells the connection's state of what goes in and out.

@@ -22,8 +22,10 @@ use crate::{
 const LIMIT: Duration = Duration::from_secs(30);
 /// What a page calls its namespace, wherever that stands.
 const NAMESPACE: [&str; 4] = ["-n llm", ".llm.svc", "namespace llm", "namespace: llm"];
-/// What commands have that only look: they are repeated until they print what they should. Others are run once.
+/// What commands have that look, …
 const LOOKS: [&str; 5] = ["kubectl get ", "kubectl describe ", "kubectl events ", "kubectl bifrost status ", "curl "];
+/// … and what those have that change something too. What only looks is repeated until it prints what it should, the rest is run once.
+const CHANGES: [&str; 2] = ["| kubectl ", "kubectl annotate "];
 /// How an answer names the arm that served it.
 const ARM: &str = "x-bf-arm: ";
 /// How a command ends that runs in the background.
@@ -129,7 +131,8 @@ impl<'a> Reader<'a> {
         if command.ends_with(WATCH) {
             return self.seen(&command, line.wanted()).await.map(drop);
         }
-        if LOOKS.iter().any(|look| command.starts_with(look)) && !command.contains("| kubectl ") {
+        let contains = |words: &[&str]| words.iter().any(|word| command.contains(word));
+        if contains(&LOOKS) && !contains(&CHANGES) {
             return wait::wait_until(text, LIMIT, || self.run(&command, line)).await;
         }
         self.run(&command, line).await.with_context(|| text).map(drop)
