@@ -124,7 +124,7 @@ async fn story(
     ensure!(seen["status"]["rollout"]["stableImage"] == third.image.reference, "{}", seen["status"]["rollout"]);
     rollout::candidate_gone(context).await?;
     println!("  {c} is stable {:.1} s after its promotion", asked.elapsed().as_secs_f64());
-    only_its_own(context, control, LAST, [(&c, third.path), (first, "/v1")]).await?;
+    only_its_own(context, control, LAST, [(first, "/v1"), (&c, third.path)]).await?;
     rollout::only_at(context, &gateway::url(context), &c).await?;
     Ok((b, c))
 }
