@@ -88,8 +88,8 @@ fn main() {
     let found = CASES.map(|case| cost(&case));
     let analysis = analysis(&found, cost);
     let shadow = shadow(&found, cost);
-    let rollout = rollout(&found, cost);
-    if !(analysis && shadow && rollout) {
+    rollout(&found, cost);
+    if !(analysis && shadow) {
         println!("a case is over it, or the functions of the analysis were not found");
         std::process::exit(1);
     }
@@ -137,22 +137,18 @@ fn shadow(found: &[Cost; CASES.len()], cost: impl Fn(&Case) -> Cost) -> bool {
     keeps
 }
 
-/// Whether a rollout keeps to its share in each case, of requests that stay with the stable revision.
-fn rollout(found: &[Cost; CASES.len()], cost: impl Fn(&Case) -> Cost) -> bool {
+/// What a rollout costs each case. It lasts for hours at the most, and has no share to keep to.
+fn rollout(found: &[Cost; CASES.len()], cost: impl Fn(&Case) -> Cost) {
     println!();
     println!(
         "{:<44} {:>9} {:>9} {:>9} {:>9}",
         "instructions a request, in a rollout", "none", "stable", "here", "there"
     );
-    let mut keeps = true;
     for (case, none) in CASES.iter().zip(found).filter(|(case, _)| case.answer == Answer::Text) {
         let more =
             [Tries::Others, Tries::Here, Tries::There].map(|rollout| cost(&Case { rollout, ..*case }).all - none.all);
         let share = more.map(|part| part / none.all * 100.0);
         println!("{:<44} {:>9.0} {:>+9.0} {:>+9.0} {:>+9.0}", case.name, none.all, more[0], more[1], more[2]);
         println!("{:<44} {:>9} {:>+8.2}% {:>+8.2}% {:>+8.2}%", "", "", share[0], share[1], share[2]);
-        keeps &= share[0] <= MOST_PERCENT;
     }
-    println!("a rollout may cost {MOST_PERCENT} % of a request that stays with the stable revision");
-    keeps
 }

@@ -1,10 +1,10 @@
 //! Whether a plain answer has output: what counts in a stream counts here.
 
 use crate::json::{Cursor, Fault};
-use crate::stream::{StreamFormat, is_not_empty, says_something};
+use crate::stream::{StreamFormat, is_not_empty};
 
 /// Whether an answer has output: text, reasoning, a refusal or a tool call. `None` where nobody can tell: it is not whole, no JSON object,
-/// or of work that goes on in the background. It is read to the end of the first message or part with output.
+/// or of work that goes on in the background. It is read to the first byte of output.
 pub fn has_output(answer: &[u8], format: StreamFormat) -> Option<bool> {
     let mut cursor = Cursor::new(answer);
     cursor.skip_whitespace();
@@ -19,8 +19,8 @@ fn chat(cursor: &mut Cursor<'_>) -> Result<bool, Fault> {
     any_member(cursor, |cursor, name| match name {
         b"choices" => any_element(cursor, |cursor| {
             any_member(cursor, |cursor, name| match name {
-                b"message" if cursor.byte() == b'{' => says_something(cursor, "role"),
-                b"text" => is_not_empty(cursor),
+                b"message" if cursor.byte() == b'{' => says_something(cursor, b"role"),
+                b"text" => has_something(cursor),
                 _ => skip(cursor),
             })
         }),
@@ -30,7 +30,7 @@ fn chat(cursor: &mut Cursor<'_>) -> Result<bool, Fault> {
 
 fn messages(cursor: &mut Cursor<'_>) -> Result<bool, Fault> {
     any_member(cursor, |cursor, name| match name {
-        b"content" => any_element(cursor, |cursor| says_something(cursor, "type")),
+        b"content" => any_element(cursor, |cursor| says_something(cursor, b"type")),
         _ => skip(cursor),
     })
 }
@@ -53,7 +53,7 @@ fn responses(cursor: &mut Cursor<'_>) -> Result<Option<bool>, Fault> {
 fn item(cursor: &mut Cursor<'_>) -> Result<bool, Fault> {
     let mut is_message = false;
     let says = any_member(cursor, |cursor, name| match name {
-        b"content" => any_element(cursor, |cursor| says_something(cursor, "type")),
+        b"content" => any_element(cursor, |cursor| says_something(cursor, b"type")),
         b"type" => {
             let value = cursor.skip_value()?;
             is_message = cursor.bytes().get(value) == Some(br#""message""#);
@@ -62,6 +62,18 @@ fn item(cursor: &mut Cursor<'_>) -> Result<bool, Fault> {
         _ => skip(cursor),
     })?;
     Ok(says || !is_message)
+}
+
+/// Whether a member of the object at the position, other than `but`, has something in it.
+fn says_something(cursor: &mut Cursor<'_>, but: &[u8]) -> Result<bool, Fault> {
+    any_member(cursor, |cursor, name| if name == but { skip(cursor) } else { has_something(cursor) })
+}
+
+/// Whether the value at the position is a string, an array or an object with something in it. A text, which may be long, is not read: it has
+/// something if it does not end where it begins.
+fn has_something(cursor: &mut Cursor<'_>) -> Result<bool, Fault> {
+    let is_text = cursor.byte() == b'"' && cursor.bytes().get(cursor.offset() + 1).is_some_and(|next| *next != b'"');
+    if is_text { Ok(true) } else { is_not_empty(cursor) }
 }
 
 /// Whether a member of the object at the position has output. The position is of no more use once one has.
@@ -112,7 +124,7 @@ mod tests {
 
     const CASES: [(StreamFormat, &str, Option<bool>); 26] = [
         (OpenAiChat, r#"{"choices":[{"message":{"role":"assistant","content":"Hi"}}],"usage":{}}"#, Some(true)),
-        (OpenAiChat, r#" {"choices":[{"index":0,"message":{"content":"Hi"#, None),
+        (OpenAiChat, r#" {"choices":[{"index":0,"message":{"content":"Hi"#, Some(true)),
         (OpenAiChat, r#"{"choices":[{"message":{"content":"Hi","role":"assistant"}},"#, Some(true)),
         (OpenAiChat, r#"{"choices":[{"message":{"role":"assistant","content":"","annotations":[]}}]}"#, Some(false)),
         (OpenAiChat, r#"{"choices":[{"message":{"role":"assistant","content":null,"refusal":null}}]}"#, Some(false)),

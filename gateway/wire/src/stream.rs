@@ -205,7 +205,7 @@ fn has_content(data: &[u8], name: &str) -> bool {
 
 /// Reads the object at the position: whether it has, beside the member `but`, a string, an array or an object that is
 /// not empty.
-pub(crate) fn says_something(cursor: &mut Cursor<'_>, but: &str) -> Result<bool, Fault> {
+fn says_something(cursor: &mut Cursor<'_>, but: &str) -> Result<bool, Fault> {
     let mut something = false;
     cursor.enter_object()?;
     let mut first = true;
