@@ -219,9 +219,9 @@ fn scripted(script: Value, stream: bool) -> String {
 
 #[tokio::test]
 async fn both_arms_are_measured_alike() {
-    for (percent, arm) in [(0, Arm::Baseline), (100, Arm::Bifrost)] {
+    for (percent, arm, asked) in [(0, Arm::Baseline, true), (100, Arm::Bifrost, true), (100, Arm::Bifrost, false)] {
         let pair = Pair::start(START, "{}").await;
-        pair.change(|table| table.percent = percent);
+        pair.change(|table| (table.percent, table.empty_answers) = (percent, asked));
         let send = async |script: Value, stream: bool| {
             let response = pair.post(CHAT, &scripted(script, stream)).send().await.unwrap();
             let _ = response.bytes().await;
@@ -232,8 +232,14 @@ async fn both_arms_are_measured_alike() {
             send(json!({"status": 429}), stream).await;
             send(json!({"status": 404}), stream).await;
         }
-        let nothing = json!({"choices": [{"message": {"role": "assistant", "content": ""}}]});
-        send(json!({"status": 200, "body": nothing}), false).await;
+        // Of what is too long to be looked at, the tokens tell.
+        for padding in [0, 100_000] {
+            let nothing = json!({
+                "padding": "x".repeat(padding), "choices": [{"message": {"role": "assistant", "content": ""}}],
+                "usage": {"prompt_tokens": 3, "completion_tokens": 0},
+            });
+            send(json!({"status": 200, "body": nothing}), false).await;
+        }
         send(json!({"drop": "reset"}), false).await;
         send(json!({"hang": true}), false).await;
         send(json!({"chunks": 20, "cut_after": 5}), true).await;
@@ -252,7 +258,8 @@ async fn both_arms_are_measured_alike() {
             (failures, share, sum(&|group| group.first_output.n.into()), sum(&|group| group.usage.output))
         };
         // Timeout, Unreachable, Upstream5xx, RateLimited, ClientError, Gateway, BrokenStream
-        assert_eq!(told(false), ([1, 1, 1, 1, 1, 0, 0], [2, 1], 0, 11), "{percent}");
+        let plain = if asked { [3, 2] } else { [0, 0] };
+        assert_eq!(told(false), ([1, 1, 1, 1, 1, 0, 0], plain, 0, 11), "{percent}");
         let streamed = told(true);
         assert_eq!((streamed.0, streamed.1, streamed.2), ([0, 0, 1, 1, 1, 0, 2], [1, 0], 1), "{percent}");
         let other = if arm == Arm::Baseline { Arm::Bifrost } else { Arm::Baseline };

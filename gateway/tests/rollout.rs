@@ -246,6 +246,7 @@ async fn a_forwarded_request_is_served_as_if_it_had_come_to_the_candidate() {
     assert_eq!(told(&response), by(200, "next", "baseline"));
     assert_eq!(response.headers()["content-encoding"], "gzip");
     assert!(response.headers().contains_key("set-cookie") && response.headers().contains_key("x-bf-arm-reason"));
+    assert!(!response.headers().contains_key("x-bf-overhead"));
     let record = pair.only_record().await;
     assert_eq!((record.key.as_deref(), record.body.as_str()), (Some(CLIENT_KEY), body));
     assert_eq!((record.path.as_str(), record.query.as_deref()), ("/v1/chat/completions", Some("x=1&y=%20")));
@@ -263,6 +264,10 @@ async fn a_forwarded_request_is_served_as_if_it_had_come_to_the_candidate() {
     assert_eq!(ask(pair.client.get(format!("{}/openai/v1/models", pair.base))).await, by(200, "next", "bifrost"));
 
     assert_eq!(pair.compared(3).await, [(0, vec![]), (3, vec![])]);
+    // The time in the gateway is the candidate's own.
+    let window = pair.shared.gatherer.window(Comparison::Revisions).await.window;
+    let groups = window.strata().iter().flat_map(|stratum| stratum.arm(Arm::Bifrost).unwrap().groups.iter());
+    assert_eq!(groups.map(|group| group.overhead.n).sum::<u32>(), 3);
     for shared in [&pair.shared, &candidate] {
         assert!(shared.gatherer.window(Comparison::Arms).await.window.strata().is_empty());
         assert_eq!(shared.gatherer.eligible().await.baseline, 0);

@@ -175,12 +175,15 @@ pub struct Migration {
     pub shadow: Option<Shadow>,
     /// Whether the tool calls in answers are looked at, as a check asks for it.
     pub tool_calls: bool,
+    /// Whether plain answers are looked at for being empty, as a check asks for it.
+    pub empty_answers: bool,
 }
 
 impl Migration {
     /// Whether two send every request the same way; what is copied and counted besides is no matter.
     pub fn splits_like(&self, other: &Self) -> bool {
-        let alone = |migration: &Self| Self { shadow: None, tool_calls: false, ..migration.clone() };
+        let alone =
+            |migration: &Self| Self { shadow: None, tool_calls: false, empty_answers: false, ..migration.clone() };
         alone(self) == alone(other)
     }
 }

@@ -146,6 +146,7 @@ impl Plan {
             allow_arm_header: self.allow_arm_header,
             shadow: self.shadow.clone(),
             tool_calls: false,
+            empty_answers: false,
         }
     }
 

@@ -76,6 +76,9 @@ pub struct TrafficTable {
     /// operator that does not say may have such a check.
     #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
     pub tool_calls: bool,
+    /// The same of plain answers that may be empty.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub empty_answers: bool,
     /// The candidate that is tried beside the stable revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<Rollout>,
@@ -137,6 +140,7 @@ impl TrafficTable {
             allow_arm_header: migration.allow_arm_header,
             shadow: migration.shadow.clone(),
             tool_calls: migration.tool_calls,
+            empty_answers: migration.empty_answers,
             rollout: None,
         }
     }
@@ -167,9 +171,18 @@ impl TrafficTable {
 
     /// The split that it carries out.
     pub fn migration(&self) -> Migration {
-        let Self { strategy, percent, rules, sticky_key, salt, allow_arm_header, shadow, tool_calls, .. } =
-            self.clone();
-        Migration { strategy, percent, rules, sticky_key, salt, allow_arm_header, shadow, tool_calls }
+        let table = self.clone();
+        Migration {
+            strategy: table.strategy,
+            percent: table.percent,
+            rules: table.rules,
+            sticky_key: table.sticky_key,
+            salt: table.salt,
+            allow_arm_header: table.allow_arm_header,
+            shadow: table.shadow,
+            tool_calls: table.tool_calls,
+            empty_answers: table.empty_answers,
+        }
     }
 
     /// BlueGreen: whether green is active, the colour of the bifrost arm.
@@ -375,7 +388,7 @@ mod tests {
         data.insert(TRAFFIC.into(), old.into());
         let Published { traffic, unknown, .. } = Published::parse(&data).unwrap();
         assert_eq!((traffic.rules.len(), traffic.allow_arm_header, traffic.since), (0, false, 0));
-        assert!(traffic.tool_calls, "it may have a check that needs them");
+        assert!(traffic.tool_calls && traffic.empty_answers, "it may have a check that needs them");
         assert_eq!((traffic.wanted_percent(), unknown.len()), (Some(25), 0));
         assert_eq!(serde_json::to_string(&traffic).unwrap(), old);
     }

@@ -14,7 +14,6 @@ pub(crate) fn request(case: &Case) -> String {
     let (user, name) = match case.answer {
         Answer::Text => ("u-1", "other"),
         Answer::ToolCall => ("u-call", "tools"),
-        Answer::UnnamedToolCall => ("u-call", "other"),
     };
     let tools = format!(r#","{name}":[{{"type":"function","function":{{"name":"f","parameters":{{}}}}}}]"#);
     let content = "x".repeat(900);

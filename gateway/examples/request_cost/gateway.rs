@@ -16,7 +16,7 @@ use bifrost_gateway::upstream::connect::Connector;
 use bifrost_gateway::upstream::resolve::Resolver;
 use bifrost_gateway::upstream::tls::TlsRoots;
 
-use crate::Tries;
+use crate::{Counts, Tries};
 
 /// What the gateway is started with, as one argument each.
 #[derive(Clone, Copy)]
@@ -31,11 +31,13 @@ pub(crate) struct Setup {
     pub(crate) shadow: Option<u8>,
     /// What a rollout tries. The candidate's pods are where the provider is.
     pub(crate) rollout: Tries,
+    /// What is counted for the analysis.
+    pub(crate) counts: Counts,
 }
 
 impl Setup {
     /// As arguments.
-    pub(crate) fn args(self) -> [String; 5] {
+    pub(crate) fn args(self) -> [String; 6] {
         let shadow = self.shadow.map_or_else(|| "-".to_owned(), |percent| percent.to_string());
         let rollout = match self.rollout {
             Tries::Nothing => "-",
@@ -43,11 +45,17 @@ impl Setup {
             Tries::Here => "here",
             Tries::There => "there",
         };
-        [self.port.to_string(), self.provider.to_string(), self.percent.to_string(), shadow, rollout.to_owned()]
+        let counts = match self.counts {
+            Counts::Nothing => "nothing",
+            Counts::Windows => "windows",
+            Counts::Answers => "answers",
+        };
+        let [port, provider] = [self.port, self.provider].map(|port| port.to_string());
+        [port, provider, self.percent.to_string(), shadow, rollout.to_owned(), counts.to_owned()]
     }
 
     fn read(args: &[String]) -> Self {
-        let [port, provider, percent, shadow, rollout] = <&[String; 5]>::try_from(args).unwrap();
+        let [port, provider, percent, shadow, rollout, counts] = <&[String; 6]>::try_from(args).unwrap();
         Self {
             port: port.parse().unwrap(),
             provider: provider.parse().unwrap(),
@@ -58,6 +66,11 @@ impl Setup {
                 "here" => Tries::Here,
                 "there" => Tries::There,
                 _ => Tries::Nothing,
+            },
+            counts: match counts.as_str() {
+                "nothing" => Counts::Nothing,
+                "answers" => Counts::Answers,
+                _ => Counts::Windows,
             },
         }
     }
@@ -91,10 +104,12 @@ fn shared(setup: Setup) -> Arc<Shared> {
     let loaded = file::load(&text, &|_| None).unwrap();
     let keys = PublishedKeys { values: loaded.values, ..PublishedKeys::default() };
     let mut traffic = TrafficTable::new(&loaded.migration, "", 1, "measured");
-    traffic.tool_calls = true;
+    let looks = setup.counts == Counts::Answers;
+    (traffic.tool_calls, traffic.empty_answers) = (looks, looks);
     traffic.shadow = setup.shadow.map(|chosen| shadow(chosen, percent));
     traffic.rollout = rollout(setup);
-    let gatherer = Arc::new(Gatherer::new());
+    let gatherer =
+        Arc::new(if setup.counts == Counts::Nothing { Gatherer::without_windows() } else { Gatherer::new() });
     gatherer.mark(Comparison::Revisions, traffic.rollout.as_ref().map_or(0, |rollout| rollout.since));
     let parts = Parts { config: loaded.config, tried: None, traffic, digest: String::new(), keys, file: None };
     let current = Arc::new(Current::default());

@@ -51,6 +51,8 @@ pub struct Reading {
     pub drop_usage_chunk: bool,
     /// Whether the tool calls in it are looked at: the request names tools, and somebody asks for it.
     pub tool_calls: bool,
+    /// Whether it is looked at for being empty: somebody asks for it.
+    pub emptiness: bool,
     /// The form of the stream's events.
     pub format: Option<StreamFormat>,
 }
@@ -71,8 +73,9 @@ impl Reading {
             Kind::Json(endpoint) => stream_format(endpoint),
             _ => None,
         };
-        let tool_calls = snapshot.traffic().tool_calls && peek.is_some_and(|peek| peek.names_tools);
-        Self { whose, drop_usage_chunk: false, tool_calls, format }
+        let traffic = snapshot.traffic();
+        let tool_calls = traffic.tool_calls && peek.is_some_and(|peek| peek.names_tools);
+        Self { whose, drop_usage_chunk: false, tool_calls, emptiness: traffic.empty_answers, format }
     }
 
     /// Whether the bytes pass as they came, encoded or not.

@@ -16,7 +16,7 @@ use hyper::{Request, Response};
 use super::attempt::{Answer, Failure, Raced, exchange, race, say_no_body, shutting_down, upload_error};
 use super::decode::{Reading, RequestBody, Whose};
 use super::record::Ledger;
-use super::respond::{ERROR_CODE, REVISION};
+use super::respond::{ERROR_CODE, OVERHEAD, REVISION};
 use super::{Inbound, admit};
 use crate::front::error::{Fault, GatewayError};
 use crate::front::route::{Endpoint, Kind};
@@ -88,8 +88,9 @@ pub async fn forward(
         raced = race(shard, &deadline, exchange).await;
     }
     let problem = match raced {
-        Raced::Done(Ok((response, lease))) if is_taken(&response, to, asked.repeatable) => {
-            ledger.forwarded(response.headers().get(ERROR_CODE).map(|code| fault_of(code.as_bytes())));
+        Raced::Done(Ok((mut response, lease))) if is_taken(&response, to, asked.repeatable) => {
+            let refusal = response.headers().get(ERROR_CODE).map(|code| fault_of(code.as_bytes()));
+            ledger.forwarded(refusal, response.headers_mut().remove(OVERHEAD).as_ref().and_then(overhead));
             let due = if asked.stream { Instant::now() } else { sent } + to.whole;
             let reading = asked.reading;
             let answer = Answer { response, lease, deadline, due, stream_idle: to.idle, reading, shadow: None };
@@ -246,6 +247,11 @@ pub(crate) fn is_taken(response: &Response<Incoming>, to: &Forward, repeatable: 
     let nothing_done = [Fault::WrongRevision, Fault::NotReady, Fault::Overloaded].into_iter().any(is);
     let untaken = nothing_done || (repeatable && is(Fault::ShuttingDown));
     !untaken
+}
+
+/// What a pod of the candidate says of its time.
+fn overhead(micros: &HeaderValue) -> Option<Duration> {
+    micros.to_str().ok()?.parse().ok().map(Duration::from_micros)
 }
 
 /// The fault behind a refusal of the candidate's, as far as the comparison tells faults apart.

@@ -136,8 +136,7 @@ fn is_empty(ended: &Ended) -> Option<bool> {
         true if ended.first_output.is_some() => Some(false),
         // Without its last event the end was perhaps not looked at.
         true => ended.stream_end.then_some(true),
-        // Of what is too long to be looked at, the tokens tell.
-        false => ended.output.or_else(|| Some(ended.usage?.output_tokens > 0)).map(|output| !output),
+        false => ended.output.map(|output| !output),
     }
 }
 
@@ -273,16 +272,11 @@ mod tests {
     #[test]
     fn emptiness_is_told_only_where_it_can_be() {
         let empty = |ended| sample(&ended).unwrap().empty_response;
-        let nothing = Some(Usage { input_tokens: 3, output_tokens: 0 });
-        assert_eq!(empty(ended()), Some(false));
-        assert_eq!(empty(Ended { usage: nothing, ..ended() }), Some(true));
-        assert_eq!(empty(Ended { usage: None, ..ended() }), None);
-        // What is there counts, whatever tokens were counted.
-        assert_eq!(empty(Ended { output: Some(false), ..ended() }), Some(true));
-        assert_eq!(empty(Ended { output: Some(false), usage: None, ..ended() }), Some(true));
-        assert_eq!(empty(Ended { output: Some(true), usage: nothing, ..ended() }), Some(false));
-        assert_eq!(empty(Ended { usage: nothing, kind: Kind::Json(Endpoint::Embeddings), ..ended() }), None);
-        assert_eq!(empty(Ended { usage: nothing, status: 400, ..ended() }), None);
+        assert_eq!(empty(ended()), None);
+        let [full, nothing] = [true, false].map(|output| Ended { output: Some(output), ..ended() });
+        assert_eq!((empty(full), empty(nothing)), (Some(false), Some(true)));
+        assert_eq!(empty(Ended { kind: Kind::Json(Endpoint::Embeddings), ..nothing }), None);
+        assert_eq!(empty(Ended { status: 400, ..nothing }), None);
         let stream = Ended { stream: true, watched: true, ..ended() };
         assert_eq!(empty(Ended { first_output: Some(Duration::ZERO), ..stream }), Some(false));
         assert_eq!(empty(Ended { stream_end: true, ..stream }), Some(true));

@@ -51,6 +51,7 @@ pub struct Ledger {
     received: Instant,
     upload: Option<LastBytes>,
     sent: Option<Instant>,
+    overhead_there: Option<Duration>,
     first_output: Option<Duration>,
     last_chunk: Option<Instant>,
     gaps: Option<Box<Gaps>>,
@@ -97,6 +98,7 @@ impl Ledger {
             received: now,
             upload: None,
             sent: None,
+            overhead_there: None,
             first_output: None,
             last_chunk: None,
             gaps: None,
@@ -196,10 +198,12 @@ impl Ledger {
         self.forwarded = true;
     }
 
-    /// A pod of the candidate answered it, with a provider's answer or with a refusal of its own.
-    pub fn forwarded(&mut self, refusal: Option<Fault>) {
+    /// A pod of the candidate answered it, with a provider's answer or with a refusal of its own. So long it was there before the
+    /// provider was called.
+    pub fn forwarded(&mut self, refusal: Option<Fault>, overhead: Option<Duration>) {
         self.answered = refusal.is_none();
         self.fault = refusal;
+        self.overhead_there = overhead;
     }
 
     /// Its body is streamed onward: what is returned is to know when its last bytes came.
@@ -260,6 +264,11 @@ impl Ledger {
         let now = Instant::now();
         self.sent = Some(now);
         now
+    }
+
+    /// How long it was here before the provider was called.
+    pub fn overhead(&self) -> Option<Duration> {
+        self.sent.map(|sent| sent - self.received)
     }
 
     /// The provider's head came.
@@ -386,7 +395,7 @@ impl Ledger {
             stream_end: self.stream_end,
             latency: now - self.received_last(),
             first_output: self.first_output,
-            overhead: self.sent.map(|sent| sent - self.received),
+            overhead: self.overhead_there.or(self.overhead()),
             // The other arm's stream would not have named it; a plain answer does unasked.
             usage: self.usage.filter(|_| !(self.usage_added && self.stream)),
             output: self.output,
@@ -417,7 +426,7 @@ impl Drop for Ledger {
             error_code: self.fault.map(Fault::code).or_else(|| self.error_event.then_some(ERROR_EVENT)),
             key_name: key.unwrap_or_default(),
             total: now - self.began,
-            overhead: self.sent.map(|sent| sent - self.received),
+            overhead: self.overhead(),
             upstream_latency: self.sent.map(|sent| now - sent),
             answered: self.answered,
             first_output: self.first_output,

@@ -17,16 +17,16 @@ use super::Arm;
 use super::admit::OwnPage;
 use super::attempt::Answer;
 use super::caller::ARM_HEADER;
-use super::decode::Whose;
+use super::decode::{Reading, Whose};
 use super::record::Ledger;
 use super::watch::Watch;
 use crate::deadline::Deadline;
 use crate::front::error::{Fault, GatewayError};
 use crate::http::{Head, Inflate};
 use crate::memory::Charge;
-use crate::server::Shard;
 use crate::server::connection::{ConnectionState, Finish};
 use crate::server::drain::Stage;
+use crate::server::{Door, Shard};
 use crate::shadow::pending::Pending;
 use crate::upstream::pool::Lease;
 
@@ -35,6 +35,8 @@ pub(super) const REVISION: HeaderName = HeaderName::from_static("x-bf-revision")
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-bf-request-id");
 /// Anthropic's error shape has no place for a code, so every refusal carries it here too.
 pub(super) const ERROR_CODE: HeaderName = HeaderName::from_static("x-bf-error-code");
+/// How long the candidate's pod had a request before it called the provider, in microseconds: for the pod that forwarded it, not for clients.
+pub(super) const OVERHEAD: HeaderName = HeaderName::from_static("x-bf-overhead");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -122,6 +124,9 @@ impl Answering {
         // The candidate's pod has said all that itself.
         if reading.whose != Whose::Candidate {
             mark(&mut headers, &ledger, id);
+            if let Some(overhead) = ledger.overhead().filter(|_| self.connection.door() == Door::Forwarded) {
+                headers.insert(OVERHEAD, HeaderValue::from(overhead.as_micros().min(u64::MAX.into()) as u64));
+            }
         }
         self.last_on_connection(&mut headers, ledger.began());
         let idle = stream.then_some(answer.stream_idle);
@@ -136,7 +141,7 @@ impl Answering {
             deadline: answer.deadline,
             idle,
             watch,
-            tool_calls: reading.tool_calls,
+            reading,
             shadow: answer.shadow,
             ends_with_event,
             front,
@@ -216,8 +221,7 @@ pub struct Relay {
     deadline: Deadline,
     idle: Option<Duration>,
     watch: Watch,
-    /// Whether a plain answer is looked at for tool calls.
-    tool_calls: bool,
+    reading: Reading,
     /// What is kept for a copy on the other arm.
     shadow: Option<Box<Pending>>,
     /// Whether a candidate's stream that breaks off gets an error event.
@@ -381,10 +385,14 @@ impl Relay {
         let (usage, invalid_tool_call) = match &self.watch {
             Watch::Plain(tail, format, _) => {
                 let whole = format.zip(tail.whole());
-                let expected = whole.filter(|_| self.shard.recorder.compares() && self.ledger.is_success());
-                self.ledger.output(expected.and_then(|(format, answer)| has_output(answer, format)));
-                let called = whole.filter(|_| self.tool_calls);
-                (usage_from_tail(tail.bytes()), called.and_then(|(format, answer)| invalid_tool_call(answer, format)))
+                let usage = usage_from_tail(tail.bytes());
+                if self.reading.emptiness && self.ledger.is_success() {
+                    let output = whole.and_then(|(format, answer)| has_output(answer, format));
+                    // Of what is too long to be looked at, the tokens tell.
+                    self.ledger.output(output.or_else(|| Some(usage?.output_tokens > 0)));
+                }
+                let called = whole.filter(|_| self.reading.tool_calls);
+                (usage, called.and_then(|(format, answer)| invalid_tool_call(answer, format)))
             }
             Watch::Events(relay) => (relay.usage(), relay.observer().invalid_tool_call()),
             Watch::Tap(tap, _) => (tap.usage(), tap.observer().invalid_tool_call()),

@@ -132,6 +132,7 @@ pub(crate) fn migration(percent: u8) -> Migration {
         allow_arm_header: false,
         shadow: None,
         tool_calls: false,
+        empty_answers: false,
     }
 }
 

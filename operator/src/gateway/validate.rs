@@ -3,6 +3,7 @@
 //! A spec that is not valid changes nothing, and so does `paused`, but what takes away goes on in both: a lower percent, keys that
 //! are gone, rotated values. And what is missing is made again.
 
+use bifrost_analysis::CheckKind;
 use bifrost_config::{
     AddressRule, Axis, Config, Draft, KeyValues, Migration, Plan as MigrationPlan, Problem, Strategy, check_ca_bundle,
     validate as check,
@@ -239,7 +240,9 @@ fn full(observed: &Observed, draft: &Draft, policy: &Policy) -> Result<Found, Re
     let seen = seen(observed, crash.as_ref(), &judged);
     let mut transition = step(&plan, &guard, names.revision(), &before, seen, observed.now);
     share_shadow(&mut transition.split, observed, &config);
-    transition.split.tool_calls = [&guard, &wish.guard].into_iter().any(Guard::reads_tool_calls);
+    let asks_for = |kind| [&guard, &wish.guard].into_iter().any(|guard| guard.asks_for(&kind));
+    transition.split.tool_calls = asks_for(CheckKind::InvalidToolCallRate);
+    transition.split.empty_answers = asks_for(CheckKind::EmptyResponseRate);
     let keys = |last, providers| keys::decide(selected(observed, last), providers);
     let older = last_candidate(observed).or(last_config(observed));
     let newer = candidate.as_ref().map(|_| keys(older, &newest.providers));

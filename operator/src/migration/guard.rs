@@ -50,10 +50,9 @@ impl Guard {
         self.analysis.is_some() || plan.walks || !plan.gate(plan.ceiling).is_open()
     }
 
-    /// Whether a check asks for the tool calls in answers, which pods look at only then.
-    pub fn reads_tool_calls(&self) -> bool {
-        let asks = |check: &Check| check.kind == CheckKind::InvalidToolCallRate;
-        self.analysis.as_ref().is_some_and(|analysis| analysis.checks.iter().any(asks))
+    /// Whether there is a check of this kind. Some need what pods look at only where one asks for it.
+    pub fn asks_for(&self, kind: &CheckKind) -> bool {
+        self.analysis.as_ref().is_some_and(|analysis| analysis.checks.iter().any(|check| check.kind == *kind))
     }
 }
 

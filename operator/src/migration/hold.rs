@@ -34,7 +34,7 @@ pub fn hold(
         progress.strategy = plan.strategy;
         // Another hash would choose other users.
         let (sticky_key, salt) = (last.sticky_key.clone(), last.salt.clone());
-        split = Migration { sticky_key, salt, tool_calls: last.tool_calls, ..goal };
+        split = Migration { sticky_key, salt, tool_calls: last.tool_calls, empty_answers: last.empty_answers, ..goal };
     }
     split.allow_arm_header &= plan.is_none_or(|plan| plan.allow_arm_header);
     split.shadow = shadow(plan, last);

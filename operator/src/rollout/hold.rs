@@ -40,6 +40,7 @@ pub fn hold(
         allow_arm_header: false,
         shadow: None,
         tool_calls: false,
+        empty_answers: false,
     };
     let named = migration::Revision { whole: &revision.id, config: &revision.config };
     let plan = wish.and_then(|wish| wish.plan.as_ref());

@@ -28,6 +28,7 @@ fn snapshot(strategy: Strategy, percent: u8, rules: &[MatchRule]) -> Arc<Snapsho
         allow_arm_header: false,
         shadow: None,
         tool_calls: false,
+        empty_answers: false,
     };
     snapshot_with(&text, |traffic| *traffic = TrafficTable::new(&migration, "", 1, "rev"))
 }

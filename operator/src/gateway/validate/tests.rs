@@ -318,18 +318,23 @@ fn a_metric_asks_only_hosts_that_the_operator_allows() {
 }
 
 #[test]
-fn pods_look_at_tool_calls_where_a_check_of_either_axis_asks_for_it() {
-    let check = json!({"checks": [{"name": "calls", "type": "InvalidToolCallRate", "max": "1%"}]});
-    let looks = |seen: &Observed| validate(seen, &policy()).wanted.unwrap().migration.tool_calls;
-    assert!(!looks(&observed()));
-    let mut seen = observed();
-    seen.gateway.spec.migration =
-        serde_json::from_value(json!({"canaryPercent": 10, "analysis": check.clone()})).unwrap();
-    assert!(looks(&seen));
-    let mut seen = observed();
-    seen.gateway.spec.rollout = serde_json::from_value(
-        json!({"strategy": "Canary", "canary": {"steps": [{"percent": 10, "pause": true}]}, "analysis": check}),
-    )
-    .unwrap();
-    assert!(looks(&seen));
+fn pods_look_into_answers_where_a_check_of_either_axis_asks_for_it() {
+    let looks = |seen: &Observed| {
+        let migration = validate(seen, &policy()).wanted.unwrap().migration;
+        (migration.tool_calls, migration.empty_answers)
+    };
+    assert_eq!(looks(&observed()), (false, false));
+    for (kind, expected) in [("InvalidToolCallRate", (true, false)), ("EmptyResponseRate", (false, true))] {
+        let check = json!({"checks": [{"name": "it", "type": kind, "max": "1%"}]});
+        let mut seen = observed();
+        seen.gateway.spec.migration =
+            serde_json::from_value(json!({"canaryPercent": 10, "analysis": check.clone()})).unwrap();
+        assert_eq!(looks(&seen), expected);
+        let mut seen = observed();
+        seen.gateway.spec.rollout = serde_json::from_value(
+            json!({"strategy": "Canary", "canary": {"steps": [{"percent": 10, "pause": true}]}, "analysis": check}),
+        )
+        .unwrap();
+        assert_eq!(looks(&seen), expected);
+    }
 }
