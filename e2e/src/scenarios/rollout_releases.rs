@@ -18,6 +18,7 @@ use crate::{
     deploy::Vendors,
     images::Image,
     scenarios::{Context, Scenario},
+    wait,
 };
 
 /// The scenario.
@@ -30,6 +31,8 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 
 /// How long it may take until every replica serves the stable revision again.
 const BACK: Duration = Duration::from_secs(2);
+/// How long a check may take until it has seen enough.
+const JUDGED: Duration = Duration::from_secs(60);
 const SHARE: u64 = 50;
 /// Users of one look at who serves.
 const USERS: &str = "200";
@@ -51,7 +54,9 @@ async fn run(context: &Context) -> Result<()> {
     let third = Release { image: rollout::release(context, "third").await?, path: "/third" };
     // Twenty requests in a row that cannot be forwarded would send a candidate back.
     let mut plan = rollout::canary(json!([{"percent": SHARE, "hold": "1h"}, {"percent": 100}]));
-    plan["analysis"] = json!({"minRequests": 40});
+    let overhead = json!({"name": "overhead", "type": "GatewayOverhead", "max": "1s", "action": "Warn"});
+    plan["analysis"] =
+        json!({"minRequests": 40, "checks": [{"name": "errors", "type": "ErrorRate", "maxIncrease": "2%"}, overhead]});
     let first = rollout::create(context, Value::Null, plan).await?;
     let (_port, control) = Vendors::control(&context.target).await?;
     for release in [&second, &third] {
@@ -117,6 +122,7 @@ async fn story(
     only_its_own(context, control, 2, [(first, "/v1"), (&c, third.path)]).await?;
     ensure!(rollout::stable_pods(context).await? == pods, "stable pods were replaced or restarted");
     rollout::all_forwarded(context).await?;
+    overhead_is_known(context).await?;
 
     let asked = Instant::now();
     rollout::ask(context, &format!("promote/1@{c}")).await?;
@@ -127,6 +133,21 @@ async fn story(
     only_its_own(context, control, LAST, [(first, "/v1"), (&c, third.path)]).await?;
     rollout::only_at(context, &gateway::url(context), &c).await?;
     Ok((b, c))
+}
+
+/// The candidate's own pods say how long requests were there.
+async fn overhead_is_known(context: &Context) -> Result<()> {
+    wait::wait_until("a Pass of the check of the overhead", JUDGED, || async {
+        let seen = rollout::seen(context).await?;
+        let checks = seen["status"]["rollout"]["analysis"]["checks"].as_array();
+        let check = checks.into_iter().flatten().find(|check| check["name"] == "overhead");
+        let passes = check.filter(|check| check["verdict"] == "Pass");
+        if let Some(check) = passes {
+            println!("  {}", check["message"].as_str().unwrap_or_default());
+        }
+        Ok(passes.is_some())
+    })
+    .await
 }
 
 /// Both changes in one.
