@@ -69,8 +69,15 @@ pub struct Phase {
 /// A rule.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase")]
+// A member that is misspelt is dropped before the rules look, and what is left of such a match must not fit everything.
+#[x_kube(
+    validation = Rule::new("(has(self.match.paths) && size(self.match.paths) > 0) || (has(self.match.endpoints) && size(self.match.endpoints) > 0) || (has(self.match.models) && size(self.match.models) > 0) || (has(self.match.providers) && size(self.match.providers) > 0) || (has(self.match.features) && size(self.match.features) > 0) || (has(self.match.headers) && size(self.match.headers) > 0) || (has(self.match.users) && size(self.match.users) > 0) || has(self.match.userPercent)")
+        .message("names no condition that is known, so it would fit every request: name one, or say paths: ['/*'] if every request is meant")
+        .field_path(".match")
+)]
 pub struct PhaseRule {
-    /// What a request must be like. Every condition that is given must hold; an empty match fits every eligible request.
+    /// What a request must be like. Every condition that is given must hold, and there is one at least: every eligible request is
+    /// paths: ['/*'].
     #[serde(rename = "match")]
     pub matches: RequestMatch,
 }

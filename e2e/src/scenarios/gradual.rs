@@ -34,7 +34,7 @@ async fn run(context: &Context) -> Result<()> {
         {"name": "internal", "rules": [{"match": {"headers": [{"name": "X-Team", "value": "platform"}]}}]},
         {"name": "summaries", "rules": [{"match": {"features": ["summary"], "endpoints": ["ChatCompletions"]}}, {"match": {"users": ["alice"]}}]},
         {"name": "claude", "rules": [{"match": {"providers": ["anthropic"]}}]},
-        {"name": "all", "rules": [{"match": {}}]},
+        {"name": "all", "rules": [{"match": {"paths": ["/*"]}}]},
     ]);
     let migration = json!({"strategy": "Gradual", "gradual": {"phases": phases}});
     gateway::create(context, 2, migration).await?;

@@ -57,7 +57,7 @@ fn spec() -> Value {
         {"name": "features", "hold": "4s", "rules": rules(features, "gpt-4o-mini", 30)},
         {"name": "people", "pause": true, "rules": rules(people, "gpt-4o-mini", 50)},
         {"name": "claude", "hold": "1h", "rules": rules(claude, "claude-3-haiku*", 50)},
-        {"name": "all", "rules": [{"match": {}}]},
+        {"name": "all", "rules": [{"match": {"paths": ["/*"]}}]},
     ]);
     json!({"spec": {"migration": {
         "strategy": "Gradual", "canaryPercent": null,

@@ -235,6 +235,10 @@ pub(super) fn known_providers(draft: &MigrationDraft, providers: &[ProviderDraft
 
 fn rule(draft: &MatchRule, phase: &str, index: usize, problems: &mut Vec<Problem>) -> MatchRule {
     let at = |member: &str| format!("{phase}.rules[{index}].match.{member}");
+    if *draft == MatchRule::default() {
+        let message = "names no condition, so it would fit every request: name one, or say paths: ['/*'] if every request is meant";
+        problems.push(Problem::invalid(format!("{phase}.rules[{index}].match"), message));
+    }
     let mut rule = draft.clone();
     for header in &mut rule.headers {
         header.name = header.name.to_ascii_lowercase();
@@ -401,6 +405,10 @@ mod tests {
         rule.user_percent = Some(101);
         rule.headers = vec![crate::HeaderMatch { name: "X Team".into(), value: None }];
         assert_eq!(checked(draft).unwrap_err().len(), 4);
+        let mut empty = gradual(&["a"], Some("a"));
+        empty.gradual.as_mut().unwrap().phases[0].rules[0] = MatchRule::default();
+        let problems = checked(empty).unwrap_err();
+        assert!(problems[0].starts_with("m.gradual.phases[0].rules[0].match: names no condition"), "{problems:?}");
     }
 
     #[test]
