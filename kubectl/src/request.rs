@@ -59,10 +59,14 @@ pub(crate) async fn run(session: &Session, verb: Verb, args: &AskArgs) -> Result
     }
 }
 
-/// The annotation's value, pinned to what is being moved to now, so that it cannot hit a spec that the caller has not seen.
+/// The annotation's value, pinned to what is being moved to now, so that it cannot hit a spec that the caller has not seen; a promotion
+/// also to the step, so that two who promote at the same time do not skip one.
 fn annotation(subject: Subject, verb: Verb, id: &str, gateway: &BifrostGateway) -> Result<String, Failure> {
-    if let Some(revision) = subject.standing(gateway).revision {
-        return Ok(format!("{verb}/{id}@{revision}"));
+    let standing = subject.standing(gateway);
+    if let Some(revision) = &standing.revision {
+        let step = standing.step.as_ref().filter(|_| verb == Verb::Promote);
+        let step = step.map_or_else(String::new, |step| format!(":{step}"));
+        return Ok(format!("{verb}/{id}@{revision}{step}"));
     }
     // Going back is right for any revision.
     if verb == Verb::Abort {
@@ -146,6 +150,8 @@ mod tests {
             |subject, gateway: &BifrostGateway| annotation(subject, Verb::PromoteFull, "k3x9", gateway).unwrap();
         assert_eq!(asked(Subject::Migration, &gateway()), "promote-full/k3x9@4f1c2a9b");
         assert_eq!(asked(Subject::Rollout, &rolling_out()), "promote-full/k3x9@9b1c2d3e4f");
+        let next = annotation(Subject::Migration, Verb::Promote, "k3x9", &gateway()).unwrap();
+        assert_eq!(next, "promote/k3x9@4f1c2a9b:2/4");
     }
 
     #[test]
@@ -232,7 +238,7 @@ mod tests {
         let (result, patch) = promote(follow, 5000).await;
         result.unwrap();
         let value = patch["metadata"]["annotations"][ANNOTATION].as_str().unwrap();
-        assert!(value.starts_with("promote/") && value.ends_with("@4f1c2a9b"), "{value}");
+        assert!(value.starts_with("promote/") && value.ends_with("@4f1c2a9b:2/4"), "{value}");
         assert_eq!(patch, json!({"metadata": {"annotations": {ANNOTATION: value}}}));
     }
 

@@ -87,8 +87,8 @@ pub fn config_revision(gateway: &BifrostGateway) -> String {
 /// Short name of what a migration moves to: `config` is that of the configuration that serves. Only members that are set count, so that
 /// a later operator with more of them calls it the same; the number of replicas for instance is no part of it.
 pub fn migration_revision(gateway: &BifrostGateway, config: &str) -> String {
-    // What is copied moves nothing.
-    let migration = MigrationSpec { shadow: None, ..gateway.spec.migration.clone() };
+    // What is copied, and who may try an arm, moves nothing.
+    let migration = MigrationSpec { shadow: None, allow_arm_header: false, ..gateway.spec.migration.clone() };
     let parts = (&migration, config);
     // Both have string keys only and always serialise.
     revision(&serde_json::to_string(&parts).unwrap_or_default())
@@ -179,5 +179,25 @@ const fn provider_type(kind: ProviderType) -> catalog::ProviderType {
     match kind {
         ProviderType::OpenAI => catalog::ProviderType::OpenAI,
         ProviderType::Anthropic => catalog::ProviderType::Anthropic,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_moves_nothing_is_no_other_migration() {
+        let revision = |migration| {
+            let mut gateway = BifrostGateway::new("ai", Default::default());
+            gateway.spec.migration = serde_json::from_value(migration).unwrap();
+            migration_revision(&gateway, "c")
+        };
+        let plain = revision(json!({"canaryPercent": 10}));
+        let more = json!({"canaryPercent": 10, "allowArmHeader": true, "shadow": {"percent": 5, "dailyLimit": "1"}});
+        assert_eq!(revision(more), plain, "an abort would end by it");
+        assert_ne!(revision(json!({"canaryPercent": 11})), plain);
     }
 }

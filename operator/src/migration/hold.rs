@@ -50,7 +50,7 @@ pub fn hold(
     }
     if let Some(text) = seen.request.filter(|text| progress.takes(text)) {
         let refused = |why: String| Event::new(Reason::RequestRefused, format!("{}: {why}", request::kept(text)));
-        match request::parse(text, revision.whole) {
+        match request::parse(text, revision.whole, None) {
             Ok(Verb::Abort) if progress.rollback.as_ref().is_none_or(|rollback| rollback.reason != Cause::Aborted) => {
                 let from = progress.rollback.take().map_or_else(|| progress.position.clone(), |rollback| rollback.from);
                 let message = "somebody asked for abort".to_owned();
@@ -62,7 +62,7 @@ pub fn hold(
             }
             Ok(Verb::Abort) => events.push(refused(format!("the {} was aborted already", axis.noun()))),
             Ok(_) => events.push(refused(
-                "nothing rises while the spec is paused or not accepted: mend that, and ask again with another id"
+                "nothing rises while spec.paused is set or the spec is not accepted: the conditions Paused and Accepted say which; mend that, then ask again, by annotation with another id"
                     .to_owned(),
             )),
             Err(why) => events.push(refused(why)),

@@ -1,6 +1,8 @@
-//! What somebody asks of a migration: the annotation `bifrost.dev/request: <verb>/<id>`, or `<verb>/<id>@<revision>`.
+//! What somebody asks of a migration: the annotation `bifrost.dev/request: <verb>/<id>`, or `<verb>/<id>@<revision>`, or
+//! `<verb>/<id>@<revision>:<step>`.
 //!
-//! An id is handled once. With a revision it is only handled while that is the newest, so that nobody promotes what he has not seen.
+//! An id is handled once. With a revision it is only handled while that is the newest, so that nobody promotes what he has not seen; with
+//! a step a promotion is only handled at that one, so that two who promote at the same time do not skip one.
 
 use std::fmt;
 
@@ -50,8 +52,9 @@ pub fn kept(text: &str) -> String {
     text[..text.floor_char_boundary(MAX)].to_owned()
 }
 
-/// Reads a request, and checks whether it is meant for this revision.
-pub fn parse(text: &str, revision: &str) -> Result<Verb, String> {
+/// Reads a request, and checks whether it is meant for this revision and this step, as the status spells it; with none
+/// every step will do.
+pub fn parse(text: &str, revision: &str, step: Option<&str>) -> Result<Verb, String> {
     let form = || {
         let verbs: Vec<_> = Verb::ALL.iter().map(|verb| verb.as_str()).collect();
         format!("{:?} is no request: write <verb>/<id>, with a verb of {}", kept(text), verbs.join(", "))
@@ -68,12 +71,23 @@ pub fn parse(text: &str, revision: &str) -> Result<Verb, String> {
     if id.is_empty() {
         return Err(form());
     }
-    // Going back is right whatever the newest revision is.
-    match pinned.filter(|pinned| *pinned != revision && verb != Verb::Abort) {
-        Some(pinned) => Err(format!(
-            "it was meant for revision {pinned}, and the newest is {revision}: look again, and ask again with another id"
-        )),
-        None => Ok(verb),
+    let Some(pinned) = pinned else { return Ok(verb) };
+    let (for_revision, for_step) = match pinned.split_once(':') {
+        Some((revision, step)) => (revision, Some(step)),
+        None => (pinned, None),
+    };
+    let again = "look again, and ask again with another id";
+    match (verb, for_step) {
+        // Going back is right whatever the newest revision is.
+        (Verb::Abort, _) => Ok(verb),
+        _ if for_revision != revision => {
+            Err(format!("it was meant for revision {for_revision}, and the newest is {revision}: {again}"))
+        }
+        (Verb::Promote, Some(seen)) => match step.filter(|step| *step != seen) {
+            Some(step) => Err(format!("it was meant to leave step {seen}, and {step} has come meanwhile: {again}")),
+            None => Ok(verb),
+        },
+        _ => Ok(verb),
     }
 }
 
@@ -83,24 +97,35 @@ mod tests {
 
     #[test]
     fn a_request_has_a_verb_an_id_and_perhaps_a_revision() {
-        assert_eq!(parse("promote/1", "r"), Ok(Verb::Promote));
-        assert_eq!(parse("promote-full/a-b@r", "r"), Ok(Verb::PromoteFull));
+        assert_eq!(parse("promote/1", "r", Some("1/4")), Ok(Verb::Promote));
+        assert_eq!(parse("promote-full/a-b@r", "r", Some("1/4")), Ok(Verb::PromoteFull));
         for verb in Verb::ALL {
-            assert_eq!(parse(&format!("{verb}/x"), "r"), Ok(verb));
+            assert_eq!(parse(&format!("{verb}/x"), "r", Some("1/4")), Ok(verb));
         }
     }
 
     #[test]
     fn anything_else_is_told_what_to_write() {
         for text in ["", "promote", "promote/", "promote/@r", "explode/1", "Promote/1"] {
-            assert!(parse(text, "r").unwrap_err().contains("<verb>/<id>"), "{text}");
+            assert!(parse(text, "r", Some("1/4")).unwrap_err().contains("<verb>/<id>"), "{text}");
         }
-        assert!(parse(&format!("promote/{}", "ä".repeat(MAX)), "r").is_err());
+        assert!(parse(&format!("promote/{}", "ä".repeat(MAX)), "r", Some("1/4")).is_err());
     }
 
     #[test]
     fn a_request_for_another_revision_is_refused() {
-        assert!(parse("promote/1@old", "new").unwrap_err().contains("revision old"));
-        assert_eq!(parse("abort/1@old", "new"), Ok(Verb::Abort), "but for one to go back");
+        assert!(parse("promote/1@old", "new", Some("1/4")).unwrap_err().contains("revision old"));
+        assert_eq!(parse("abort/1@old", "new", Some("1/4")), Ok(Verb::Abort), "but for one to go back");
+    }
+
+    #[test]
+    fn a_promotion_of_another_step_is_refused() {
+        assert_eq!(parse("promote/1@r:1/4", "r", Some("1/4")), Ok(Verb::Promote));
+        let refused = parse("promote/2@r:1/4", "r", Some("2/4")).unwrap_err();
+        assert!(refused.contains("to leave step 1/4, and 2/4 has come"), "{refused}");
+        assert!(parse("promote/3@old:1/4", "r", Some("1/4")).is_err());
+        for verb in [Verb::PromoteFull, Verb::Abort, Verb::Retry, Verb::Restart] {
+            assert_eq!(parse(&format!("{verb}/4@r:1/4"), "r", Some("2/4")), Ok(verb));
+        }
     }
 }

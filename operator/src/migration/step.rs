@@ -7,7 +7,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::guard::Guard;
 use super::progress::{Cause, Progress, Rollback};
 use super::request::{self, Verb};
-use super::{Revision, Seen, Transition, describe};
+use super::{Revision, Seen, Transition, describe, outlook};
 use crate::events::{Event, Reason};
 
 /// Follows a spec that is valid and not paused.
@@ -121,7 +121,9 @@ impl Walk<'_> {
     /// Does what somebody asks for, once.
     fn handle(&mut self, request: Option<&str>, revision: &str) {
         let Some(text) = request.filter(|text| self.progress.takes(text)) else { return };
-        let done = request::parse(text, revision).and_then(|verb| self.act(verb).map(|done| format!("{verb}: {done}")));
+        let step = outlook::step(Some(self.plan), &self.progress, self.level);
+        let verb = request::parse(text, revision, Some(&step));
+        let done = verb.and_then(|verb| self.act(verb).map(|done| format!("{verb}: {done}")));
         self.events.push(match done {
             Ok(done) => Event::new(Reason::RequestHandled, done),
             Err(why) => Event::new(Reason::RequestRefused, format!("{}: {why}", request::kept(text))),
