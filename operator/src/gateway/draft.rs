@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn what_moves_nothing_is_no_other_migration() {
         let revision = |migration| {
-            let mut gateway = BifrostGateway::new("ai", Default::default());
+            let mut gateway = crate::gateway::tests::gateway();
             gateway.spec.migration = serde_json::from_value(migration).unwrap();
             migration_revision(&gateway, "c")
         };
