@@ -68,7 +68,7 @@ pub enum Reason {
     RequestRefused,
     /// The share of requests differs much from the share of users.
     SkewedCohort,
-    /// An owned object was changed by another hand and is as it was.
+    /// An owned object was changed by another hand, and is again what it should be.
     DriftCorrected,
     /// The gateway works, but not as the spec asks for.
     Degraded,

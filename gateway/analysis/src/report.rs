@@ -134,8 +134,8 @@ pub(crate) fn limit(kind: &CheckKind, limit: Limit) -> String {
     }
 }
 
-/// What follows from what was observed, as a clause.
-pub(crate) fn conclusion(check: &Check, verdict: Verdict, cause: Option<Cause>) -> String {
+/// What follows from what was observed, as a clause. `least`: the requests that are needed.
+pub(crate) fn conclusion(check: &Check, verdict: Verdict, cause: Option<Cause>, least: u64) -> String {
     let limit = limit(&check.kind, check.limit);
     let (over, within, counted) = match check.kind {
         CheckKind::ShadowAgreement => (["less than", "below"], "not less than", "copies"),
@@ -148,7 +148,10 @@ pub(crate) fn conclusion(check: &Check, verdict: Verdict, cause: Option<Cause>) 
         (_, Some(Cause::TooFewUsers)) => "too few users to tell the arm from a user".into(),
         (_, Some(Cause::NoBaseline)) => "and many of its requests have none on the baseline arm to compare with".into(),
         (_, Some(Cause::NoPrice)) => "some requests have no price".into(),
-        _ => format!("too few {counted} yet"),
+        _ => {
+            let whose = if matches!(check.limit, Limit::Absolute(_)) { "the bifrost arm" } else { "each arm" };
+            format!("too few {counted} yet: {} are needed on {whose}", grouped(least))
+        }
     }
 }
 

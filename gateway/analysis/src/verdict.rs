@@ -152,14 +152,14 @@ fn look(inputs: &Inputs<'_>, check: &Check) -> CheckReport {
     });
     match strongest {
         Some(strongest) if strongest.log_evidence.is_some() && evidence >= 1.0 / alpha => {
-            describe(check, strongest, alpha, Verdict::Fail, None, None)
+            describe(inputs, check, strongest, alpha, Verdict::Fail, None, None)
         }
         // The first is the one over all strata.
         _ => match comparisons.first() {
             Some(first) => {
                 let cause = hinders(inputs, check, &first.contrast, unpriced.is_some());
                 let verdict = if cause.is_none() { Verdict::Pass } else { Verdict::Inconclusive };
-                describe(check, first, alpha, verdict, cause, unpriced.as_deref())
+                describe(inputs, check, first, alpha, verdict, cause, unpriced.as_deref())
             }
             None => nothing_measured(inputs, check, unpriced),
         },
@@ -269,6 +269,7 @@ fn share_without_baseline(inputs: &Inputs<'_>, check: &Check) -> f64 {
 }
 
 fn describe(
+    inputs: &Inputs<'_>,
     check: &Check,
     found: &Comparison,
     alpha: f64,
@@ -283,7 +284,7 @@ fn describe(
     let requests = contrast.counts.map(|count| count as u64);
     let conclusion = match (cause, unpriced) {
         (Some(Cause::NoPrice), Some(unpriced)) => unpriced.to_owned(),
-        _ => report::conclusion(check, verdict, cause),
+        _ => report::conclusion(check, verdict, cause, inputs.min_requests),
     };
     let observed = report::observed(&check.kind, &shown, requests);
     CheckReport {
@@ -311,7 +312,12 @@ fn nothing_measured(inputs: &Inputs<'_>, check: &Check, unpriced: Option<String>
     } else if check.kind == CheckKind::ShadowAgreement {
         (Cause::TooFewRequests, "nothing has been copied and compared yet, see status.shadow")
     } else {
-        (Cause::TooFewRequests, "nothing has been measured yet")
+        let why = match check.kind {
+            CheckKind::TimeToFirstToken => "no stream with output has been seen yet",
+            CheckKind::InvalidToolCallRate => "no answer that calls a tool has been seen yet",
+            _ => "nothing has been measured yet",
+        };
+        (Cause::TooFewRequests, why)
     };
     CheckReport::plain(&check.name, Verdict::Inconclusive, Some(cause), check.action, requests)
         .because(format!("{}: {why}", check.name))

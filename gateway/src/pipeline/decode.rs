@@ -273,7 +273,9 @@ fn key_fault(no_key: NoKey, model: Option<&str>, upstream: &Upstream, snapshot: 
         ),
         (NoKey::NoneConfigured, _, None) => GatewayError::new(
             Fault::NoKey,
-            format!("provider {provider:?} has no enabled key: create a ProviderKey with spec.provider {provider:?}"),
+            format!(
+                "provider {provider:?} has no key in use: its ProviderKeys are missing, disabled or without a value, `kubectl get providerkeys` says which"
+            ),
         ),
         (NoKey::ValueMissing, ..) => GatewayError::new(
             Fault::NoKey,

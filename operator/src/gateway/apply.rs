@@ -160,7 +160,7 @@ fn events(context: &Context, observed: &Observed, plan: &Plan, part: Part, outco
         let what = part.describe(observed.name());
         events.push(Event::new(
             Reason::DriftCorrected,
-            format!("{what} was changed or deleted by another hand and is as it was"),
+            format!("{what} was changed or deleted by another hand and is again what it should be"),
         ));
     }
     events

@@ -75,6 +75,21 @@ pub fn hold(selected: Selected<'_>, providers: &[Provider]) -> KeyDecision {
     decision
 }
 
+/// The providers that no key serves, by name: the bifrost arm answers their requests with 503.
+pub fn without_key<'a>(providers: &'a [Provider], keys: &[Key]) -> Vec<&'a str> {
+    let is_served = |provider: &&Provider| keys.iter().any(|key| key.provider == provider.name);
+    providers.iter().filter(|provider| !is_served(provider)).map(|provider| provider.name.as_str()).collect()
+}
+
+/// The same as a sentence; none where there is no such provider.
+pub fn keyless(providers: &[&str]) -> Option<String> {
+    match providers {
+        [] => None,
+        [one] => Some(format!("provider {one} has no key in use")),
+        several => Some(format!("providers {} have no key in use", several.join(", "))),
+    }
+}
+
 impl KeyDecision {
     /// A key that this operator cannot read, one of a newer version for instance, was neither deleted nor disabled for all it knows:
     /// it stays as it is published. Unless its provider is gone, or has moved to a host that it may not be sent to.

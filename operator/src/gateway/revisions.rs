@@ -2,6 +2,8 @@
 
 use bifrost_config::{Config, Strategy};
 use bifrost_crds::RolloutStatus;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
 
 use super::observe::Observed;
 use super::part::Part;
@@ -17,8 +19,15 @@ use crate::rollout::record::{Candidate, Record};
 use crate::rollout::revision::{Revision, meaning};
 use crate::rollout::{self, Outcome, Sight};
 
-/// Where the rollout is to go from here.
-pub(super) fn follow(observed: &Observed, newest: &Config, wanted: &Revision, wish: &Wish, policy: &Policy) -> Outcome {
+/// Where the rollout is to go from here. `keyless`: which providers would lose their last key with the candidate.
+pub(super) fn follow(
+    observed: &Observed,
+    newest: &Config,
+    wanted: &Revision,
+    wish: &Wish,
+    keyless: Option<&str>,
+    policy: &Policy,
+) -> Outcome {
     let mut record = last_record(observed, Some(newest), wanted, policy);
     // Another spelling is no other revision: nothing would change, and a later operator may spell it otherwise.
     let newest = meaning(newest);
@@ -34,8 +43,10 @@ pub(super) fn follow(observed: &Observed, newest: &Config, wanted: &Revision, wi
         candidate.progress.revision.clone_from(&wanted.id);
         candidate.progress.config.clone_from(&wanted.config);
     }
-    let mut outcome =
-        with_sight(observed, &record, |sight| rollout::decide::decide(wish, wanted, &record, sight, observed.now));
+    let mut outcome = with_sight(observed, &record, |sight| {
+        let sight = Sight { seen: Seen { keyless, ..sight.seen }, ..sight };
+        rollout::decide::decide(wish, wanted, &record, sight, observed.now)
+    });
     if let Some(candidate) = &mut outcome.record.candidate {
         candidate.meaning = newest;
     }
@@ -137,10 +148,13 @@ fn with_sight(observed: &Observed, record: &Record, decide: impl FnOnce(Sight<'_
         confirmed: observed.summary.programmed,
         crash: crash.as_ref(),
         judged: Some(&judged),
+        keyless: None,
     };
     let image = record.candidate.as_ref().map(|candidate| candidate.revision.image.as_str());
+    let trouble = trouble(&pods);
     decide(Sight {
         seen,
+        trouble: trouble.as_deref(),
         is_shared: observed.candidates.iter().any(|pod| is_ready(pod) && !is_of(pod, id)),
         is_known: observed.summary.is_known,
         is_back: observed.own(Part::Deployment).and_then(images::of).as_ref() == Some(&record.stable.image),
@@ -151,4 +165,50 @@ fn with_sight(observed: &Observed, record: &Record, decide: impl FnOnce(Sight<'_
             .own(Part::Deployment)
             .is_some_and(|deployment| images::of(deployment).as_deref() == image && rolls_out(deployment).is_none()),
     })
+}
+
+/// Bytes of what a kubelet says that are told.
+const MOST_OF_TROUBLE: usize = 300;
+
+/// What keeps pods from being ready: that of the first one whose container waits for something else than its turn, or that has no node.
+fn trouble(pods: &[Pod]) -> Option<String> {
+    pods.iter().find_map(|pod| {
+        let status = pod.status.as_ref()?;
+        let states = status.container_statuses.iter().flatten().filter_map(|one| one.state.as_ref()?.waiting.as_ref());
+        let waits = states.map(|waiting| (waiting.reason.as_deref(), waiting.message.as_deref()));
+        let waits = waits.filter(|(reason, _)| !matches!(reason, None | Some("ContainerCreating" | "PodInitializing")));
+        let conditions = status.conditions.iter().flatten();
+        let unplaced = conditions.filter(|one| one.type_ == "PodScheduled" && one.status == "False");
+        let unplaced = unplaced.map(|one| (one.reason.as_deref(), one.message.as_deref()));
+        let (reason, message) = waits.chain(unplaced).next()?;
+        let text = format!("pod {}: {}: {}", pod.name_any(), reason.unwrap_or_default(), message.unwrap_or_default());
+        Some(text[..text.floor_char_boundary(MOST_OF_TROUBLE)].trim_end_matches([':', ' ']).to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_keeps_a_pod_from_being_ready_is_told() {
+        let told =
+            |status| trouble(&[serde_json::from_value(json!({"metadata": {"name": "a"}, "status": status})).unwrap()]);
+        let waiting = |state| {
+            json!({"containerStatuses": [{
+                "name": "gateway", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": {"waiting": state},
+            }]})
+        };
+        let no_image = told(waiting(json!({"reason": "ErrImagePull", "message": "g:nonsuch: not found"})));
+        assert_eq!(no_image.as_deref(), Some("pod a: ErrImagePull: g:nonsuch: not found"));
+        assert_eq!(told(waiting(json!({"reason": "ImagePullBackOff"}))).as_deref(), Some("pod a: ImagePullBackOff"));
+        assert_eq!(told(waiting(json!({"reason": "ContainerCreating"}))), None);
+        let no_node = json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}]});
+        assert_eq!(told(no_node).as_deref(), Some("pod a: Unschedulable: 0/1 nodes"));
+        let long = told(waiting(json!({"reason": "ErrImagePull", "message": "ä".repeat(400)}))).unwrap();
+        assert!(long.len() <= MOST_OF_TROUBLE, "{long}");
+        assert_eq!(trouble(&[]), None);
+    }
 }

@@ -7,8 +7,8 @@ use bifrost_crds::conditions::{
     ACCEPTED, AVAILABLE, DEGRADED, PAUSED, PROGRAMMED, PROGRESSING, READY, RECONCILING, RESOLVED_REFS, STALLED,
 };
 use bifrost_crds::{
-    AnalysisStatus, BifrostGatewayStatus, Endpoints, KeyCounts, MigrationStatus, RolloutStatus, ShadowStatus, Strategy,
-    TrafficStatus,
+    AnalysisStatus, BifrostGateway, BifrostGatewayStatus, Endpoints, ImageSpec, KeyCounts, MigrationStatus,
+    RolloutStatus, ShadowStatus, Strategy, TrafficStatus,
 };
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use k8s_openapi::api::core::v1::Pod;
@@ -16,15 +16,15 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::DynamicObject;
 
 use super::build::{preview_url, service_url};
-use super::compared;
 use super::observe::Observed;
 use super::refusal::{Failure, Refusal};
 use super::validate::{Decision, Rejection};
+use super::{compared, draft};
 use crate::conditions::{Finding, conditions};
 use crate::confirm::Summary;
 use crate::events::Reason;
 use crate::migration::describe;
-use crate::migration::outlook::outlook;
+use crate::migration::outlook::{Circumstances, Held, outlook};
 use crate::migration::progress::Progress;
 use crate::names;
 use crate::rollout;
@@ -112,10 +112,10 @@ fn lost(before: Option<TrafficStatus>) -> Option<TrafficStatus> {
 }
 
 fn migration(facts: &Facts<'_>, table: &TrafficTable, now: Timestamp) -> MigrationStatus {
-    let plan = facts.decision.plan.as_ref().filter(|_| !facts.decision.held);
-    let judged = facts.decision.judged.as_ref();
-    let outlook =
-        facts.progress.map(|progress| outlook(Axis::Migration, plan, &facts.decision.guard, progress, judged, now));
+    let Decision { plan, guard, judged, keyless, .. } = facts.decision;
+    let plan = plan.as_ref().filter(|_| !facts.decision.held).ok_or(held(facts.decision));
+    let circumstances = Circumstances { plan, guard, judged: judged.as_ref(), keyless: keyless.as_deref() };
+    let outlook = facts.progress.map(|progress| outlook(Axis::Migration, circumstances, progress, now));
     let outlook = outlook.unwrap_or_default();
     MigrationStatus {
         strategy: Some(match table.strategy {
@@ -167,16 +167,30 @@ fn analysis(facts: &Facts<'_>, before: Option<AnalysisStatus>) -> Option<Analysi
 
 fn rollout(facts: &Facts<'_>, before: Option<RolloutStatus>, now: Timestamp) -> Option<RolloutStatus> {
     let Some(record) = facts.record else { return before };
-    let wish = facts.decision.wish.as_ref().filter(|_| !facts.decision.held);
+    let wish = facts.decision.wish.as_ref().filter(|_| !facts.decision.held).ok_or(held(facts.decision));
+    let is_wanted = is_stable(&facts.observed.gateway, record);
+    let keyless = facts.decision.keyless_candidate.as_deref();
     let is_compared = facts.decision.wish.as_ref().is_some_and(|wish| wish.guard.analysis.is_some());
     let candidate = record.candidate.as_ref().filter(|_| is_compared);
     let analysis = candidate.and_then(|candidate| {
         compared::of_rollout(facts.rollout_report, &candidate.progress, before.and_then(|before| before.analysis))
     });
     let judged = candidate.map(|_| rollout::judged(facts.rollout_report));
-    let facts =
-        rollout::status::Facts { record, wish, judged: judged.as_ref(), analysis, ready: facts.summary.candidates.0 };
+    let (judged, ready) = (judged.as_ref(), facts.summary.candidates.0);
+    let facts = rollout::status::Facts { record, wish, is_wanted, keyless, judged, analysis, ready };
     Some(rollout::status::status(facts, now))
+}
+
+/// Why a spec is not followed, where it is not.
+fn held(decision: &Decision) -> Held {
+    if decision.paused && decision.rejection.is_none() { Held::Paused } else { Held::NotAccepted }
+}
+
+/// Whether the spec asks for the stable revision, as it spells it. An image that it does not name whole is as it runs.
+fn is_stable(gateway: &BifrostGateway, record: &Record) -> bool {
+    let named = |image: &ImageSpec| Some(format!("{}:{}", image.repository.as_ref()?, image.tag.as_ref()?));
+    let image = gateway.spec.image.as_ref().and_then(named);
+    draft::config_revision(gateway) == record.stable.config && image.is_none_or(|image| image == record.stable.image)
 }
 
 fn traffic(table: &TrafficTable, summary: &Summary) -> TrafficStatus {
@@ -375,8 +389,25 @@ fn degraded(facts: &Facts<'_>) -> Option<Finding> {
         let message = format!("the rollout of {} was taken back: {}", candidate.revision.id, rollback.message);
         return Some(Finding::new(DEGRADED, true, "RolledBack", message));
     }
-    let unusable = &facts.decision.unusable;
-    (!unusable.is_empty()).then(|| Finding::new(DEGRADED, true, "KeyUnusable", some_of(unusable)))
+    let Decision { unusable, keyless, .. } = facts.decision;
+    let keyless = keyless.as_ref().filter(|_| facts.table.is_some_and(serves_bifrost)).map(|keyless| {
+        format!(
+            "{keyless}, and the bifrost arm answers such requests with 503: add or enable a ProviderKey, or take the provider out of spec.config.providers"
+        )
+    });
+    match (unusable.is_empty(), keyless) {
+        (true, None) => None,
+        (true, Some(keyless)) => Some(Finding::new(DEGRADED, true, "NoKeyInUse", keyless)),
+        (false, keyless) => {
+            let parts: Vec<_> = keyless.into_iter().chain([some_of(unusable)]).collect();
+            Some(Finding::new(DEGRADED, true, "KeyUnusable", parts.join("; ")))
+        }
+    }
+}
+
+/// Whether an eligible request may take the bifrost arm.
+fn serves_bifrost(table: &TrafficTable) -> bool {
+    table.percent > 0 || !table.rules.is_empty()
 }
 
 /// Why the Deployment's controller has given up a rollout: reason and message.

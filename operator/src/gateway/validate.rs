@@ -91,6 +91,10 @@ pub struct Decision {
     pub unresolved: Vec<Unresolved>,
     /// Provider keys that cannot be used for another reason, one sentence each.
     pub unusable: Vec<String>,
+    /// Which providers have no key in use, in a sentence.
+    pub keyless: Option<String>,
+    /// Which would have none any more with the candidate.
+    pub keyless_candidate: Option<String>,
     /// Provider keys that the selector chooses.
     pub selected: usize,
     /// The migration as the spec wants it; none where that part of it is not valid.
@@ -135,6 +139,8 @@ pub fn validate(observed: &Observed, policy: &Policy) -> Decision {
         waits_for,
         unresolved,
         unusable: Vec::new(),
+        keyless: None,
+        keyless_candidate: None,
         selected: observed.keys.len(),
         plan: None,
         held,
@@ -144,9 +150,10 @@ pub fn validate(observed: &Observed, policy: &Policy) -> Decision {
         wake: None,
     };
     decision.judged = decision.guard.analysis.as_ref().map(|_| judged(observed.report.as_deref()));
-    if let Some(Found { wanted, keys, plan, wake }) = found {
+    if let Some(Found { wanted, keys, plan, wake, keyless, keyless_candidate }) = found {
         decision.unresolved.extend(keys.unresolved);
         decision.unusable = keys.unusable;
+        (decision.keyless, decision.keyless_candidate) = (keyless, keyless_candidate);
         if writable && decision.waits_for.is_empty() {
             decision.wanted = Some(wanted);
             decision.plan = plan;
@@ -177,6 +184,8 @@ struct Found {
     keys: KeyDecision,
     plan: Option<MigrationPlan>,
     wake: Option<Timestamp>,
+    keyless: Option<String>,
+    keyless_candidate: Option<String>,
 }
 
 impl Found {
@@ -193,12 +202,13 @@ impl Found {
         let mut told = newer.unwrap_or(keys);
         values.extend(std::mem::take(&mut told.values));
         let candidate = candidate.map(|config| Config { keys: std::mem::take(&mut told.keys), ..config });
+        let keyless = keys::keyless(&keys::without_key(&config.providers, &config.keys));
         let Transition { progress, split, mut events, wake } = transition;
         events.extend(rollout.events);
         let wake = [wake, rollout.wake].into_iter().flatten().min();
         let record = rollout.record;
         let wanted = Wanted { config, candidate, record, migration: split, progress, events, values, image };
-        Self { wanted, keys: told, plan: None, wake }
+        Self { wanted, keys: told, plan: None, wake, keyless, keyless_candidate: None }
     }
 }
 
@@ -223,7 +233,16 @@ fn full(observed: &Observed, draft: &Draft, policy: &Policy) -> Result<Found, Re
         return Err(rejected(&problems));
     };
     let wanted = Stable::new(&draft::config_revision(&observed.gateway), &image);
-    let rollout = revisions::follow(observed, &newest, &wanted, &wish, policy);
+    let keys = |last, providers| keys::decide(selected(observed, last), providers);
+    let older = last_candidate(observed).or(last_config(observed));
+    let newest_keys = keys(older, &newest.providers);
+    let lost = last_config(observed).map_or_else(Vec::new, |last| {
+        let before = keys(Some(last), &last.providers);
+        let had_one = |name: &&str| before.keys.iter().any(|key| key.provider == **name);
+        keys::without_key(&newest.providers, &newest_keys.keys).into_iter().filter(had_one).collect()
+    });
+    let keyless_candidate = keys::keyless(&lost);
+    let rollout = revisions::follow(observed, &newest, &wanted, &wish, keyless_candidate.as_deref(), policy);
     let record = &rollout.record;
     let config = match last_config(observed) {
         // Certificates are followed at once, as keys are.
@@ -237,18 +256,17 @@ fn full(observed: &Observed, draft: &Draft, policy: &Policy) -> Result<Found, Re
     let names = Names::of(observed, &record.stable);
     let before = apart_from_rollout(last_progress(observed, plan.strategy, &names), record);
     let (judged, crash) = (judged(observed.report.as_deref()), last_crash(observed, &before));
-    let seen = seen(observed, crash.as_ref(), &judged);
+    let stable_keys = keys(last_config(observed), &config.providers);
+    let keyless = keys::keyless(&keys::without_key(&config.providers, &stable_keys.keys));
+    let seen = Seen { keyless: keyless.as_deref(), ..seen(observed, crash.as_ref(), &judged) };
     let mut transition = step(&plan, &guard, names.revision(), &before, seen, observed.now);
     share_shadow(&mut transition.split, observed, &config);
     let asks_for = |kind| [&guard, &wish.guard].into_iter().any(|guard| guard.asks_for(&kind));
     transition.split.tool_calls = asks_for(CheckKind::InvalidToolCallRate);
     transition.split.empty_answers = asks_for(CheckKind::EmptyResponseRate);
-    let keys = |last, providers| keys::decide(selected(observed, last), providers);
-    let older = last_candidate(observed).or(last_config(observed));
-    let newer = candidate.as_ref().map(|_| keys(older, &newest.providers));
-    let decided = (keys(last_config(observed), &config.providers), newer);
+    let decided = (stable_keys, candidate.as_ref().map(|_| newest_keys));
     let image = record.image().to_owned();
-    let found = Found::new((config, candidate), decided, transition, rollout, image);
+    let found = Found { keyless_candidate, ..Found::new((config, candidate), decided, transition, rollout, image) };
     size::check(&found.wanted)
         .map_err(|problem| Rejection { reason: Reason::ConfigTooLarge, message: problem.to_string() })?;
     Ok(Found { plan: Some(plan), ..found })
@@ -379,7 +397,8 @@ fn last_crash(observed: &Observed, progress: &Progress) -> Option<Crash> {
 }
 
 fn seen<'a>(observed: &'a Observed, crash: Option<&'a Crash>, judged: &'a Judged) -> Seen<'a> {
-    Seen { request: observed.request(), confirmed: observed.summary.programmed, crash, judged: Some(judged) }
+    let confirmed = observed.summary.programmed;
+    Seen { request: observed.request(), confirmed, crash, judged: Some(judged), keyless: None }
 }
 
 /// What keys are decided from, beside a configuration as it was published last.

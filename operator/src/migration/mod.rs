@@ -33,6 +33,8 @@ pub struct Seen<'a> {
     pub crash: Option<&'a Crash>,
     /// What the analysis says of the stage.
     pub judged: Option<&'a Judged>,
+    /// Which providers have no key in use, in a sentence: nothing rises by itself onto what answers 503.
+    pub keyless: Option<&'a str>,
 }
 
 /// What an analysis comes to.

@@ -14,19 +14,48 @@ use super::{Judged, describe};
 /// Bytes of a text in a status, as its schema has it.
 const MAX_TEXT: usize = 1024;
 
-/// The status. `plan`: the spec's, if it is followed; else the migration is held. `judged`: where there is an analysis.
-pub fn outlook(
-    axis: Axis,
-    plan: Option<&Plan>,
-    guard: &Guard,
-    progress: &Progress,
-    judged: Option<&Judged>,
-    now: Timestamp,
-) -> MigrationStatus {
+/// What a status tells, beside the progress.
+#[derive(Debug, Clone, Copy)]
+pub struct Circumstances<'a> {
+    /// The spec's plan.
+    pub plan: Result<&'a Plan, Held>,
+    /// What watches it.
+    pub guard: &'a Guard,
+    /// What the analysis comes to, where there is one.
+    pub judged: Option<&'a Judged>,
+    /// Which providers have no key in use, in a sentence.
+    pub keyless: Option<&'a str>,
+}
+
+/// Why a spec is not followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// `spec.paused`
+    Paused,
+    /// It is not accepted.
+    NotAccepted,
+}
+
+impl Held {
+    /// With the way out.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Paused => "held by spec.paused: nothing rises until kubectl bifrost resume",
+            Self::NotAccepted => {
+                "held, as the spec is not accepted: nothing rises until it is mended, see the condition Accepted"
+            }
+        }
+    }
+}
+
+/// The status.
+pub fn outlook(axis: Axis, circumstances: Circumstances<'_>, progress: &Progress, now: Timestamp) -> MigrationStatus {
+    let guard = circumstances.guard;
+    let plan = circumstances.plan.ok();
     let level = plan.and_then(|plan| plan.level_of(progress.position.as_ref())).unwrap_or(0);
     let end = plan.filter(|_| progress.rollback.is_none()).and_then(|plan| hold_ends(plan, level, progress));
     let end = end.filter(|end| *end > now);
-    let (phase, message) = phase(axis, plan, guard, progress, judged, level, end.is_some());
+    let (phase, message) = phase(axis, circumstances, progress, level, end.is_some());
     MigrationStatus {
         strategy: None,
         phase: Some(phase),
@@ -58,13 +87,12 @@ pub fn cut(text: &str) -> String {
 
 fn phase(
     axis: Axis,
-    plan: Option<&Plan>,
-    guard: &Guard,
+    circumstances: Circumstances<'_>,
     progress: &Progress,
-    judged: Option<&Judged>,
     level: usize,
     is_held: bool,
 ) -> (MigrationPhase, String) {
+    let Circumstances { plan, guard, judged, keyless } = circumstances;
     if let Some(rollback) = &progress.rollback {
         let again = retry_at(guard, progress).and_then(|at| at.round(Unit::Second).ok());
         let again = again.map_or_else(String::new, |at| format!("it is tried again at {at}. "));
@@ -79,8 +107,9 @@ fn phase(
         );
         return (MigrationPhase::RolledBack, message);
     }
-    let Some(plan) = plan else {
-        return (MigrationPhase::Paused, "held: nothing rises while the spec is paused or not accepted".to_owned());
+    let plan = match plan {
+        Ok(plan) => plan,
+        Err(held) => return (MigrationPhase::Paused, held.as_str().to_owned()),
     };
     if let Some(why) = &progress.paused {
         return (MigrationPhase::Paused, format!("the analysis waits for somebody: {why}. Ask for promote or abort"));
@@ -99,6 +128,9 @@ fn phase(
         (Some(_), false, true) => {
             let flag = if axis == Axis::Rollout { " --rollout" } else { "" };
             (MigrationPhase::Paused, format!("{} waits for a promotion: kubectl bifrost promote{flag}", next()))
+        }
+        (Some(_), false, false) if keyless.is_some() => {
+            (MigrationPhase::Progressing, format!("{} waits for a key: {}", next(), keyless.unwrap_or_default()))
         }
         (Some(_), false, false) => match judged.filter(|judged| judged.verdict != Verdict::Pass) {
             Some(judged) => {

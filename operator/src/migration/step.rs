@@ -243,7 +243,9 @@ impl Walk<'_> {
         if !self.plan.walks {
             self.go(self.plan.ceiling);
         }
-        self.enter();
+        if seen.keyless.is_none() {
+            self.enter();
+        }
         // What was confirmed is the stage that was published before, not one that is only chosen now.
         if self.progress.started == self.now && self.progress.confirmed.is_none() {
             return;
@@ -254,7 +256,7 @@ impl Walk<'_> {
             self.progress.confirmed = Some(self.now);
         }
         let is_held = hold_ends(self.plan, self.level, &self.progress).is_none_or(|end| end > self.now);
-        let waits = self.plan.gate(self.level).pause || self.progress.paused.is_some();
+        let waits = self.plan.gate(self.level).pause || self.progress.paused.is_some() || seen.keyless.is_some();
         let judged = seen.judged.filter(|_| self.progress.watched.is_some());
         let is_tried = self.level > 0 || has_preview(self.plan);
         let passes =

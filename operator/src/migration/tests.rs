@@ -11,6 +11,7 @@ use proptest::strategy::Strategy as Generator;
 use super::crash::Crash;
 use super::guard::{Analysis, Guard};
 use super::hold::hold;
+use super::outlook::{Circumstances, outlook};
 use super::progress::Cause;
 use super::progress::Progress;
 use super::step::step;
@@ -99,6 +100,28 @@ fn a_stage_that_is_watched_anew_has_its_own_part_of_the_budget() {
         life.look_until(life.now + 5);
     }
     assert_eq!((life.progress.entered, life.progress.position.clone()), (3, before.position));
+}
+
+#[test]
+fn nothing_rises_by_itself_while_a_provider_has_no_key() {
+    let mut life = Life::new(canary(&[(1, 5, false), (25, 5, false), (100, 0, false)]));
+    let look = |life: &mut Life, request| {
+        life.now += 1;
+        let keyless = Some("provider openai has no key in use");
+        let seen = Seen { request, confirmed: true, keyless, ..Seen::default() };
+        life.progress = step(&life.plan, &life.guard, named("r"), &life.progress, seen, at(life.now)).progress;
+        life.progress.position.clone()
+    };
+    assert!((0..20).all(|_| look(&mut life, None).is_none()));
+    let circumstances = |life: &Life| {
+        let keyless = Some("provider openai has no key in use");
+        let circumstances = Circumstances { plan: Ok(&life.plan), guard: &life.guard, judged: None, keyless };
+        outlook(Axis::Migration, circumstances, &life.progress, at(life.now)).message.unwrap()
+    };
+    assert_eq!(circumstances(&life), "1 % waits for a key: provider openai has no key in use");
+    assert_eq!(look(&mut life, Some("promote/1")), Some(Position::Percent(1)), "somebody says that this is meant");
+    assert!((0..20).all(|_| look(&mut life, None) == Some(Position::Percent(1))));
+    assert_eq!(life.look_until(60), [25, 100]);
 }
 
 #[test]

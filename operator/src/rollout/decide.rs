@@ -33,8 +33,12 @@ pub fn decide(wish: &Wish, wanted: &Revision, before: &Record, sight: Sight<'_>,
     let is_under_way = record.candidate.as_ref().is_some_and(|candidate| candidate.revision == *wanted);
     let candidate = record.candidate.take().filter(|_| is_under_way);
     // What was seen is of another candidate.
-    let unseen =
-        Sight { seen: Seen { request: sight.seen.request, ..Seen::default() }, loaded: false, ready: 0, ..sight };
+    let unseen = Sight {
+        seen: Seen { confirmed: false, crash: None, judged: None, ..sight.seen },
+        loaded: false,
+        ready: 0,
+        ..sight
+    };
     let sight = if is_under_way { sight } else { unseen };
     let candidate = candidate.unwrap_or_else(|| Candidate::new(wanted, plan.strategy, before.all_handled(), now));
     let walk = Walk { plan, wish, wanted, sight, own_pods, now };
@@ -174,11 +178,14 @@ impl Walk<'_> {
     }
 
     fn missing(&self, promoting: bool, aims: u8) -> String {
-        let Sight { ready, replicas, .. } = self.sight;
+        let Sight { ready, replicas, trouble, .. } = self.sight;
         let wanted = size(replicas, aims);
         match self.own_pods && ready < wanted {
             _ if promoting => "the Deployment was not rolled to the candidate's image".to_owned(),
-            true => format!("{ready} of the {wanted} pods that the candidate needs were ready"),
+            true => {
+                let why = trouble.map_or_else(String::new, |trouble| format!(" ({trouble})"));
+                format!("{ready} of the {wanted} pods that the candidate needs were ready{why}")
+            }
             false if self.own_pods => "not every pod confirmed the candidate and reached its pods".to_owned(),
             false => "not every pod confirmed the candidate".to_owned(),
         }

@@ -42,6 +42,8 @@ pub struct Sight<'a> {
     pub rolled: bool,
     /// Whether it has the stable image.
     pub is_back: bool,
+    /// What keeps the candidate's own pods from being ready, in a sentence.
+    pub trouble: Option<&'a str>,
 }
 
 impl Sight<'_> {
@@ -91,5 +93,9 @@ pub fn judged(report: Option<&Report>) -> Judged {
 pub fn in_words(text: &str) -> String {
     let stable =
         text.replace("the baseline arm", "the stable revision").replace("on baseline", "on the stable revision");
-    stable.replace("the bifrost arm", "the candidate").replace("baseline has", "the stable revision has")
+    let stable = stable.replace("on each arm", "of each revision");
+    stable
+        .replace("on the bifrost arm", "on the candidate")
+        .replace("the bifrost arm", "the candidate")
+        .replace("baseline has", "the stable revision has")
 }

@@ -7,14 +7,18 @@ use k8s_openapi::jiff::Timestamp;
 use super::plan::Wish;
 use super::record::{Candidate, Record};
 use crate::migration::Judged;
-use crate::migration::outlook::{cut, outlook};
+use crate::migration::outlook::{Circumstances, Held, cut, outlook};
 
 /// What a status is made of.
 pub struct Facts<'a> {
     /// What is noted.
     pub record: &'a Record,
-    /// The spec's, if it is followed; else the rollout is held.
-    pub wish: Option<&'a Wish>,
+    /// The spec's.
+    pub wish: Result<&'a Wish, Held>,
+    /// Whether the stable revision is what the spec asks for.
+    pub is_wanted: bool,
+    /// Which providers would have no key in use any more, in a sentence.
+    pub keyless: Option<&'a str>,
     /// What the analysis comes to; none where there is none.
     pub judged: Option<&'a Judged>,
     /// The same as it is told.
@@ -25,7 +29,7 @@ pub struct Facts<'a> {
 
 /// The status.
 pub fn status(facts: Facts<'_>, now: Timestamp) -> RolloutStatus {
-    let Facts { record, wish, judged, analysis, ready } = facts;
+    let Facts { record, wish, is_wanted, keyless, judged, analysis, ready } = facts;
     let status = RolloutStatus {
         stable_revision: Some(record.stable.id.clone()),
         stable_image: Some(record.stable.image.clone()),
@@ -33,15 +37,19 @@ pub fn status(facts: Facts<'_>, now: Timestamp) -> RolloutStatus {
         ..RolloutStatus::default()
     };
     let Some(candidate) = &record.candidate else {
-        let message = Some("the stable revision is what the spec asks for".to_owned());
-        return RolloutStatus { phase: Some(MigrationPhase::Completed), message, ..status };
+        let (phase, message) = match wish {
+            Err(held) if !is_wanted => (MigrationPhase::Paused, held.as_str()),
+            _ => (MigrationPhase::Completed, "the stable revision is what the spec asks for"),
+        };
+        return RolloutStatus { phase: Some(phase), message: Some(message.to_owned()), ..status };
     };
     let own_pods = record.has_own_pods();
-    let (plan, guard) =
-        (wish.and_then(|wish| wish.plan.as_ref()), wish.map(|wish| wish.guard.clone()).unwrap_or_default());
-    let told = outlook(Axis::Rollout, plan, &guard, &candidate.progress, judged, now);
+    let guard = wish.map(|wish| wish.guard.clone()).unwrap_or_default();
+    // A candidate without a plan is one that another strategy takes over as soon as it is looked at.
+    let plan = wish.and_then(|wish| wish.plan.as_ref().ok_or(Held::Paused));
+    let told = outlook(Axis::Rollout, Circumstances { plan, guard: &guard, judged, keyless }, &candidate.progress, now);
     let MigrationStatus { phase, step, message, step_started_at, hold_ends_at, rollback, .. } = told;
-    let waits = waits_for(candidate, ready).filter(|_| plan.is_some());
+    let waits = waits_for(candidate, ready).filter(|_| plan.is_ok());
     RolloutStatus {
         candidate_revision: Some(candidate.revision.id.clone()),
         candidate_image: own_pods.then(|| candidate.revision.image.clone()),

@@ -78,8 +78,16 @@ impl Life {
         let promoting = self.record.candidate.as_ref().is_some_and(|candidate| candidate.promoting);
         let (loaded, rolled) = (served.is_some() && self.works, promoting && self.works);
         let is_known = true;
-        let sight =
-            Sight { seen, loaded, ready, is_shared: false, is_known, replicas: REPLICAS, rolled, is_back: !promoting };
+        let sight = Sight {
+            seen,
+            loaded,
+            ready,
+            is_known,
+            replicas: REPLICAS,
+            rolled,
+            is_back: !promoting,
+            ..Sight::default()
+        };
         let Outcome { record, events, .. } = decide(&self.wish, &self.wanted, &self.record, sight, at(self.now));
         // What an operator that begins anew reads.
         self.record = serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
@@ -98,6 +106,21 @@ impl Life {
         let candidate = self.record.candidate.as_ref()?;
         candidate.progress.rollback.as_ref().map(|rollback| rollback.reason)
     }
+}
+
+#[test]
+fn a_candidate_without_a_key_that_was_there_waits_for_it_or_for_somebody() {
+    let mut life = Life::new(canary());
+    life.wanted = revision("b", "g:1");
+    let keyless = Seen { confirmed: true, keyless: Some("provider openai has no key in use"), ..Seen::default() };
+    for _ in 0..20 {
+        assert_eq!(life.look_with(keyless).unwrap().percent, 0);
+    }
+    assert_eq!(life.look_with(Seen { request: Some("promote/1"), ..keyless }).unwrap().percent, 10);
+    for _ in 0..20 {
+        assert_eq!(life.look_with(keyless).unwrap().percent, 10);
+    }
+    assert_eq!((life.percents(20), life.rollback()), (vec![Some(50)], None));
 }
 
 #[test]

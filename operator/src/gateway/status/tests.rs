@@ -7,7 +7,7 @@ use super::*;
 use crate::gateway::news::transitions;
 use crate::gateway::part::Stage;
 use crate::gateway::target::InForce;
-use crate::gateway::tests::{observed, pod, policy, publish_all};
+use crate::gateway::tests::{observed, observed_key, pod, policy, publish_all};
 use crate::gateway::validate::validate;
 use crate::migration::progress::{Cause, Rollback};
 
@@ -47,9 +47,26 @@ fn confirmed() -> Summary {
 }
 
 fn serving() -> Observed {
-    let mut seen = publish_all(observed());
+    let mut seen = observed();
+    seen.keys.push(observed_key("second", "anthropic", Ok("sk-second")));
+    let mut seen = publish_all(seen);
     seen.pods = vec![pod("a", true)];
     seen
+}
+
+#[test]
+fn a_provider_without_a_key_degrades_what_may_be_sent_to_it() {
+    let degraded = |percent| {
+        let mut seen = observed();
+        seen.gateway.spec.migration.canary_percent = Some(percent);
+        let status = report(&publish_all(seen), &confirmed(), None);
+        let found = status.conditions.iter().find(|condition| condition.type_ == DEGRADED)?;
+        Some((found.reason.clone(), found.message.clone()))
+    };
+    let (reason, message) = degraded(10).unwrap();
+    assert_eq!(reason, "NoKeyInUse");
+    assert!(message.starts_with("provider anthropic has no key in use, and the bifrost arm answers"), "{message}");
+    assert_eq!(degraded(0), None, "the baseline arm needs none");
 }
 
 #[test]
@@ -70,7 +87,7 @@ fn a_gateway_is_ready_when_it_is_accepted_programmed_and_available() {
     let traffic = status.traffic.unwrap();
     assert_eq!((traffic.epoch, traffic.confirmed_replicas, traffic.wanted_percent), (Some(1), Some(1), Some(10)));
     assert_eq!((traffic.baseline_percent, traffic.bifrost_percent), (Some(90), Some(10)));
-    assert_eq!(status.keys, Some(KeyCounts { selected: 1, ready: 1 }));
+    assert_eq!(status.keys, Some(KeyCounts { selected: 2, ready: 2 }));
 }
 
 #[test]
