@@ -94,8 +94,5 @@ pub fn in_words(text: &str) -> String {
     let stable =
         text.replace("the baseline arm", "the stable revision").replace("on baseline", "on the stable revision");
     let stable = stable.replace("on each arm", "of each revision");
-    stable
-        .replace("on the bifrost arm", "on the candidate")
-        .replace("the bifrost arm", "the candidate")
-        .replace("baseline has", "the stable revision has")
+    stable.replace("the bifrost arm", "the candidate").replace("baseline has", "the stable revision has")
 }
