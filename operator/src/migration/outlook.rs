@@ -95,7 +95,7 @@ fn phase(
     let Circumstances { plan, guard, judged, keyless } = circumstances;
     if let Some(rollback) = &progress.rollback {
         let again = retry_at(guard, progress).and_then(|at| at.round(Unit::Second).ok());
-        let again = again.map_or_else(String::new, |at| format!("it is tried again at {at}. "));
+        let again = again.map_or_else(String::new, |at| format!("It is tried again at {at}. "));
         let or_change = match axis {
             Axis::Migration => "spec.migration or spec.config",
             Axis::Rollout => "spec.config or spec.image",

@@ -46,7 +46,7 @@ pub(super) const DROP_IN: &[Line] = &[
     ),
     Own(STRATEGY, "it is Canary."),
     Page(
-        r#"kubectl patch bgw ai -n llm --type=merge -p '{"spec":{"migration":{"strategy":"DropIn","canaryPercent":null,"canary":null,"gradual":null,"blueGreen":null,"analysis":null,"rollback":null}}}'"#,
+        r#"kubectl patch bgw ai -n llm --type=merge -p '{"spec":{"migration":{"strategy":"DropIn","canaryPercent":null,"canary":null,"gradual":null,"blueGreen":null,"analysis":null,"rollback":null,"shadow":null}}}'"#,
         "patched",
     ),
     Own(PERCENT, "it is 100."),
@@ -192,7 +192,7 @@ pub(super) const BLUE_GREEN: &[Line] = &[
     Page("kubectl bifrost restart ai -n llm", "Blue"),
     Page("kubectl bifrost promote ai -n llm", "Green"),
     Page(
-        r#"kubectl patch bgw ai -n llm --type=merge -p '{"spec":{"migration":{"strategy":"DropIn","blueGreen":null,"analysis":null,"rollback":null}}}'"#,
+        r#"kubectl patch bgw ai -n llm --type=merge -p '{"spec":{"migration":{"strategy":"DropIn","blueGreen":null,"analysis":null,"rollback":null,"shadow":null}}}'"#,
         "patched",
     ),
     Own(STRATEGY, "it is DropIn."),
