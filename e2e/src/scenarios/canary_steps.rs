@@ -77,7 +77,10 @@ async fn story(context: &Context) -> Result<()> {
 
     let revision =
         migration::seen(context).await?["status"]["migration"]["revision"].as_str().unwrap_or("?").to_owned();
-    migration::ask(context, &format!("promote/four@{revision}")).await?;
+    migration::ask(context, &format!("promote/late@{revision}:2/4")).await?;
+    gateway::wait_event(context, "RequestRefused", "to leave step 2/4, and 3/4 has come").await?;
+    migration::stays(context, 50, Duration::from_secs(1)).await?;
+    migration::ask(context, &format!("promote/four@{revision}:3/4")).await?;
     migration::reach(context, 100, REPLICAS, STEP).await?;
     migration::without_operator(context, "4/4", "Completed").await?;
     let drift = gateway::notes(context, "DriftCorrected").await?;

@@ -50,6 +50,7 @@ mod operator_crash;
 mod operator_crash_steps;
 mod operator_takeover;
 mod price_change;
+mod provider_without_key;
 mod report;
 mod resource_updates;
 mod rollback;
@@ -147,6 +148,7 @@ pub const ALL: &[Scenario] = &[
     shadow::SCENARIO,
     shadow_agreement::SCENARIO,
     price_change::SCENARIO,
+    provider_without_key::SCENARIO,
     canary_story::SCENARIO,
     documentation::SCENARIO,
     common_issues::SCENARIO,
