@@ -110,6 +110,13 @@ pub(crate) mod tests {
         serde_yaml_ng::from_str(include_str!("../testdata/rolling-out.yaml")).unwrap()
     }
 
+    /// A gateway whose canary somebody took back.
+    pub(crate) fn rolled_back() -> BifrostGateway {
+        let text = include_str!("../testdata/rolled-back.yaml");
+        let status = serde_yaml_ng::from_str::<BifrostGateway>(text).unwrap().status;
+        BifrostGateway { status, ..gateway() }
+    }
+
     fn pods() -> Vec<Pod> {
         let text = include_str!("../testdata/pods.yaml");
         serde_yaml_ng::from_str(text).unwrap()
@@ -126,12 +133,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_rollback_says_why_and_what_to_do() {
-        let mut gateway = gateway();
-        let status = gateway.status.as_mut().unwrap();
-        let rolled_back: BifrostGateway =
-            serde_yaml_ng::from_str(include_str!("../testdata/rolled-back.yaml")).unwrap();
-        *status = rolled_back.status.unwrap();
-        insta::assert_snapshot!(shown(&gateway));
+        insta::assert_snapshot!(shown(&rolled_back()));
     }
 
     #[test]

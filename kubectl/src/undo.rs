@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use self::diff::diff;
 use self::plan::{Target, keepers, merge_patch, spec_of, target};
-use crate::change::until_in_force;
+use crate::change::{Goal, until_in_force};
 use crate::cli::UndoArgs;
 use crate::failure::Failure;
 use crate::history;
@@ -45,7 +45,7 @@ pub(crate) async fn run(session: &Session, args: &UndoArgs) -> Result<(), Failur
         ))?;
     }
     let generation = written.metadata.generation.unwrap_or(0);
-    until_in_force(session, &name, generation, &args.wait, Subject::Rollout).await
+    until_in_force(session, &name, generation, &args.wait, Subject::Rollout, &Goal::Any).await
 }
 
 /// Stops where somebody else keeps the fields, unless that is known.
