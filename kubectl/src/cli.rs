@@ -203,7 +203,7 @@ pub(crate) struct HistoryArgs {
 pub(crate) struct UndoArgs {
     #[command(flatten)]
     pub(crate) gateway: GatewayArg,
-    /// Revision to go back to, as `history` lists them. Absent: while a candidate is under way the stable one, else the newest that
+    /// Revision to go back to, as `history` lists them. Absent: the stable one where the spec asks for another, else the newest that
     /// is not the stable one.
     #[arg(long, value_name = "REVISION")]
     pub(crate) to: Option<String>,
