@@ -168,9 +168,9 @@ pub(crate) struct BenchArgs {
 pub(crate) struct PreflightArgs {
     #[command(flatten)]
     pub(crate) gateway: GatewayArg,
-    /// Part of the checklist.
-    #[arg(long, default_value = "before")]
-    pub(crate) phase: Phase,
+    /// Part of the checklist. Absent: the one that fits where the migration is.
+    #[arg(long)]
+    pub(crate) phase: Option<Phase>,
 }
 
 /// Part of the migration checklist.
@@ -178,7 +178,7 @@ pub(crate) struct PreflightArgs {
 pub(crate) enum Phase {
     /// Before traffic moves.
     Before,
-    /// While it moves.
+    /// While it moves, or was rolled back.
     During,
     /// When all of it has moved.
     After,
