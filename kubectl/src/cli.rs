@@ -228,7 +228,8 @@ pub(crate) struct ReportArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct FilesArgs {
-    /// Manifests to read; - is standard input. May be given more than once.
+    /// Manifests to read: files, or folders, of which those named *.yaml, *.yml and *.json are read, none of folders below; - is
+    /// standard input. May be given more than once.
     #[arg(short, long = "filename", value_name = "FILE", required = true, num_args = 1..)]
     pub(crate) files: Vec<PathBuf>,
     /// Take loopback and link-local addresses, as an operator with gateway.allowLocalAddresses does.
