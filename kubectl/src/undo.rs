@@ -39,13 +39,13 @@ pub(crate) async fn run(session: &Session, args: &UndoArgs) -> Result<(), Failur
     if args.dry_run {
         return Ok(());
     }
-    if !target.is_stable && gateway.spec.rollout.strategy != RolloutStrategy::Rolling {
+    if !target.is_stable && !gateway.spec.paused && gateway.spec.rollout.strategy != RolloutStrategy::Rolling {
         say(&format!(
             "it is a candidate now, as any other change; `kubectl bifrost promote {name} --rollout --full` goes on at once"
         ))?;
     }
     let generation = written.metadata.generation.unwrap_or(0);
-    until_in_force(session, &name, generation, &args.wait, Subject::Rollout, &Goal::Any).await
+    until_in_force(session, &name, generation, &args.wait, Subject::Rollout, &Goal::Revision(id.clone())).await
 }
 
 /// Stops where somebody else keeps the fields, unless that is known.

@@ -1,7 +1,7 @@
 //! Whether a generation of the spec is in force, by what the status says of it. Pure.
 
 use bifrost_crds::conditions::{ACCEPTED, PROGRAMMED};
-use bifrost_crds::{BifrostGateway, MigrationPhase};
+use bifrost_crds::{BifrostGateway, MigrationPhase, RolloutStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
@@ -16,6 +16,8 @@ pub(crate) enum Goal {
     Percent(u8),
     /// This phase of a gradual migration.
     Phase(String),
+    /// This revision, as the stable one or as a candidate.
+    Revision(String),
 }
 
 /// What the status says of a generation.
@@ -35,10 +37,10 @@ pub(super) fn in_force(gateway: &BifrostGateway, generation: i64, subject: Subje
     let accepted = condition(gateway, ACCEPTED, generation);
     let refused = accepted.filter(|condition| condition.status == "False").map(|condition| condition.message.as_str());
     match (refused, goal) {
-        (Some(why), Goal::Any) => return Some(InForce::Never(why.to_owned())),
+        (Some(why), Goal::Any | Goal::Revision(_)) => return Some(InForce::Never(why.to_owned())),
         (Some(why), _) if !is_there => {
             let why = format!("the operator does not accept the spec: {why}; it goes on once that is mended");
-            return Some(InForce::Held(held(gateway, &why)));
+            return Some(InForce::Held(held(gateway, goal, &why)));
         }
         _ => {}
     }
@@ -47,8 +49,8 @@ pub(super) fn in_force(gateway: &BifrostGateway, generation: i64, subject: Subje
     if programmed.status != "True" {
         return None;
     }
-    if !is_there && let Some(why) = held_by(gateway) {
-        return Some(InForce::Held(held(gateway, &why)));
+    if !is_there && let Some(why) = held_by(gateway, goal) {
+        return Some(InForce::Held(held(gateway, goal, &why)));
     }
     let place = Some(subject.standing(gateway).describe()).filter(|place| !place.is_empty());
     let mut text = place.map_or_else(String::new, |place| format!(": {place}"));
@@ -67,7 +69,14 @@ fn is_there(gateway: &BifrostGateway, goal: &Goal) -> bool {
         Goal::Any => true,
         Goal::Percent(percent) => wanted_percent(gateway) == Some(i32::from(*percent)),
         Goal::Phase(phase) => Subject::Migration.standing(gateway).step() == Some(phase),
+        Goal::Revision(id) => rollout(gateway).is_some_and(|rollout| {
+            [&rollout.stable_revision, &rollout.candidate_revision].into_iter().flatten().any(|known| known == id)
+        }),
     }
+}
+
+fn rollout(gateway: &BifrostGateway) -> Option<&RolloutStatus> {
+    gateway.status.as_ref()?.rollout.as_ref()
 }
 
 fn wanted_percent(gateway: &BifrostGateway) -> Option<i32> {
@@ -75,13 +84,15 @@ fn wanted_percent(gateway: &BifrostGateway) -> Option<i32> {
 }
 
 /// Why an accepted spec does not come to its goal, with the commands that let it; none where it is on its way.
-fn held_by(gateway: &BifrostGateway) -> Option<String> {
+fn held_by(gateway: &BifrostGateway, goal: &Goal) -> Option<String> {
     let command = |verb: &str| {
         format!("`kubectl bifrost {verb} {} -n {}`", gateway.name_any(), gateway.namespace().unwrap_or_default())
     };
     let standing = Subject::Migration.standing(gateway);
     let (resume, retry) = (command("resume"), command("retry"));
-    match (rolled_back(&standing), gateway.spec.paused) {
+    // A change of spec.config or spec.image ends the rollback of a candidate; that of a migration is not in its way.
+    let rolled_back = rolled_back(&standing).filter(|_| !matches!(goal, Goal::Revision(_)));
+    match (rolled_back, gateway.spec.paused) {
         // Nothing that rises is asked for while it is paused.
         (Some(why), true) => Some(format!("{why}, and spec.paused holds back what adds: {resume}, then {retry}")),
         (Some(why), false) => Some(format!("{why}: {retry} lets it go on")),
@@ -102,11 +113,14 @@ fn rolled_back(standing: &Standing) -> Option<String> {
 }
 
 /// What is in force in place of what was written.
-fn held(gateway: &BifrostGateway, why: &str) -> String {
-    let place = match (wanted_percent(gateway), Subject::Migration.standing(gateway).step()) {
-        (Some(percent), _) => format!("{percent} % of the users take the bifrost arm"),
-        (None, Some(step)) => format!("{step} is in force"),
-        (None, None) => "what was in force before stays".to_owned(),
+fn held(gateway: &BifrostGateway, goal: &Goal, why: &str) -> String {
+    let stable = rollout(gateway).and_then(|rollout| rollout.stable_revision.as_ref());
+    let stable = stable.filter(|_| matches!(goal, Goal::Revision(_)));
+    let place = match (stable, wanted_percent(gateway), Subject::Migration.standing(gateway).step()) {
+        (Some(stable), ..) => format!("revision {stable} is the stable one"),
+        (None, Some(percent), _) => format!("{percent} % of the users take the bifrost arm"),
+        (None, None, Some(step)) => format!("{step} is in force"),
+        (None, None, None) => "what was in force before stays".to_owned(),
     };
     format!("{place}, as {why}")
 }
@@ -129,7 +143,7 @@ pub(super) fn not_yet(gateway: &BifrostGateway) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::tests::{gateway, rolled_back as after_a_rollback};
+    use crate::status::tests::{gateway, rolled_back as after_a_rollback, rolling_out};
 
     fn refuse(gateway: &mut BifrostGateway) {
         let conditions = &mut gateway.status.as_mut().unwrap().conditions;
@@ -221,5 +235,19 @@ mod tests {
         gateway.status.as_mut().unwrap().traffic.as_mut().unwrap().wanted_percent = None;
         let why = held(&gateway, &Goal::Phase("chat".to_owned()));
         assert!(why.starts_with("internal is in force, as spec.paused"), "{why}");
+    }
+
+    #[test]
+    fn a_revision_that_is_held_is_told() {
+        let mut gateway = rolling_out();
+        let to = |id: &str| Goal::Revision(id.to_owned());
+        assert!(matches!(said(&gateway, &to("77aa00bb11")), InForce::Yes(_)), "under another name");
+        gateway.spec.paused = true;
+        for there in ["3f2a9c1e07", "9b1c2d3e4f"] {
+            assert!(matches!(said(&gateway, &to(there)), InForce::Yes(_)), "{there}");
+        }
+        insta::assert_snapshot!(held(&gateway, &to("77aa00bb11")), @"revision 3f2a9c1e07 is the stable one, as spec.paused holds back what adds: `kubectl bifrost resume ai -n llm` lets it go on");
+        refuse(&mut gateway);
+        assert!(matches!(said(&gateway, &to("77aa00bb11")), InForce::Never(_)));
     }
 }
