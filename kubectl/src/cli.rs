@@ -1,10 +1,14 @@
 //! The command line.
 
+mod words;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bifrost_config::units::parse_duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::failure::Failure;
 
 /// Look at, move and check BifrostGateways.
 #[derive(Debug, Parser)]
@@ -82,7 +86,8 @@ pub(crate) enum Command {
 /// Which gateway.
 #[derive(Debug, Args)]
 pub(crate) struct GatewayArg {
-    /// Name of the gateway. Absent: the only one of the namespace.
+    /// Name of the gateway, also as bgw/NAME. Absent: the only one of the namespace.
+    #[arg(value_parser = words::name)]
     pub(crate) name: Option<String>,
 }
 
@@ -163,9 +168,9 @@ pub(crate) struct BenchArgs {
 pub(crate) struct PreflightArgs {
     #[command(flatten)]
     pub(crate) gateway: GatewayArg,
-    /// Part of the checklist.
-    #[arg(long, default_value = "before")]
-    pub(crate) phase: Phase,
+    /// Part of the checklist. Absent: the one that fits where the migration is.
+    #[arg(long)]
+    pub(crate) phase: Option<Phase>,
 }
 
 /// Part of the migration checklist.
@@ -173,7 +178,7 @@ pub(crate) struct PreflightArgs {
 pub(crate) enum Phase {
     /// Before traffic moves.
     Before,
-    /// While it moves.
+    /// While it moves, or was rolled back.
     During,
     /// When all of it has moved.
     After,
@@ -198,7 +203,7 @@ pub(crate) struct HistoryArgs {
 pub(crate) struct UndoArgs {
     #[command(flatten)]
     pub(crate) gateway: GatewayArg,
-    /// Revision to go back to, as `history` lists them. Absent: while a candidate is under way the stable one, else the newest that
+    /// Revision to go back to, as `history` lists them. Absent: the stable one where the spec asks for another, else the newest that
     /// is not the stable one.
     #[arg(long, value_name = "REVISION")]
     pub(crate) to: Option<String>,
@@ -223,7 +228,8 @@ pub(crate) struct ReportArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct FilesArgs {
-    /// Manifests to read; - is standard input. May be given more than once.
+    /// Manifests to read: files, or folders, of which those named *.yaml, *.yml and *.json are read, none of folders below; - is
+    /// standard input. May be given more than once.
     #[arg(short, long = "filename", value_name = "FILE", required = true, num_args = 1..)]
     pub(crate) files: Vec<PathBuf>,
     /// Take loopback and link-local addresses, as an operator with gateway.allowLocalAddresses does.
@@ -285,39 +291,55 @@ pub(crate) struct PromoteArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(allow_missing_positional = true)]
+#[command(override_usage = "kubectl bifrost set-percent [OPTIONS] [NAME] PERCENT")]
 pub(crate) struct PercentArgs {
-    #[command(flatten)]
-    pub(crate) gateway: GatewayArg,
-    /// Whole number from 0 to 100.
-    #[arg(required = true, value_parser = clap::value_parser!(u8).range(0..=100))]
-    pub(crate) percent: u8,
+    /// Name of the gateway, unless the namespace has one only, and a whole number from 0 to 100, such as 25 or 25%.
+    #[arg(required = true, num_args = 1..=2, value_name = "[NAME] PERCENT")]
+    words: Vec<String>,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
 }
 
+impl PercentArgs {
+    /// Which gateway, and how many percent.
+    pub(crate) fn placed(&self) -> Result<(GatewayArg, u8), Failure> {
+        words::percent(&self.words)
+    }
+}
+
 #[derive(Debug, Args)]
-#[command(allow_missing_positional = true)]
+#[command(override_usage = "kubectl bifrost switch [OPTIONS] [NAME] blue|green")]
 pub(crate) struct SwitchArgs {
-    #[command(flatten)]
-    pub(crate) gateway: GatewayArg,
-    /// blue: straight to the vendors; green: through the gateway.
-    #[arg(required = true)]
-    pub(crate) colour: ColourArg,
+    /// Name of the gateway, unless the namespace has one only, and the colour. blue: straight to the vendors; green: through
+    /// the gateway.
+    #[arg(required = true, num_args = 1..=2, value_name = "[NAME] COLOUR", value_parser = words::NameOrColour)]
+    words: Vec<String>,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
 }
 
+impl SwitchArgs {
+    /// Which gateway, and which colour.
+    pub(crate) fn placed(&self) -> Result<(GatewayArg, ColourArg), Failure> {
+        words::colour(&self.words)
+    }
+}
+
 #[derive(Debug, Args)]
-#[command(allow_missing_positional = true)]
+#[command(override_usage = "kubectl bifrost set-phase [OPTIONS] [NAME] PHASE|none")]
 pub(crate) struct PhaseArgs {
-    #[command(flatten)]
-    pub(crate) gateway: GatewayArg,
-    /// Name of a phase, or none.
-    #[arg(required = true)]
-    pub(crate) phase: String,
+    /// Name of the gateway, unless the namespace has one only, and the name of a phase, or none.
+    #[arg(required = true, num_args = 1..=2, value_name = "[NAME] PHASE")]
+    words: Vec<String>,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
+}
+
+impl PhaseArgs {
+    /// Which gateway, and which phase.
+    pub(crate) fn placed(&self) -> Result<(GatewayArg, &str), Failure> {
+        words::phase(&self.words)
+    }
 }
 
 /// A colour.
@@ -349,18 +371,46 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    fn parse(line: &str) -> Command {
+        Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}")).command
+    }
+
     #[test]
     fn the_name_may_be_left_out_before_a_value() {
-        let parse = |line: &str| Cli::try_parse_from(line.split(' ')).map(|cli| cli.command);
-        let Ok(Command::SetPercent(args)) = parse("x set-percent 25 -n llm") else { panic!("not read") };
-        assert_eq!((args.gateway.name, args.percent), (None, 25));
-        let Ok(Command::SetPercent(args)) = parse("x set-percent ai 25") else { panic!("not read") };
-        assert_eq!((args.gateway.name.as_deref(), args.percent), (Some("ai"), 25));
-        let Ok(Command::Switch(args)) = parse("x switch green --timeout 5s") else { panic!("not read") };
-        assert_eq!(
-            (args.gateway.name, args.colour, args.wait.timeout),
-            (None, ColourArg::Green, Duration::from_secs(5))
-        );
-        assert!(parse("x set-percent 101").is_err() && parse("x set-percent").is_err());
+        let Command::SetPercent(args) = parse("x set-percent 25 -n llm") else { panic!("another command") };
+        let (gateway, percent) = args.placed().unwrap();
+        assert_eq!((gateway.name, percent), (None, 25));
+        let Command::Switch(args) = parse("x switch green --timeout 5s") else { panic!("another command") };
+        let (gateway, colour) = args.placed().unwrap();
+        assert_eq!((gateway.name, colour, args.wait.timeout), (None, ColourArg::Green, Duration::from_secs(5)));
+        assert!(Cli::try_parse_from(["x", "set-percent"]).is_err());
+    }
+
+    #[test]
+    fn options_may_stand_anywhere_around_name_and_value() {
+        for order in ["ai 40 -n llm", "ai -n llm 40", "-n llm ai 40", "ai --no-wait 40% -n llm", "bgw/ai -n llm 40"] {
+            let Command::SetPercent(args) = parse(&format!("x set-percent {order}")) else { panic!("another command") };
+            let (gateway, percent) = args.placed().unwrap();
+            assert_eq!((gateway.name.as_deref(), percent), (Some("ai"), 40), "{order}");
+        }
+        let Command::Switch(args) = parse("x switch ai -n llm Green") else { panic!("another command") };
+        assert_eq!(args.placed().unwrap().1, ColourArg::Green);
+        let Command::SetPhase(args) = parse("x set-phase ai -n llm foo") else { panic!("another command") };
+        let (gateway, phase) = args.placed().unwrap();
+        assert_eq!((gateway.name.as_deref(), phase), (Some("ai"), "foo"));
+    }
+
+    #[test]
+    fn every_command_takes_a_name_with_its_kind() {
+        let Command::Status(args) = parse("x status bifrostgateway/ai -n llm") else { panic!("another command") };
+        assert_eq!(args.gateway.name.as_deref(), Some("ai"));
+        let error = Cli::try_parse_from(["x", "status", "pod/ai"]).unwrap_err().to_string();
+        assert!(error.contains("names no gateway: write NAME or bgw/NAME"), "{error}");
+    }
+
+    #[test]
+    fn the_usage_shows_that_the_name_may_be_left_out() {
+        let error = Cli::try_parse_from(["x", "set-percent"]).unwrap_err().to_string();
+        assert!(error.contains("Usage: kubectl bifrost set-percent [OPTIONS] [NAME] PERCENT"), "{error}");
     }
 }

@@ -93,7 +93,9 @@ mod tests {
         );
         assert_eq!(asked("status --out"), "--output\tPrint the same as JSON or YAML\n:4\n");
         assert_eq!(asked("-n llm status -o "), "json\nyaml\n:4\n");
-        assert_eq!(asked("switch ai g").lines().next(), Some("green"));
+        for line in ["switch g", "switch ai g", "switch ai -n llm g", "switch -n llm ai g"] {
+            assert_eq!(asked(line), "green\n:4\n", "{line}");
+        }
         assert!(asked("").lines().any(|line| line.starts_with("status\t")) && !asked("").contains("--namespace"));
         for nothing in ["status ", "no-such-command x", "set-percent ai 1", "status -- -"] {
             assert_eq!(asked(nothing), ":4\n", "{nothing}");

@@ -17,6 +17,9 @@ pub(crate) enum Failure {
     /// It was asked for, but what was to follow did not within the time.
     #[error("{0}")]
     TimedOut(String),
+    /// It was written, but something holds back what was to follow. The sentence says what, and what lets it go on.
+    #[error("{0}")]
+    Held(String),
     /// What was to be said was said already.
     #[error("")]
     Said,
@@ -45,11 +48,11 @@ impl Failure {
         Self::No(sentence.into())
     }
 
-    /// 1: no. 2: the command line. 3: not within the time.
+    /// 1: no. 2: the command line. 3: written, but what was to follow did not.
     pub(crate) fn code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Usage(_) => 2,
-            Self::TimedOut(_) => 3,
+            Self::TimedOut(_) | Self::Held(_) => 3,
             _ => 1,
         })
     }

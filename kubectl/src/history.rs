@@ -84,10 +84,21 @@ fn text(gateway: &BifrostGateway, history: &[Revision], now: Timestamp) -> Strin
         let image = image.cloned().unwrap_or_else(|| "-".to_owned());
         rows.push([candidate.clone(), image, "-".to_owned(), mark(candidate, &status)]);
     }
+    let lost = lost(&gateway.name_any(), history, &status);
     if rows.is_empty() {
-        return format!("{}: no revision has become stable yet, or the operator keeps no history", gateway.name_any());
+        return lost.unwrap_or_else(|| format!("{}: no revision has become stable yet", gateway.name_any()));
     }
-    table(["REVISION", "IMAGE", "BECAME STABLE", "NOW"], &rows)
+    table(["REVISION", "IMAGE", "BECAME STABLE", "NOW"], &rows) + &lost.map_or_else(String::new, |lost| lost + "\n")
+}
+
+/// Says so where the stable revision is not among those that are kept.
+fn lost(name: &str, history: &[Revision], status: &RolloutStatus) -> Option<String> {
+    let stable = status.stable_revision.as_ref()?;
+    history.iter().all(|revision| revision.id != *stable).then(|| {
+        format!(
+            "{name}: nothing is kept of the stable revision {stable}: its ConfigMap may have been deleted, or is not written yet; a deleted one is not made again until another revision has been stable"
+        )
+    })
 }
 
 fn row(revision: &Revision, status: &RolloutStatus, now: Timestamp) -> [String; 4] {
@@ -141,5 +152,20 @@ pub(crate) mod tests {
     fn without_a_history_it_says_so() {
         let gateway = crate::status::tests::gateway();
         assert!(text(&gateway, &[], Timestamp::UNIX_EPOCH).contains("no revision has become stable yet"));
+    }
+
+    #[test]
+    fn a_stable_revision_that_is_not_kept_may_have_been_deleted() {
+        let mut gateway = rolling_out();
+        let with_candidate = text(&gateway, &[], Timestamp::UNIX_EPOCH);
+        assert!(with_candidate.starts_with("REVISION") && with_candidate.contains("9b1c2d3e4f"), "{with_candidate}");
+        gateway.status.as_mut().unwrap().rollout.as_mut().unwrap().candidate_revision = None;
+        let alone = text(&gateway, &[], Timestamp::UNIX_EPOCH);
+        for told in [with_candidate, alone] {
+            assert!(
+                told.contains("ai: nothing is kept of the stable revision 3f2a9c1e07: its ConfigMap may"),
+                "{told}"
+            );
+        }
     }
 }

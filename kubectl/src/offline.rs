@@ -7,8 +7,10 @@ mod lint;
 mod render;
 mod rollout;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
 use bifrost_config::AddressRule;
 
@@ -17,6 +19,9 @@ use crate::cli::FilesArgs;
 use crate::failure::Failure;
 use crate::human::count;
 use crate::run::{note, say};
+
+/// What the files of a folder end in that kubectl reads.
+const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 
 /// Prints all problems of the files.
 pub(crate) fn lint(args: &FilesArgs) -> Result<(), Failure> {
@@ -69,11 +74,40 @@ fn read(args: &FilesArgs) -> Result<Documents, Failure> {
             let mut text = String::new();
             std::io::stdin().lock().read_to_string(&mut text).map_err(fault)?;
             documents.read("standard input", &text);
-        } else {
-            documents.read(&name, &fs::read_to_string(path).map_err(fault)?);
+            continue;
+        }
+        for file in files_of(path)? {
+            let name = file.display().to_string();
+            let text = fs::read_to_string(&file).map_err(|error| Failure::Io { what: name.clone(), error })?;
+            documents.read(&name, &text);
         }
     }
     Ok(documents)
+}
+
+/// The file, or the manifests of the folder, in the order of their names; as kubectl, none of the folders in it.
+fn files_of(path: &Path) -> Result<Vec<PathBuf>, Failure> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let fault = |error| Failure::Io { what: path.display().to_string(), error };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path).map_err(fault)? {
+        let file = entry.map_err(fault)?.path();
+        let extension = file.extension().and_then(OsStr::to_str).unwrap_or_default();
+        if EXTENSIONS.contains(&extension) && !file.is_dir() {
+            files.push(file);
+        }
+    }
+    if files.is_empty() {
+        return Err(Failure::no(format!(
+            "{} holds no file *.{}: name the files, or a folder that holds them itself",
+            path.display(),
+            EXTENSIONS.join(", *.")
+        )));
+    }
+    files.sort();
+    Ok(files)
 }
 
 #[cfg(test)]
@@ -88,6 +122,38 @@ mod tests {
 
     fn problems(text: &str) -> String {
         lint::lint(&documents(text), AddressRule::NoLocal).problems.join("\n")
+    }
+
+    #[test]
+    fn of_a_folder_the_manifests_are_read_and_no_folder_below() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
+        let names = |folder: &str| {
+            let files = files_of(&root.join(folder)).unwrap();
+            files.iter().map(|file| file.strip_prefix(&root).unwrap().display().to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(names("lint"), ["lint/bad.yaml", "lint/canary.yaml"]);
+        assert_eq!(names("import"), ["import/full.json", "import/litellm.yaml"]);
+        assert_eq!(names("lint/bad.yaml"), ["lint/bad.yaml"]);
+        assert!(names(".").iter().all(|name| !name.contains("bad.yaml")), "{:?}", names("."));
+        assert_eq!(files_of(&root.join("nowhere")).unwrap(), [root.join("nowhere")], "reading it says what is wrong");
+    }
+
+    #[test]
+    fn a_folder_without_manifests_is_named() {
+        let empty = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let failure = files_of(&empty).unwrap_err().to_string();
+        assert!(
+            failure.ends_with(
+                "/src holds no file *.yaml, *.yml, *.json: name the files, or a folder that holds them itself"
+            ),
+            "{failure}"
+        );
+        let args = FilesArgs {
+            files: vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/lint")],
+            allow_local_addresses: false,
+        };
+        let read = read(&args).unwrap();
+        assert!(!read.gateways.is_empty() && !read.problems.is_empty());
     }
 
     #[test]

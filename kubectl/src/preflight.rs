@@ -5,6 +5,7 @@ mod cluster;
 mod facts;
 mod finding;
 mod gateway;
+mod phase;
 mod schema;
 mod traffic;
 
@@ -20,18 +21,41 @@ pub(crate) async fn run(session: &Session, args: &PreflightArgs) -> Result<(), F
     let cluster = ClusterFacts::read(session).await;
     let mut findings = cluster::findings(&cluster);
     match session.gateway(args.gateway.name.as_deref()).await {
-        Ok(gateway) => findings.extend(self::findings(&Facts::read(session, gateway).await, args.phase)),
-        Err(failure @ Failure::Usage(_)) => return Err(failure),
-        Err(failure) => {
-            let apply = "kubectl apply -f examples/openai-and-anthropic.yaml";
-            findings.push(Finding::fail("gateway", failure.to_string(), apply));
+        Ok(gateway) => {
+            let (fitting, why) = phase::fitting(&gateway);
+            if args.phase.is_none() {
+                say(&format!("phase {}, as {why}; --phase takes another", phase::word(fitting)))?;
+            }
+            findings.extend(self::findings(&Facts::read(session, gateway).await, args.phase.unwrap_or(fitting)));
         }
+        Err(failure @ Failure::Usage(_)) => return Err(failure),
+        Err(failure) => findings.push(unread(&failure, &session.namespace)),
     }
     say(&text(&findings))?;
     let count = |level| findings.iter().filter(|finding| finding.level == level).count();
     let (failed, warned) = (count(Level::Fail), count(Level::Warn));
     say(&format!("{} ok, {warned} warn, {failed} fail", count(Level::Ok)))?;
     if failed == 0 { Ok(()) } else { Err(Failure::Said) }
+}
+
+/// A gateway that cannot be read, by why: only one that is not there is to be made.
+fn unread(failure: &Failure, namespace: &str) -> Finding {
+    let fix = match failure {
+        Failure::Api(kube::Error::Api(status)) if status.code == 403 => format!(
+            "kubectl create rolebinding bifrost-view -n {namespace} --clusterrole=view --user={}",
+            user(&status.message)
+        ),
+        Failure::No(_) => "kubectl apply -f examples/openai-and-anthropic.yaml".to_owned(),
+        _ => format!("kubectl get bgw -n {namespace}"),
+    };
+    Finding::fail("gateway", failure.to_string(), fix)
+}
+
+/// Whom a refusal of the API server names. A name that a shell would take apart is left to whoever writes the command.
+fn user(refusal: &str) -> &str {
+    let named = refusal.split_once("User \"").and_then(|(_, rest)| rest.split_once('"')).map(|(name, _)| name);
+    let is_plain = |name: &&str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b":@._-".contains(&byte));
+    named.filter(|name| !name.is_empty()).filter(is_plain).unwrap_or("USER")
 }
 
 /// The checks of a phase.
@@ -157,7 +181,62 @@ mod tests {
         assert_eq!(onward(&gradual("currentPhase: a, "), done), "kubectl bifrost set-phase ai b -n llm");
         assert!(onward(&gradual("currentPhase: b, "), done).contains(r#""gradual":null"#));
         let rolled_back = Some(bifrost_crds::MigrationPhase::RolledBack);
-        assert_eq!(onward("{canaryPercent: 25}", rolled_back), "kubectl bifrost retry ai -n llm");
+        assert_eq!(onward("{canaryPercent: 25}", rolled_back), "kubectl bifrost status ai -n llm", "look first");
+    }
+
+    #[test]
+    fn after_a_rollback_one_looks_before_anything_is_sent_again() {
+        let mut facts = facts();
+        facts.gateway = crate::status::tests::rolled_back();
+        for (phase, check) in [(Phase::During, "position"), (Phase::After, "complete")] {
+            assert_eq!(fix(&facts, phase, check).unwrap(), "kubectl bifrost status ai -n llm");
+            facts.gateway.spec.paused = true;
+            assert_eq!(fix(&facts, phase, check).unwrap(), "kubectl bifrost status ai -n llm", "also while paused");
+            facts.gateway.spec.paused = false;
+        }
+        let migration = facts.gateway.status.as_mut().unwrap().migration.as_mut().unwrap();
+        migration.rollback.as_mut().unwrap().reason = "AnalysisFailed".into();
+        assert_eq!(fix(&facts, Phase::During, "position").unwrap(), "kubectl bifrost analysis ai -n llm");
+    }
+
+    #[test]
+    fn a_spec_that_is_not_accepted_is_mended_first() {
+        let mut facts = facts();
+        facts.gateway.status.as_mut().unwrap().conditions[0].status = "False".into();
+        facts.gateway.status.as_mut().unwrap().migration.as_mut().unwrap().phase =
+            Some(bifrost_crds::MigrationPhase::Paused);
+        for (phase, check) in [(Phase::During, "position"), (Phase::After, "complete")] {
+            assert_eq!(fix(&facts, phase, check).unwrap(), "kubectl edit bgw ai -n llm");
+        }
+    }
+
+    #[test]
+    fn what_has_begun_is_not_taken_back_for_a_checklist() {
+        let mut facts = facts();
+        let start = |facts: &Facts| fix(facts, Phase::Before, "start").unwrap();
+        assert_eq!(start(&facts), "kubectl bifrost preflight ai -n llm --phase during");
+        facts.gateway.status = crate::status::tests::rolling_out().status;
+        assert_eq!(start(&facts), "kubectl bifrost preflight ai -n llm --phase after");
+        facts.gateway.status.as_mut().unwrap().traffic.as_mut().unwrap().wanted_percent = None;
+        assert_eq!(start(&facts), "kubectl bifrost preflight ai -n llm --phase during");
+    }
+
+    #[test]
+    fn who_may_not_read_the_gateway_needs_a_role_and_no_other_gateway() {
+        let refused = |message: &str| {
+            let status = kube::core::Status { code: 403, message: message.to_owned(), ..kube::core::Status::default() };
+            unread(&Failure::Api(kube::Error::Api(Box::new(status))), "llm").fix.unwrap()
+        };
+        let by = |user: &str| {
+            refused(&format!(r#"User "{user}" cannot get resource "bifrostgateways" in API group "bifrost.dev""#))
+        };
+        let role = "kubectl create rolebinding bifrost-view -n llm --clusterrole=view --user=";
+        assert_eq!(by("system:serviceaccount:llm:ci"), format!("{role}system:serviceaccount:llm:ci"));
+        for unknown in [by("a b"), by("x;y"), by(""), refused("no")] {
+            assert_eq!(unknown, format!("{role}USER"));
+        }
+        let missing = unread(&Failure::no("no BifrostGateway ai in namespace llm"), "llm").fix.unwrap();
+        assert!(missing.starts_with("kubectl apply -f examples/"), "{missing}");
     }
 
     #[test]

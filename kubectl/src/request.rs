@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::time::{Duration, Instant, sleep};
 
 use self::outcome::{Outcome, outcome};
-use crate::cli::AskArgs;
+use crate::cli::{AskArgs, WaitArgs};
 use crate::failure::Failure;
 use crate::human;
 use crate::run::{note, say};
@@ -30,6 +30,8 @@ pub(crate) async fn run(session: &Session, verb: Verb, args: &AskArgs) -> Result
     let (wanted, waiting) = (&args.request.gateway, &args.request.wait);
     let gateway = session.gateway(wanted.name.as_deref()).await?;
     let name = gateway.name_any();
+    let until = Instant::now() + waiting.timeout;
+    let gateway = if is_pinned_to_old(verb, &gateway) { observed(session, &name, waiting).await? } else { gateway };
     let value = annotation(subject, verb, &new_id(), &gateway)?;
     session.patch(&name, &json!({"metadata": {"annotations": {subject.annotation(): value}}})).await?;
     if waiting.no_wait {
@@ -39,7 +41,7 @@ pub(crate) async fn run(session: &Session, verb: Verb, args: &AskArgs) -> Result
         let standing = subject.standing(gateway);
         (standing.handled_request.as_deref() == Some(value.as_str())).then_some(standing)
     };
-    match wait(session, &name, waiting.timeout, handled).await? {
+    match wait(session, &name, until.saturating_duration_since(Instant::now()), handled).await? {
         Waited::TimedOut(last) => Err(Failure::TimedOut(unhandled(subject, &value, last.as_deref(), waiting.timeout))),
         Waited::Done(after, took) => {
             let before = subject.standing(&gateway);
@@ -55,6 +57,31 @@ pub(crate) async fn run(session: &Session, verb: Verb, args: &AskArgs) -> Result
                     say(&format!("{asked} handled after {}: {text}", human::duration(took)))
                 }
             }
+        }
+    }
+}
+
+/// Whether the revision in the status may be that of an older spec, for which the operator would refuse the request. Going back is right
+/// for any revision, and never waits.
+fn is_pinned_to_old(verb: Verb, gateway: &BifrostGateway) -> bool {
+    verb != Verb::Abort && !is_observed(gateway)
+}
+
+/// Whether the status describes the newest spec.
+fn is_observed(gateway: &BifrostGateway) -> bool {
+    gateway.status.as_ref().and_then(|status| status.observed_generation) == gateway.metadata.generation
+}
+
+/// Waits until the operator has looked at the newest spec: a change may have been written a moment ago.
+async fn observed(session: &Session, name: &str, waiting: &WaitArgs) -> Result<BifrostGateway, Failure> {
+    let found = |gateway: &BifrostGateway| is_observed(gateway).then(|| gateway.clone());
+    match wait(session, name, waiting.timeout, found).await? {
+        Waited::Done(gateway, _) => Ok(gateway),
+        Waited::TimedOut(_) => {
+            let limit = human::duration(waiting.timeout);
+            Err(Failure::no(format!(
+                "nothing was asked for: the operator has not looked at the newest spec of {name} within {limit}: is it running, and does it serve this namespace? See `kubectl bifrost preflight {name}`"
+            )))
         }
     }
 }
@@ -75,9 +102,10 @@ fn annotation(subject: Subject, verb: Verb, id: &str, gateway: &BifrostGateway) 
     let name = gateway.name_any();
     let has_rollout = gateway.status.as_ref().is_some_and(|status| status.rollout.is_some());
     Err(Failure::no(match subject {
-        Subject::Rollout if has_rollout => format!(
-            "{name} has no candidate: the stable revision is what spec.config and the image ask for; see `kubectl bifrost status`"
-        ),
+        Subject::Rollout if has_rollout => {
+            let why = standing.message.as_deref().unwrap_or("the stable revision is what the spec asks for");
+            format!("{name} has no candidate: {why}; see `kubectl bifrost status`")
+        }
         Subject::Rollout => format!(
             "the operator has not reported on a rollout of {name}: is it running, does it serve this namespace, and is it new enough for spec.rollout? See `kubectl bifrost preflight`"
         ),
@@ -96,7 +124,12 @@ fn unhandled(subject: Subject, value: &str, last: Option<&BifrostGateway>, limit
     let annotation = subject.annotation();
     let written = last.is_none_or(|gateway| gateway.annotations().get(annotation).is_some_and(|now| now == value));
     let limit = human::duration(limit);
-    if written {
+    // What would rise onto pods that are not there yet is asked for until they are.
+    let waits =
+        last.filter(|_| subject == Subject::Rollout && written).map(|gateway| subject.standing(gateway).describe());
+    if let Some(waits) = waits.filter(|waits| !waits.is_empty()) {
+        format!("asked for {value}, which is done as soon as it can be, and not within {limit}: {waits}")
+    } else if written {
         format!(
             "asked for {value}, and the operator has not answered within {limit}: it will when it runs; see `kubectl bifrost status`"
         )
@@ -260,7 +293,7 @@ mod tests {
             state.gateway["status"]["rollout"]["handledRequest"] = value;
         };
         let (session, state) = crate::testing::session(refuse);
-        state.lock().unwrap().gateway["status"] = serde_json::to_value(rolling_out().status).unwrap();
+        state.lock().unwrap().gateway = serde_json::to_value(rolling_out()).unwrap();
         let failure = run(&session, Verb::Retry, &ask(5000, true)).await.unwrap_err();
         assert_eq!(failure.to_string(), "ai: retry --rollout was refused: there is no rollback to retry after");
         let patches = state.lock().unwrap().patches.clone();
@@ -272,5 +305,40 @@ mod tests {
     async fn an_operator_that_does_not_answer_is_not_waited_for_for_ever() {
         let failure = promote(|_| {}, 50).await.0.unwrap_err();
         assert!(matches!(failure, Failure::TimedOut(_)), "{failure}");
+    }
+
+    /// Sees the newest spec only when it is asked for the second time.
+    fn look_late(state: &mut crate::testing::State) {
+        state.gateway["status"]["observedGeneration"] = json!(8);
+        state.gateway["status"]["migration"]["revision"] = json!("11112222");
+    }
+
+    #[tokio::test]
+    async fn a_spec_that_was_written_a_moment_ago_is_waited_for() {
+        let follow = |state: &mut crate::testing::State| {
+            handled(state);
+            state.gateway["status"]["migration"]["step"] = json!("3/4");
+        };
+        let (session, state) = crate::testing::session(follow);
+        {
+            let state = &mut *state.lock().unwrap();
+            state.gateway["metadata"]["generation"] = json!(8);
+            state.after_get = Some(look_late);
+        }
+        run(&session, Verb::Promote, &ask(5000, false)).await.unwrap();
+        let patches = state.lock().unwrap().patches.clone();
+        let value = patches[0]["metadata"]["annotations"][ANNOTATION].as_str().unwrap();
+        assert!(value.ends_with("@11112222:2/4"), "{value}");
+    }
+
+    #[tokio::test]
+    async fn a_spec_that_nobody_looks_at_is_asked_nothing_but_to_go_back() {
+        let (session, state) = crate::testing::session(|state| drop(handled(state)));
+        state.lock().unwrap().gateway["metadata"]["generation"] = json!(8);
+        let failure = run(&session, Verb::Promote, &ask(50, false)).await.unwrap_err();
+        assert!(failure.to_string().starts_with("nothing was asked for: the operator has not looked"), "{failure}");
+        assert!(state.lock().unwrap().patches.is_empty());
+        run(&session, Verb::Abort, &ask(5000, false)).await.unwrap();
+        assert_eq!(state.lock().unwrap().patches.len(), 1);
     }
 }

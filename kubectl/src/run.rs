@@ -50,13 +50,16 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Pause(args) => change::run(&open().await?, &args.gateway, &args.wait, &Change::Paused(true)).await,
         Command::Resume(args) => change::run(&open().await?, &args.gateway, &args.wait, &Change::Paused(false)).await,
         Command::SetPercent(args) => {
-            change::run(&open().await?, &args.gateway, &args.wait, &Change::Percent(args.percent)).await
+            let (gateway, percent) = args.placed()?;
+            change::run(&open().await?, &gateway, &args.wait, &Change::Percent(percent)).await
         }
         Command::Switch(args) => {
-            change::run(&open().await?, &args.gateway, &args.wait, &Change::Colour(args.colour)).await
+            let (gateway, colour) = args.placed()?;
+            change::run(&open().await?, &gateway, &args.wait, &Change::Colour(colour)).await
         }
         Command::SetPhase(args) => {
-            change::run(&open().await?, &args.gateway, &args.wait, &Change::phase(&args.phase)).await
+            let (gateway, phase) = args.placed()?;
+            change::run(&open().await?, &gateway, &args.wait, &Change::phase(phase)).await
         }
         Command::History(args) => history::run(&open().await?, args).await,
         Command::Undo(args) => undo::run(&open().await?, args).await,

@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(migration.describe(), "Progressing, 2/4: 50 % after the hold");
         assert_eq!(migration.revision.as_deref(), Some("4f1c2a9b"));
         let rollout = Subject::Rollout.standing(&rolling_out());
-        assert_eq!(rollout.describe(), "Paused, 1/3: waits for a promotion to 50 %");
+        assert_eq!(rollout.describe(), "Paused, 1/3: 50 % waits for a promotion: kubectl bifrost promote --rollout");
         assert_eq!(rollout.revision.as_deref(), Some("9b1c2d3e4f"));
         assert_eq!(Subject::Rollout.standing(&gateway()), Standing::default());
     }

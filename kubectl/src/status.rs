@@ -110,6 +110,13 @@ pub(crate) mod tests {
         serde_yaml_ng::from_str(include_str!("../testdata/rolling-out.yaml")).unwrap()
     }
 
+    /// A gateway whose canary somebody took back.
+    pub(crate) fn rolled_back() -> BifrostGateway {
+        let text = include_str!("../testdata/rolled-back.yaml");
+        let status = serde_yaml_ng::from_str::<BifrostGateway>(text).unwrap().status;
+        BifrostGateway { status, ..gateway() }
+    }
+
     fn pods() -> Vec<Pod> {
         let text = include_str!("../testdata/pods.yaml");
         serde_yaml_ng::from_str(text).unwrap()
@@ -126,12 +133,58 @@ pub(crate) mod tests {
 
     #[test]
     fn a_rollback_says_why_and_what_to_do() {
-        let mut gateway = gateway();
-        let status = gateway.status.as_mut().unwrap();
-        let rolled_back: BifrostGateway =
-            serde_yaml_ng::from_str(include_str!("../testdata/rolled-back.yaml")).unwrap();
-        *status = rolled_back.status.unwrap();
-        insta::assert_snapshot!(shown(&gateway));
+        insta::assert_snapshot!(shown(&rolled_back()));
+    }
+
+    /// The line below the migration with this label.
+    fn line(gateway: &BifrostGateway, label: &str) -> Option<String> {
+        let shown = shown(gateway);
+        let found = shown.lines().find_map(|line| line.split_once(&format!("─ {label}  ")))?;
+        Some(found.1.trim().to_owned())
+    }
+
+    fn refuse(gateway: &mut BifrostGateway) {
+        let conditions = &mut gateway.status.as_mut().unwrap().conditions;
+        conditions.iter_mut().find(|condition| condition.type_ == "Accepted").unwrap().status = "False".into();
+    }
+
+    #[test]
+    fn what_is_tried_again_by_itself_says_when_and_how_to_stop_it() {
+        let retried = |at: &str| {
+            let mut gateway = rolled_back();
+            let migration = gateway.status.as_mut().unwrap().migration.as_mut().unwrap();
+            migration.rollback.as_mut().unwrap().retry_at =
+                Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at.parse().unwrap()));
+            gateway
+        };
+        let again = line(&retried("2026-03-02T10:05:12Z"), "tried again ").unwrap();
+        assert_eq!(again, "by itself in 12s; to stop that: kubectl bifrost abort ai -n llm");
+        let again = line(&retried("2026-03-02T10:05:00Z"), "tried again ").unwrap();
+        assert!(again.starts_with("by itself now; "), "{again}");
+        assert_eq!(line(&rolled_back(), "tried again "), None, "only where it is");
+        let mut paused = retried("2026-03-02T10:05:12Z");
+        paused.spec.paused = true;
+        assert_eq!(line(&paused, "tried again "), None, "held as well");
+        let by_hand = "kubectl bifrost resume ai -n llm, then kubectl bifrost retry ai -n llm";
+        assert_eq!(line(&paused, "to try again").as_deref(), Some(by_hand));
+    }
+
+    #[test]
+    fn what_holds_it_is_ended_by_the_command_that_ends_it() {
+        let mut held = gateway();
+        held.status.as_mut().unwrap().migration.as_mut().unwrap().phase = Some(MigrationPhase::Paused);
+        let onward = |gateway: &BifrostGateway| line(gateway, "to go on").unwrap();
+        assert_eq!(onward(&held), "kubectl bifrost promote ai -n llm");
+        held.spec.paused = true;
+        assert_eq!(onward(&held), "kubectl bifrost resume ai -n llm");
+        refuse(&mut held);
+        let both = "mend the spec, as the condition Accepted below says, then kubectl bifrost resume ai -n llm";
+        assert_eq!(onward(&held), both);
+        held.spec.paused = false;
+        assert_eq!(onward(&held), "mend the spec, as the condition Accepted below says");
+        let mut candidate = rolling_out();
+        candidate.spec.paused = true;
+        assert_eq!(onward(&candidate), "kubectl bifrost resume ai -n llm");
     }
 
     #[test]
@@ -147,7 +200,7 @@ pub(crate) mod tests {
         let rollout = gateway.status.as_mut().unwrap().rollout.as_mut().unwrap();
         rollout.phase = Some(MigrationPhase::RolledBack);
         (rollout.step, rollout.percent, rollout.candidate_ready_replicas) = (Some("0/3".into()), Some(0), None);
-        let rollback = serde_json::json!({"at": "2026-03-02T10:04:50Z", "from": "10 %", "reason": "AnalysisFailed", "message": "errors: 9.1 % of 132 requests failed, 0.4 % of 1190 of the stable revision"});
+        let rollback = serde_json::json!({"at": "2026-03-02T10:04:50Z", "from": "10 %", "reason": "AnalysisFailed", "message": "errors openai/gpt-4o-mini chat_completion: 9.1 % on the candidate against 0.4 % on the stable revision (132 and 1,190 requests), more than +0.5 points at any look"});
         rollout.rollback = serde_json::from_value(rollback).unwrap();
         insta::assert_snapshot!(shown(&gateway));
     }

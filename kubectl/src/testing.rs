@@ -23,6 +23,8 @@ pub(crate) struct State {
     pub(crate) patches: Vec<Value>,
     /// What somebody else does before the next patch.
     pub(crate) before_patch: Option<Operator>,
+    /// What the operator does after the next look.
+    pub(crate) after_get: Option<Operator>,
 }
 
 /// Plays the operator, after each patch.
@@ -33,8 +35,14 @@ pub(crate) fn session(operator: Operator) -> (Session, Arc<Mutex<State>>) {
     let gateway = serde_yaml_ng::from_str::<serde_yaml_ng::Value>(include_str!("../testdata/gateway.yaml")).unwrap();
     let mut gateway = serde_json::to_value(gateway).unwrap();
     gateway["metadata"]["resourceVersion"] = json!("1");
-    let state =
-        State { gateway, config_maps: Vec::new(), refusals: Vec::new(), patches: Vec::new(), before_patch: None };
+    let state = State {
+        gateway,
+        config_maps: Vec::new(),
+        refusals: Vec::new(),
+        patches: Vec::new(),
+        before_patch: None,
+        after_get: None,
+    };
     let state = Arc::new(Mutex::new(state));
     let held = Arc::clone(&state);
     let service = tower::service_fn(move |request: Request<Body>| {
@@ -96,7 +104,11 @@ fn answer(state: &mut State, operator: Operator, method: &Method, uri: &str, bod
     } else if uri.split('?').next().is_some_and(|path| path.ends_with("/bifrostgateways")) {
         list("BifrostGateway", bifrost_crds::API_VERSION, json!([state.gateway]))
     } else {
-        state.gateway.clone()
+        let gateway = state.gateway.clone();
+        if let Some(after) = state.after_get.take().filter(|_| method == Method::GET) {
+            after(state);
+        }
+        gateway
     }
 }
 

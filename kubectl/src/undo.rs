@@ -9,8 +9,8 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use self::diff::diff;
-use self::plan::{Target, keepers, merge_patch, spec_of, target};
-use crate::change::until_in_force;
+use self::plan::{keepers, merge_patch, spec_of, target};
+use crate::change::{Goal, until_in_force};
 use crate::cli::UndoArgs;
 use crate::failure::Failure;
 use crate::history;
@@ -27,10 +27,10 @@ pub(crate) async fn run(session: &Session, args: &UndoArgs) -> Result<(), Failur
     let object = session.raw(&name).await?;
     let gateway = typed(&object)?;
     let history = history::read(session, &gateway).await?;
-    let Target { revision, is_stable } = target(&gateway, &history, args.to.as_deref())?;
     let before = &object.data["spec"];
-    let id = &revision.id;
-    let Some(patch) = merge_patch(before, &spec_of(&gateway, before, revision)?) else {
+    let target = target(&gateway, before, &history, args.to.as_deref())?;
+    let id = &target.revision.id;
+    let Some(patch) = merge_patch(before, &spec_of(&gateway, before, &target)?) else {
         return say(&format!("{name}: the spec is that of revision {id} already"));
     };
     mind(&name, &keepers(&object.metadata), args)?;
@@ -39,13 +39,13 @@ pub(crate) async fn run(session: &Session, args: &UndoArgs) -> Result<(), Failur
     if args.dry_run {
         return Ok(());
     }
-    if !is_stable && gateway.spec.rollout.strategy != RolloutStrategy::Rolling {
+    if !target.is_stable && !gateway.spec.paused && gateway.spec.rollout.strategy != RolloutStrategy::Rolling {
         say(&format!(
             "it is a candidate now, as any other change; `kubectl bifrost promote {name} --rollout --full` goes on at once"
         ))?;
     }
     let generation = written.metadata.generation.unwrap_or(0);
-    until_in_force(session, &name, generation, &args.wait, Subject::Rollout).await
+    until_in_force(session, &name, generation, &args.wait, Subject::Rollout, &Goal::Revision(id.clone())).await
 }
 
 /// Stops where somebody else keeps the fields, unless that is known.
@@ -158,6 +158,32 @@ mod tests {
         let patches = state.lock().unwrap().patches.clone();
         let spec = json!({"image": {"tag": "0.1.0"}});
         assert_eq!(patches, [json!({"metadata": {"resourceVersion": "1"}, "spec": spec})]);
+    }
+
+    #[tokio::test]
+    async fn what_was_refused_goes_back_to_the_stable_revision_with_its_image() {
+        let accept = |state: &mut State| {
+            confirm(state);
+            set_accepted(state, "True");
+        };
+        let (session, state) = session(accept);
+        {
+            let state = &mut *state.lock().unwrap();
+            set_accepted(state, "False");
+            let rollout = state.gateway["status"]["rollout"].as_object_mut().unwrap();
+            rollout.retain(|member, _| member.starts_with("stable"));
+            state.gateway["spec"]["image"] = json!({"repository": "elsewhere.example/g", "tag": "1"});
+        }
+        run(&session, &args()).await.unwrap();
+        let spec = state.lock().unwrap().gateway["spec"].clone();
+        assert_eq!(spec["image"], json!({"repository": "registry.example/bifrost-gateway", "tag": "0.1.0"}));
+        assert_eq!(spec["config"]["client"]["maxRequestBody"], json!("100Mi"), "that of the stable revision");
+    }
+
+    fn set_accepted(state: &mut State, status: &str) {
+        let conditions = state.gateway["status"]["conditions"].as_array_mut().unwrap();
+        let accepted = conditions.iter_mut().find(|condition| condition["type"] == "Accepted");
+        accepted.unwrap()["status"] = json!(status);
     }
 
     #[tokio::test]

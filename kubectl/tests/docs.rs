@@ -10,7 +10,7 @@ const SHOWN: [&str; 11] = [
     "src/snapshots/kubectl_bifrost__history__tests__revisions_are_listed_with_what_they_are_now.snap",
     "src/snapshots/kubectl_bifrost__undo__tests__what_changes_is_shown.snap",
     "src/snapshots/kubectl_bifrost__keys__tests__each_key_says_what_became_of_it.snap",
-    "src/snapshots/kubectl_bifrost__analysis__tests__checks_are_a_table_whatever_members_they_have.snap",
+    "src/snapshots/kubectl_bifrost__analysis__tests__checks_are_a_table.snap",
     "src/snapshots/kubectl_bifrost__preflight__tests__when_all_of_it_has_moved.snap",
     "src/snapshots/kubectl_bifrost__offline__tests__all_problems_are_told_at_once_with_file_and_path.snap",
     "src/snapshots/kubectl_bifrost__import__tests__a_lite_llm_config.snap",

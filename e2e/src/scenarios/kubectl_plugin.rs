@@ -67,9 +67,10 @@ async fn change(context: &Context, shell: &mut Shell) -> Result<()> {
     shell.refuses("kubectl bifrost set-percent ai 101", &["101"]).await?;
     shell.refuses("kubectl bifrost switch ai green", &["BlueGreen"]).await?;
     shell.run("kubectl bifrost pause ai").await?;
-    shell.run("kubectl bifrost set-percent ai 50 --no-wait").await?;
+    let held = ["written, but not in force", "25 % of the users", "kubectl bifrost resume ai"];
+    shell.refuses("kubectl bifrost set-percent bgw/ai --timeout 30s 50%", &held).await?;
     migration::stays(context, 25, Duration::from_secs(2)).await?;
-    shell.run("kubectl bifrost set-percent ai 20 --no-wait").await?;
+    shell.says("kubectl bifrost set-percent ai 20", &["50 % → 20 %", "in force after"]).await?;
     migration::reach(context, 20, 2, LIMIT).await?;
     shell.run("kubectl bifrost resume ai").await?;
     println!("  paused: 25 → 50 waits, 25 → 20 does not");

@@ -38,14 +38,35 @@ async fn run(context: &Context) -> Result<()> {
     shell.write("FILE", POOL_OPENAI)?;
     // The first two only say where to look: they are well once the two behind them are.
     let of_keys = ["keys", "providers", "secrets", "hosts"];
-    let others = ["replicas", "disruption", "network", "stickiness", "drain", "start"];
+    let others = ["replicas", "disruption", "network", "stickiness", "drain"];
     mend(&mut shell, "before", &[&of_keys[..], &others[..]].concat()).await?;
-    // The last of these commands took the traffic back.
-    mend(&mut shell, "during", &["position"]).await?;
+    has_begun(&mut shell).await?;
+    went_back(&mut shell).await?;
     shell.run("kubectl bifrost pause ai").await?;
     mend(&mut shell, "during", &["position"]).await?;
     mend(&mut shell, "after", &["enabled", "direct"]).await?;
     finish(context, &mut shell).await
+}
+
+/// What has begun is not taken back for a checklist: it names the part that fits, which is taken where none is named.
+async fn has_begun(shell: &mut Shell) -> Result<()> {
+    let found = until(shell, "before", &["start"], &["warn"]).await?;
+    let fix = found.iter().find(|one| one.name == "start").and_then(|one| one.fix.clone()).context("no command")?;
+    ensure!(fix.ends_with("--phase during"), "{fix}");
+    let told = shell.try_run("kubectl bifrost preflight").await?;
+    ensure!(told.contains("phase during, as 10 % of the users take the bifrost arm"), "{told}");
+    Ok(())
+}
+
+/// After a rollback it tells to look, and sends nothing again.
+async fn went_back(shell: &mut Shell) -> Result<()> {
+    shell.run("kubectl bifrost abort ai").await?;
+    let found = until(shell, "during", &["position"], &["fail"]).await?;
+    let fix = found.iter().find(|one| one.name == "position").and_then(|one| one.fix.clone()).context("no command")?;
+    ensure!(fix.starts_with("kubectl bifrost status ai"), "{fix}");
+    shell.says(&fix, &["RolledBack", "kubectl bifrost retry ai"]).await?;
+    shell.run("kubectl bifrost retry ai").await?;
+    until(shell, "during", &["position"], &["ok"]).await.map(drop)
 }
 
 /// A gateway that has much to be said of.

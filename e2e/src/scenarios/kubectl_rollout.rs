@@ -78,6 +78,18 @@ async fn undone(context: &Context, shell: &mut Shell, first: &str, second: &str)
     shell.says("kubectl bifrost promote ai --rollout --full", &["handled"]).await?;
     rollout::settled(context, first).await?;
     println!("  undone: {second} → {first}, by way of the canary; and in the middle of it back to {second} at once");
+    refused(context, shell, first).await
+}
+
+/// What is refused never became a candidate, and goes back to the stable revision as well.
+async fn refused(context: &Context, shell: &mut Shell, stable: &str) -> Result<()> {
+    let patch = json!({"spec": {"image": {"repository": "elsewhere.example/gateway", "tag": "1"}}});
+    shell.run(&format!("kubectl patch bgw ai --type=merge -p '{patch}'")).await?;
+    shell.comes_to_say("kubectl bifrost status ai", &["Accepted=False"]).await?;
+    shell.says("kubectl bifrost undo ai --dry-run", &["would be set back", stable, "elsewhere.example"]).await?;
+    shell.says("kubectl bifrost undo ai", &["set back to revision", stable, "in force after"]).await?;
+    rollout::settled(context, stable).await?;
+    println!("  an image that is refused gives way to that of the stable revision {stable}");
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use bifrost_crds::{Advance, BifrostGateway, Colour, MigrationSpec, Strategy};
 use serde_json::{Value, json};
 
+use super::in_force::Goal;
 use crate::cli::ColourArg;
 use crate::failure::Failure;
 
@@ -23,6 +24,17 @@ impl Change {
     /// A phase by its name, or `none`.
     pub(crate) fn phase(name: &str) -> Self {
         Self::Phase((name != "none").then(|| name.to_owned()))
+    }
+
+    /// Where the migration shall be with it.
+    pub(super) fn goal(&self) -> Goal {
+        match self {
+            Self::Paused(_) => Goal::Any,
+            Self::Percent(percent) => Goal::Percent(*percent),
+            Self::Colour(ColourArg::Blue) | Self::Phase(None) => Goal::Percent(0),
+            Self::Colour(ColourArg::Green) => Goal::Percent(100),
+            Self::Phase(Some(phase)) => Goal::Phase(phase.clone()),
+        }
     }
 }
 

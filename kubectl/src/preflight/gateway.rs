@@ -27,6 +27,16 @@ impl Facts {
         conditions.iter().find(|condition| condition.type_ == type_)
     }
 
+    /// Whether the spec is not accepted.
+    pub(super) fn is_refused(&self) -> bool {
+        self.condition(ACCEPTED).is_some_and(|condition| condition.status == "False")
+    }
+
+    /// The command by which a spec is mended.
+    pub(super) fn edit(&self) -> String {
+        format!("kubectl edit bgw {}", self.target())
+    }
+
     /// A command that changes the gateway.
     pub(super) fn patch(&self, patch: &str) -> String {
         format!("kubectl patch bgw {} --type=merge -p '{patch}'", self.target())
@@ -35,7 +45,6 @@ impl Facts {
 
 /// Whether the newest spec is valid.
 pub(super) fn accepted(facts: &Facts) -> Finding {
-    let explain = format!("kubectl edit bgw {}", facts.target());
     match facts.condition(ACCEPTED) {
         Some(condition) if condition.observed_generation < facts.gateway.metadata.generation => {
             let fix = "kubectl get deploy -A -l app.kubernetes.io/name=bifrost-operator";
@@ -46,7 +55,7 @@ pub(super) fn accepted(facts: &Facts) -> Finding {
             )
         }
         Some(condition) if condition.status == "True" => Finding::ok("accepted", "the spec is valid"),
-        Some(condition) => Finding::fail("accepted", condition.message.clone(), explain),
+        Some(condition) => Finding::fail("accepted", condition.message.clone(), facts.edit()),
         None => Finding::fail(
             "accepted",
             "no operator has looked at it: the chart's watch.namespaces must name this namespace, by a helm upgrade",

@@ -7,10 +7,13 @@ use serde_json::{Value, json};
 
 use super::facts::Facts;
 use super::finding::Finding;
+use super::phase;
 use crate::change::strategy;
 use crate::human::count;
 use crate::standing::Standing;
 
+/// Reason of a rollback that the analysis asked for.
+const ANALYSIS_FAILED: &str = "AnalysisFailed";
 /// Points by which wanted and seen share may differ.
 const GAP: i32 = 5;
 
@@ -31,16 +34,19 @@ pub(super) fn stickiness(facts: &Facts) -> Finding {
     }
 }
 
-/// Whether traffic starts where it can be watched.
+/// Whether traffic starts where it can be watched. What has begun is not taken back for a checklist: another part of it fits.
 pub(super) fn start(facts: &Facts) -> Finding {
     let traffic = facts.gateway.status.as_ref().and_then(|status| status.traffic.as_ref());
-    match traffic.and_then(|traffic| traffic.wanted_percent) {
-        Some(0) => Finding::ok("start", "everything goes straight to the vendors until you raise the share"),
-        Some(percent) => {
-            Finding::warn("start", format!("{percent} % of the users take the bifrost arm already"), back(facts))
+    let begun = match traffic.map(|traffic| traffic.wanted_percent) {
+        None | Some(Some(0)) => {
+            return Finding::ok("start", "everything goes straight to the vendors until you raise the share");
         }
-        None => Finding::ok("start", "rules decide what takes the bifrost arm"),
-    }
+        Some(Some(percent)) => format!("{percent} % of the users take the bifrost arm already"),
+        Some(None) => "rules give a part to the bifrost arm already".to_owned(),
+    };
+    let (fitting, _) = phase::fitting(&facts.gateway);
+    let look = format!("kubectl bifrost preflight {} --phase {}", facts.target(), phase::word(fitting));
+    Finding::warn("start", format!("{begun}: another part of the checklist fits"), look)
 }
 
 /// The command that goes back, whatever the strategy.
@@ -74,14 +80,15 @@ pub(super) fn position(facts: &Facts) -> Finding {
     if facts.gateway.spec.paused {
         let sentence = "the gateway is paused: nothing is added".to_owned();
         return match told {
-            Some(told) => Finding::fail("position", format!("{told}; {sentence}"), resume(facts)),
+            Some(told) => Finding::fail("position", format!("{told}; {sentence}"), look_back(facts)),
             None => Finding::warn("position", sentence, resume(facts)),
         };
     }
     if let Some(told) = told {
-        return Finding::fail("position", told, format!("kubectl bifrost retry {}", facts.target()));
+        return Finding::fail("position", told, look_back(facts));
     }
     match migration.phase {
+        Some(MigrationPhase::Paused) if facts.is_refused() => Finding::warn("position", text, facts.edit()),
         Some(MigrationPhase::Paused) => Finding::warn(
             "position",
             format!("waits for you: {text}"),
@@ -93,6 +100,14 @@ pub(super) fn position(facts: &Facts) -> Finding {
         _ if text.is_empty() => Finding::ok("position", "where the spec wants it"),
         _ => Finding::ok("position", text),
     }
+}
+
+/// The command that shows why it went back. What went wrong is not sent again before somebody has looked.
+fn look_back(facts: &Facts) -> String {
+    let migration = facts.gateway.status.as_ref().and_then(|status| status.migration.as_ref());
+    let rollback = migration.and_then(|migration| migration.rollback.as_ref());
+    let verb = if rollback.is_some_and(|one| one.reason == ANALYSIS_FAILED) { "analysis" } else { "status" };
+    format!("kubectl bifrost {verb} {}", facts.target())
 }
 
 /// The command that ends a pause.
@@ -178,7 +193,7 @@ pub(super) fn complete(facts: &Facts) -> Finding {
             let share = percent
                 .map_or("what the rules name takes".to_owned(), |percent| format!("{percent} % of the users take"));
             let text = Standing::from(&migration).describe();
-            let fix = if facts.gateway.spec.paused { resume(facts) } else { onward(facts, percent, migration.phase) };
+            let fix = onward(facts, percent, migration.phase);
             Finding::fail("complete", format!("{share} the bifrost arm; {text}"), fix)
         }
     }
@@ -209,7 +224,10 @@ fn onward(facts: &Facts, percent: Option<i32>, phase: Option<MigrationPhase>) ->
     let (name, target) = (facts.gateway.name_any(), facts.target());
     let (command, namespace) = (|words: &str| format!("kubectl bifrost {words}"), &target[name.len()..]);
     match phase {
-        Some(MigrationPhase::RolledBack) => return command(&format!("retry {target}")),
+        Some(MigrationPhase::RolledBack) => return look_back(facts),
+        // Nothing that leads on is done before that.
+        _ if facts.is_refused() => return facts.edit(),
+        _ if facts.gateway.spec.paused => return resume(facts),
         Some(MigrationPhase::Inconclusive) => return command(&format!("analysis {target}")),
         Some(MigrationPhase::Completed) | None => {}
         Some(_) => return command(&format!("promote {target}")),

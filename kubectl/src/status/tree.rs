@@ -1,6 +1,6 @@
 //! The view as a tree of lines.
 
-use bifrost_crds::{AnalysisStatus, MigrationPhase, RolloutStatus, ShadowStatus, TrafficStatus, Verdict};
+use bifrost_crds::{AnalysisStatus, CheckStatus, MigrationPhase, RolloutStatus, ShadowStatus, TrafficStatus, Verdict};
 use k8s_openapi::jiff::Timestamp;
 
 use super::phase_word;
@@ -107,20 +107,49 @@ fn details(view: &View, subject: Subject, standing: &Standing, now: Timestamp) -
             format!("from {}{ago}, {}: {}", rollback.from, rollback.reason, rollback.message),
         ));
     }
-    let command = |verb: &str| format!("kubectl bifrost {verb} {}{} -n {}", view.name, subject.flag(), view.namespace);
-    let or = match subject {
-        Subject::Migration => "or change spec.migration or spec.config".to_owned(),
-        Subject::Rollout => format!(
-            "or change spec.config or spec.image; to give it up: kubectl bifrost undo {} -n {}",
-            view.name, view.namespace
-        ),
-    };
-    match standing.phase {
-        Some(MigrationPhase::Paused) => nodes.push(node("to go on", command("promote"))),
-        Some(MigrationPhase::RolledBack) => nodes.push(node("to try again", format!("{}, {or}", command("retry")))),
-        _ => {}
-    }
+    nodes.extend(onward(view, subject, standing, now));
     nodes
+}
+
+/// What lets it go on where it waits for somebody, or went back; and when it is tried again by itself.
+fn onward(view: &View, subject: Subject, standing: &Standing, now: Timestamp) -> Vec<Node> {
+    let command = |verb: &str, flag: &str| format!("kubectl bifrost {verb} {}{flag} -n {}", view.name, view.namespace);
+    let mut first = Vec::new();
+    // Until then every request but that to go back is refused, and nothing is tried again.
+    first.extend(view.is_refused().then(|| "mend the spec, as the condition Accepted below says".to_owned()));
+    first.extend(view.paused.then(|| command("resume", "")));
+    let first = (!first.is_empty()).then(|| first.join(", then "));
+    let flag = subject.flag();
+    match (standing.phase, first) {
+        (Some(MigrationPhase::Paused), first) => {
+            vec![node("to go on", first.unwrap_or_else(|| command("promote", flag)))]
+        }
+        (Some(MigrationPhase::RolledBack), first) => {
+            let again = retried(standing, now).filter(|_| first.is_none());
+            let again = again.map(|when| format!("by itself {when}; to stop that: {}", command("abort", flag)));
+            let retry = match (first, subject) {
+                (Some(first), _) => format!("{first}, then {}", command("retry", flag)),
+                (None, Subject::Migration) => {
+                    format!("{}, or change spec.migration or spec.config", command("retry", flag))
+                }
+                (None, Subject::Rollout) => format!("{}, or change spec.config or spec.image", command("retry", flag)),
+            };
+            let given_up = match subject {
+                Subject::Migration => String::new(),
+                Subject::Rollout => format!("; to give it up: {}", command("undo", "")),
+            };
+            let again = again.map(|text| node("tried again", text));
+            again.into_iter().chain([node("to try again", retry + &given_up)]).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// When it is tried again by itself; none where somebody has to ask for it.
+fn retried(standing: &Standing, now: Timestamp) -> Option<String> {
+    let at = standing.rollback.as_ref()?.retry_at.as_ref()?;
+    let left = human::between(now, at.0).filter(|left| !left.is_zero());
+    Some(left.map_or_else(|| "now".to_owned(), |left| format!("in {}", human::duration(left))))
 }
 
 /// The stable revision, and the candidate with all that is said of it.
@@ -181,12 +210,19 @@ fn arms(traffic: &TrafficStatus) -> [(&'static str, String); 2] {
 fn analysis(analysis: &AnalysisStatus) -> Node {
     let open = analysis.checks.iter().filter(|check| check.verdict != Verdict::Pass);
     let below: Vec<_> =
-        open.map(|check| node(check.name.clone(), format!("{:?}: {}", check.verdict, check.message))).collect();
+        open.map(|check| node(check.name.clone(), format!("{:?}: {}", check.verdict, said(check)))).collect();
     let passed = analysis.checks.len() - below.len();
     Node {
         below,
         ..node("analysis", format!("{:?}, {passed} of {} checks pass", analysis.verdict, analysis.checks.len()))
     }
+}
+
+/// What is said of a check, without its name at the beginning, which stands before it.
+fn said(check: &CheckStatus) -> &str {
+    let said = check.message.strip_prefix(&check.name);
+    let said = said.and_then(|said| said.strip_prefix(": ").or_else(|| said.strip_prefix(' ')));
+    said.unwrap_or(&check.message)
 }
 
 fn fault(fault: &Fault, now: Timestamp) -> Node {
@@ -207,4 +243,21 @@ fn pod(pod: &PodView, now: Timestamp) -> Node {
     }
     parts.extend(pod.node.as_ref().map(|node| format!("on {node}")));
     node(pod.name.clone(), parts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checks_name_stands_there_once() {
+        let said = |name: &str, message: &str| {
+            let check = CheckStatus { name: name.into(), verdict: Verdict::Fail, message: message.into() };
+            super::said(&check).to_owned()
+        };
+        assert_eq!(said("ttft", "ttft: nothing has been measured yet"), "nothing has been measured yet");
+        assert_eq!(said("errors", "errors all requests: 9 %"), "all requests: 9 %");
+        assert_eq!(said("error", "errors are many"), "errors are many", "another word");
+        assert_eq!(said("errors", "9 % of them"), "9 % of them");
+    }
 }

@@ -1,6 +1,6 @@
 //! What is shown of a gateway, as data: a pure function of the objects.
 
-use bifrost_crds::conditions::{DEGRADED, PAUSED, PROGRESSING, READY, RECONCILING, STALLED};
+use bifrost_crds::conditions::{ACCEPTED, DEGRADED, PAUSED, PROGRESSING, READY, RECONCILING, STALLED};
 use bifrost_crds::{
     AnalysisStatus, BifrostGateway, BifrostGatewayStatus, KeyCounts, MigrationStatus, RolloutStatus, ShadowStatus,
     TrafficStatus,
@@ -86,6 +86,13 @@ pub(super) struct PodView {
     pub(super) node: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) since: Option<Time>,
+}
+
+impl View {
+    /// Whether the spec is not accepted.
+    pub(super) fn is_refused(&self) -> bool {
+        self.conditions.iter().any(|fault| fault.type_ == ACCEPTED && fault.status == "False")
+    }
 }
 
 /// Gathers what is shown, of the gateway, its pods and those of the candidate.

@@ -1,6 +1,7 @@
 //! Which revision is meant, what the spec becomes, and who else keeps it. Pure.
 
-use bifrost_crds::{BifrostGateway, RolloutStatus};
+use bifrost_crds::conditions::ACCEPTED;
+use bifrost_crds::{BifrostGateway, GatewayConfig, RolloutStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use serde_json::{Value, json};
@@ -16,9 +17,10 @@ pub(super) struct Target<'a> {
     pub(super) is_stable: bool,
 }
 
-/// Finds it: the one that was named; else, while there is a candidate, the stable one; else the newest of the others.
+/// Finds it: the one that was named; else, where `spec` asks for another than the stable one, that; else the newest of the others.
 pub(super) fn target<'a>(
     gateway: &BifrostGateway,
+    spec: &Value,
     history: &'a [Revision],
     named: Option<&str>,
 ) -> Result<Target<'a>, Failure> {
@@ -34,11 +36,10 @@ pub(super) fn target<'a>(
         (None, Some(_)) if !is_current(gateway) => Err(format!(
             "the operator has not looked at the newest spec of {name} yet: ask again, or name the revision to go back to with --to"
         )),
-        (None, Some(stable)) => match rollout.is_some_and(|rollout| rollout.candidate_revision.is_some()) {
-            true => {
-                find(stable).ok_or_else(|| format!("the history of {name} has no longer its stable revision {stable}"))
-            }
-            false => {
+        (None, Some(stable)) => match (find(stable), has_candidate(gateway) || is_held(gateway)) {
+            (Some(revision), true) if has_candidate(gateway) || differs(gateway, spec, revision) => Ok(revision),
+            (None, true) => Err(lost(&name, stable)),
+            (_, _) => {
                 let others = history.iter().rev().find(|revision| revision.id != stable);
                 others.ok_or_else(|| format!("the history of {name} has no revision but the present one"))
             }
@@ -48,21 +49,72 @@ pub(super) fn target<'a>(
     Ok(Target { revision, is_stable: stable == Some(revision.id.as_str()) })
 }
 
+/// What to do where nobody knows any more what the stable revision's spec said.
+fn lost(name: &str, stable: &str) -> String {
+    format!(
+        "the history of {name} has no longer its stable revision {stable}, so that its spec is not known: `kubectl bifrost abort {name} --rollout` keeps it serving; then set spec.config and spec.image back yourself, or go to another revision with --to"
+    )
+}
+
+fn has_candidate(gateway: &BifrostGateway) -> bool {
+    rollout(gateway).is_some_and(|rollout| rollout.candidate_revision.is_some())
+}
+
+/// Whether the operator does not follow the newest spec. Where it does, no candidate means that the spec asks for the stable revision;
+/// where it does not, a spec that asks for another one has no candidate either.
+fn is_held(gateway: &BifrostGateway) -> bool {
+    let conditions = gateway.status.iter().flat_map(|status| &status.conditions);
+    let mut accepted = conditions.filter(|condition| condition.type_ == ACCEPTED);
+    gateway.spec.paused || accepted.any(|condition| condition.status == "False")
+}
+
+/// Whether a spec asks for another configuration or image than a revision has.
+fn differs(gateway: &BifrostGateway, spec: &Value, revision: &Revision) -> bool {
+    let config = Value::Object(revision.config.clone());
+    // As types, as an earlier operator did not know every default; as they are, where this plugin does not know every member.
+    let typed = |config: &Value| serde_json::from_value::<GatewayConfig>(config.clone()).ok();
+    let is_same_config = match (typed(&spec["config"]), typed(&config)) {
+        (Some(now), Some(then)) => now == then,
+        _ => spec["config"] == config,
+    };
+    !is_same_config || asked_image(gateway, spec).as_ref() != Some(&revision.image)
+}
+
 /// What the spec becomes. An image that is what the spec asks for already is left as the spec has it.
-pub(super) fn spec_of(gateway: &BifrostGateway, before: &Value, revision: &Revision) -> Result<Value, Failure> {
+pub(super) fn spec_of(gateway: &BifrostGateway, before: &Value, target: &Target<'_>) -> Result<Value, Failure> {
+    let revision = target.revision;
     let mut spec = before.clone();
     spec["config"] = Value::Object(revision.config.clone());
-    let wanted = rollout(gateway).filter(|_| is_current(gateway));
-    let wanted = wanted.and_then(|rollout| rollout.candidate_image.as_ref().or(rollout.stable_image.as_ref()));
-    if wanted != Some(&revision.image) {
-        spec["image"] = image(&revision.image).ok_or_else(|| {
-            Failure::no(format!(
+    if asked_image(gateway, before).as_ref() == Some(&revision.image) {
+        return Ok(spec);
+    }
+    match image(&revision.image) {
+        Some(image) => spec["image"] = image,
+        // Without one it is as it is.
+        None if target.is_stable => {
+            spec.as_object_mut().map(|spec| spec.remove("image"));
+        }
+        None => {
+            return Err(Failure::no(format!(
                 "revision {} ran {}, which spec.image cannot name, as it has no tag: set spec.image yourself",
                 revision.id, revision.image
-            ))
-        })?;
+            )));
+        }
     }
     Ok(spec)
+}
+
+/// The image that a spec asks for; none while that is not known. Parts that it leaves open are the stable revision's, as the operator
+/// fills them in.
+fn asked_image(gateway: &BifrostGateway, spec: &Value) -> Option<String> {
+    let part = |name: &str| spec["image"][name].as_str();
+    if let (Some(repository), Some(tag)) = (part("repository"), part("tag")) {
+        return Some(format!("{repository}:{tag}"));
+    }
+    let stable = rollout(gateway).filter(|_| is_current(gateway))?.stable_image.as_deref()?;
+    let (repository, rest) = stable.split_at(name_end(stable));
+    let rest = part("tag").map_or_else(|| rest.to_owned(), |tag| format!(":{tag}"));
+    Some(format!("{}{rest}", part("repository").unwrap_or(repository)))
 }
 
 /// Whether the status describes the newest spec.
@@ -74,12 +126,16 @@ fn rollout(gateway: &BifrostGateway) -> Option<&RolloutStatus> {
     gateway.status.as_ref()?.rollout.as_ref()
 }
 
-/// An image as the spec has it. A port of the registry is no tag.
+/// An image as the spec has it.
 fn image(text: &str) -> Option<Value> {
-    let name = text.rfind('/').map_or(0, |slash| slash + 1);
-    let colon = name + text[name..].find([':', '@'])?;
-    let (repository, tag) = text.split_at(colon);
+    let (repository, tag) = text.split_at(name_end(text));
     tag.strip_prefix(':').map(|tag| json!({"repository": repository, "tag": tag}))
+}
+
+/// Where the repository of an image ends. A port of the registry is no tag.
+fn name_end(image: &str) -> usize {
+    let name = image.rfind('/').map_or(0, |slash| slash + 1);
+    image[name..].find([':', '@']).map_or(image.len(), |end| name + end)
 }
 
 /// The merge patch that turns one value into another; none if they are the same.
@@ -121,13 +177,19 @@ mod tests {
 
     fn revision(id: &str, image: &str) -> Revision {
         let at = "2026-03-01T08:00:00Z".parse().unwrap();
-        Revision { id: id.to_owned(), image: image.to_owned(), at, config: serde_json::Map::new() }
+        let Value::Object(config) = config() else { panic!("no object") };
+        Revision { id: id.to_owned(), image: image.to_owned(), at, config }
+    }
+
+    fn config() -> Value {
+        json!({"providers": [{"name": "openai", "type": "OpenAI"}]})
     }
 
     fn history() -> [Revision; 3] {
         ["77aa00bb11", "3f2a9c1e07", "9b1c2d3e4f"].map(|id| revision(id, "registry.example/bifrost-gateway:0.1.0"))
     }
 
+    /// Without a candidate: this one is stable.
     fn settled(stable: &str) -> BifrostGateway {
         let mut gateway = rolling_out();
         let rollout = gateway.status.as_mut().unwrap().rollout.as_mut().unwrap();
@@ -136,14 +198,26 @@ mod tests {
         gateway
     }
 
-    fn chosen(gateway: &BifrostGateway, named: Option<&str>) -> Result<(String, bool), String> {
+    fn refused(mut gateway: BifrostGateway) -> BifrostGateway {
+        let conditions = &mut gateway.status.as_mut().unwrap().conditions;
+        conditions.iter_mut().find(|condition| condition.type_ == ACCEPTED).unwrap().status = "False".into();
+        gateway
+    }
+
+    /// A spec with the configuration that `revision` has, and an image.
+    fn spec(image: &Value) -> Value {
+        json!({"config": config(), "image": image})
+    }
+
+    fn chosen(gateway: &BifrostGateway, spec: &Value, named: Option<&str>) -> Result<(String, bool), String> {
         let history = history();
-        let target = target(gateway, &history, named).map_err(|failure| failure.to_string())?;
+        let target = target(gateway, spec, &history, named).map_err(|failure| failure.to_string())?;
         Ok((target.revision.id.clone(), target.is_stable))
     }
 
     #[test]
     fn a_candidate_gives_way_to_the_stable_revision_and_that_to_the_one_before() {
+        let chosen = |gateway: &BifrostGateway, named| chosen(gateway, &spec(&json!({"tag": "0.1.0"})), named);
         assert_eq!(chosen(&rolling_out(), None), Ok(("3f2a9c1e07".into(), true)));
         assert_eq!(chosen(&settled("9b1c2d3e4f"), None), Ok(("3f2a9c1e07".into(), false)));
         assert_eq!(chosen(&settled("3f2a9c1e07"), None), Ok(("9b1c2d3e4f".into(), false)), "an undo can be undone");
@@ -151,32 +225,91 @@ mod tests {
     }
 
     #[test]
+    fn a_spec_that_is_refused_or_held_gives_way_to_the_stable_revision() {
+        let stable = || Ok(("9b1c2d3e4f".to_owned(), true));
+        let before = || Ok(("3f2a9c1e07".to_owned(), false));
+        let mut paused = settled("9b1c2d3e4f");
+        paused.spec.paused = true;
+        for gateway in [refused(settled("9b1c2d3e4f")), paused] {
+            let other_image = spec(&json!({"repository": "elsewhere.example/g", "tag": "1"}));
+            assert_eq!(chosen(&gateway, &other_image, None), stable());
+            assert_eq!(chosen(&gateway, &spec(&json!({"tag": "0.9.0"})), None), stable());
+            let mut other_config = spec(&Value::Null);
+            other_config["config"]["providers"][0]["baseURL"] = json!("ftp://refused.example");
+            assert_eq!(chosen(&gateway, &other_config, None), stable());
+            // Something else of the spec is refused or held.
+            assert_eq!(chosen(&gateway, &spec(&Value::Null), None), before());
+            assert_eq!(chosen(&gateway, &spec(&json!({"tag": "0.1.0"})), None), before());
+            let mut spelled_out = spec(&Value::Null);
+            spelled_out["config"]["client"] = serde_json::to_value(bifrost_crds::ClientSpec::default()).unwrap();
+            assert_eq!(chosen(&gateway, &spelled_out, None), before(), "a default that is spelled out");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_found_says_where_to_look() {
-        let unknown = chosen(&rolling_out(), Some("deadbeef00")).unwrap_err();
+        let same = spec(&Value::Null);
+        let unknown = chosen(&rolling_out(), &same, Some("deadbeef00")).unwrap_err();
         assert!(unknown.contains("no revision deadbeef00; see `kubectl bifrost history ai`"), "{unknown}");
         let mut stale = rolling_out();
         stale.metadata.generation = Some(10);
-        assert!(chosen(&stale, None).unwrap_err().contains("has not looked at the newest spec"));
-        assert!(chosen(&stale, Some("77aa00bb11")).is_ok());
+        assert!(chosen(&stale, &same, None).unwrap_err().contains("has not looked at the newest spec"));
+        assert!(chosen(&stale, &same, Some("77aa00bb11")).is_ok());
         let mut silent = rolling_out();
         silent.status = None;
-        assert!(chosen(&silent, None).unwrap_err().contains("--to"));
+        assert!(chosen(&silent, &same, None).unwrap_err().contains("--to"));
         let only = [revision("3f2a9c1e07", "a:1")];
-        let failure = target(&settled("3f2a9c1e07"), &only, None).unwrap_err();
+        let failure = target(&settled("3f2a9c1e07"), &same, &only, None).unwrap_err();
         assert!(failure.to_string().contains("no revision but the present one"), "{failure}");
     }
 
     #[test]
-    fn an_image_is_written_where_the_spec_asks_for_another() {
-        let before = json!({"image": {"tag": "0.2.0"}, "config": {}});
-        let spec = |gateway: &BifrostGateway, image| spec_of(gateway, &before, &revision("r", image));
-        let candidate = rolling_out();
-        assert_eq!(spec(&candidate, "registry.example/bifrost-gateway:0.2.0").unwrap(), before, "it is so already");
-        let written = spec(&candidate, "registry.example:5000/g:0.1.0@sha256:00").unwrap();
-        assert_eq!(written["image"], json!({"repository": "registry.example:5000/g", "tag": "0.1.0@sha256:00"}));
-        for none in ["registry.example:5000/g", "g@sha256:00"] {
-            assert!(spec(&candidate, none).unwrap_err().to_string().contains("has no tag"), "{none}");
+    fn a_stable_revision_that_was_deleted_leaves_a_way_out() {
+        let only = [revision("77aa00bb11", "a:1")];
+        for gateway in [rolling_out(), refused(settled("3f2a9c1e07"))] {
+            let failure = target(&gateway, &spec(&Value::Null), &only, None).unwrap_err().to_string();
+            assert!(failure.contains("no longer its stable revision 3f2a9c1e07"), "{failure}");
+            assert!(failure.contains("`kubectl bifrost abort ai --rollout` keeps it serving"), "{failure}");
         }
+    }
+
+    /// What becomes of spec.image.
+    fn image_of(gateway: &BifrostGateway, image: &Value, revision: &Revision, is_stable: bool) -> Option<Value> {
+        let spec = spec_of(gateway, &spec(image), &Target { revision, is_stable }).unwrap();
+        assert_eq!(spec["config"], config());
+        spec.get("image").cloned()
+    }
+
+    #[test]
+    fn an_image_is_written_where_the_spec_asks_for_another() {
+        let tag = json!({"tag": "0.2.0"});
+        let written = |image| image_of(&rolling_out(), &tag, &revision("r", image), false).unwrap();
+        assert_eq!(written("registry.example/bifrost-gateway:0.2.0"), tag, "it is so already");
+        let other = json!({"repository": "registry.example:5000/g", "tag": "0.1.0@sha256:00"});
+        assert_eq!(written("registry.example:5000/g:0.1.0@sha256:00"), other);
+        for none in ["registry.example:5000/g", "g@sha256:00"] {
+            let revision = revision("r", none);
+            let target = Target { revision: &revision, is_stable: false };
+            let failure = spec_of(&rolling_out(), &spec(&tag), &target).unwrap_err();
+            assert!(failure.to_string().contains("has no tag"), "{none}");
+        }
+    }
+
+    #[test]
+    fn an_image_that_was_refused_goes_whichever_revision_is_meant() {
+        let gateway = refused(settled("3f2a9c1e07"));
+        let bad = json!({"repository": "elsewhere.example/g", "tag": "1"});
+        let good = json!({"repository": "registry.example/bifrost-gateway", "tag": "0.1.0"});
+        let stable = revision("r", "registry.example/bifrost-gateway:0.1.0");
+        for is_stable in [true, false] {
+            assert_eq!(image_of(&gateway, &bad, &stable, is_stable), Some(good.clone()));
+            assert_eq!(image_of(&gateway, &Value::Null, &stable, is_stable), Some(Value::Null), "as it is");
+        }
+        let mut by_digest = gateway;
+        let digest = "registry.example/bifrost-gateway@sha256:00";
+        by_digest.status.as_mut().unwrap().rollout.as_mut().unwrap().stable_image = Some(digest.into());
+        assert_eq!(image_of(&by_digest, &bad, &revision("r", digest), true), None, "without one it is as it is");
+        assert_eq!(image_of(&by_digest, &json!({"tag": "0.2.0"}), &revision("r", digest), true), None);
     }
 
     #[test]

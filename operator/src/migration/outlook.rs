@@ -50,7 +50,6 @@ impl Held {
 
 /// The status.
 pub fn outlook(axis: Axis, circumstances: Circumstances<'_>, progress: &Progress, now: Timestamp) -> MigrationStatus {
-    let guard = circumstances.guard;
     let plan = circumstances.plan.ok();
     let level = plan.and_then(|plan| plan.level_of(progress.position.as_ref())).unwrap_or(0);
     let end = plan.filter(|_| progress.rollback.is_none()).and_then(|plan| hold_ends(plan, level, progress));
@@ -71,7 +70,7 @@ pub fn outlook(axis: Axis, circumstances: Circumstances<'_>, progress: &Progress
                 from: describe(axis, rollback.from.as_ref()),
                 reason: rollback.reason.as_str().to_owned(),
                 message: cut(&rollback.message),
-                retry_at: retry_at(guard, progress).and_then(whole_second),
+                retry_at: again_at(circumstances, progress).and_then(whole_second),
             })
         }),
     }
@@ -85,6 +84,11 @@ pub fn cut(text: &str) -> String {
     }
 }
 
+/// When what failed is tried again by itself. Nothing is while it is held.
+fn again_at(circumstances: Circumstances<'_>, progress: &Progress) -> Option<Timestamp> {
+    circumstances.plan.ok().and_then(|_| retry_at(circumstances.guard, progress))
+}
+
 fn phase(
     axis: Axis,
     circumstances: Circumstances<'_>,
@@ -92,9 +96,9 @@ fn phase(
     level: usize,
     is_held: bool,
 ) -> (MigrationPhase, String) {
-    let Circumstances { plan, guard, judged, keyless } = circumstances;
+    let Circumstances { plan, judged, keyless, .. } = circumstances;
     if let Some(rollback) = &progress.rollback {
-        let again = retry_at(guard, progress).and_then(|at| at.round(Unit::Second).ok());
+        let again = again_at(circumstances, progress).and_then(|at| at.round(Unit::Second).ok());
         let again = again.map_or_else(String::new, |at| format!("It is tried again at {at}. "));
         let or_change = match axis {
             Axis::Migration => "spec.migration or spec.config",
