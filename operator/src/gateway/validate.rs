@@ -236,12 +236,7 @@ fn full(observed: &Observed, draft: &Draft, policy: &Policy) -> Result<Found, Re
     let keys = |last, providers| keys::decide(selected(observed, last), providers);
     let older = last_candidate(observed).or(last_config(observed));
     let newest_keys = keys(older, &newest.providers);
-    let lost = last_config(observed).map_or_else(Vec::new, |last| {
-        let before = keys(Some(last), &last.providers);
-        let had_one = |name: &&str| before.keys.iter().any(|key| key.provider == **name);
-        keys::without_key(&newest.providers, &newest_keys.keys).into_iter().filter(had_one).collect()
-    });
-    let keyless_candidate = keys::keyless(&lost);
+    let keyless_candidate = losing_keys(observed, &newest, &newest_keys);
     let rollout = revisions::follow(observed, &newest, &wanted, &wish, keyless_candidate.as_deref(), policy);
     let record = &rollout.record;
     let config = match last_config(observed) {
@@ -270,6 +265,15 @@ fn full(observed: &Observed, draft: &Draft, policy: &Policy) -> Result<Found, Re
     size::check(&found.wanted)
         .map_err(|problem| Rejection { reason: Reason::ConfigTooLarge, message: problem.to_string() })?;
     Ok(Found { plan: Some(plan), ..found })
+}
+
+/// The providers that have a key under what was published last, and would have none under the newest configuration: as a sentence.
+fn losing_keys(observed: &Observed, newest: &Config, newest_keys: &KeyDecision) -> Option<String> {
+    let last = last_config(observed)?;
+    let before = keys::decide(selected(observed, Some(last)), &last.providers);
+    let had_one = |name: &&str| before.keys.iter().any(|key| key.provider == **name);
+    let lost: Vec<_> = keys::without_key(&newest.providers, &newest_keys.keys).into_iter().filter(had_one).collect();
+    keys::keyless(&lost)
 }
 
 /// What is published, less what is to be taken away.
