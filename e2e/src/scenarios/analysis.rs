@@ -7,6 +7,7 @@ use bifrost_fake_provider::{Control, Cut, Match, RecordQuery, Rule, Script, Usag
 use futures::FutureExt;
 use serde_json::{Value, json};
 
+use self::Asking::{Everybody, Pool, PoolsStreams};
 use super::{
     gateway::{self, APP_OPENAI, OBJECT, POOL_OPENAI},
     load,
@@ -32,7 +33,9 @@ const REPLICAS: u64 = 2;
 const BACK: Duration = Duration::from_secs(10);
 /// Every request is of another user, as they come from many.
 const USERS: [&str; 2] = ["--concurrency", "8"];
-const STREAMS: [&str; 3] = ["--stream", "--concurrency", "8"];
+const STREAMS: [&str; 5] = ["--stream", "--users", "fixed", "--concurrency", "8"];
+/// Beside streams, of the same users.
+const PLAIN: [&str; 4] = ["--users", "fixed", "--concurrency", "4"];
 const TOOLS: [&str; 3] = ["--tools", "--concurrency", "8"];
 
 async fn run(context: &Context) -> Result<()> {
@@ -134,21 +137,35 @@ async fn nothing_is_known_without_traffic(context: &Context) -> Result<()> {
 }
 
 impl Fault {
+    /// Whether streams alone are broken, and plain requests of the same users go on beside them.
+    fn is_of_streams(&self) -> bool {
+        self.load == STREAMS
+    }
+
     async fn run(&self, context: &Context, control: &Control) -> Result<()> {
         control.reset_all().await?;
-        answer(control, None, &self.usual).await?;
+        answer(control, Everybody, &self.usual).await?;
         let spec = begin(context, self.analysis.clone()).await?["spec"].clone();
         let story = async {
             migration::verdict(context, "Pass").await?;
             let before = control.last_seq().await?;
             let broken = Instant::now();
             control.clear_rules().await?;
-            answer(control, Some(POOL_OPENAI), &self.broken).await?;
-            answer(control, None, &self.usual).await?;
+            answer(control, if self.is_of_streams() { PoolsStreams } else { Pool }, &self.broken).await?;
+            answer(control, Everybody, &self.usual).await?;
             let back = rolled_back(context, self.name, broken, "AnalysisFailed").await?;
             Ok((before, back))
         };
-        let ((before, back), load) = load::amid(context, self.load, story).await?;
+        let story = load::amid(context, self.load, story);
+        let ((before, back), load) = match self.is_of_streams() {
+            true => {
+                let (done, plain) = load::amid(context, &PLAIN, story).await?;
+                plain.all_served()?;
+                println!("    {} plain requests meanwhile, none failed", plain.requests);
+                done
+            }
+            false => story.await?,
+        };
         ensure!(back["spec"] == spec, "the spec was written");
         let own = RecordQuery { since: before, key: Some(APP_OPENAI.to_owned()), ..RecordQuery::default() };
         let own = control.records(&own).await?;
@@ -169,9 +186,21 @@ impl Fault {
     }
 }
 
-/// How a key's requests are answered, or everybody's that no earlier word is about.
-async fn answer(control: &Control, key: Option<&str>, script: &Script) -> Result<()> {
-    let matches = Match { key: key.map(str::to_owned), ..Match::default() };
+/// Whose requests are answered like this.
+#[derive(Clone, Copy, PartialEq)]
+enum Asking {
+    /// Whoever no earlier word is about.
+    Everybody,
+    /// The pool's key.
+    Pool,
+    /// The pool's key, for a stream.
+    PoolsStreams,
+}
+
+/// How requests are answered.
+async fn answer(control: &Control, asking: Asking, script: &Script) -> Result<()> {
+    let key = (asking != Everybody).then(|| POOL_OPENAI.to_owned());
+    let matches = Match { key, stream: (asking == PoolsStreams).then_some(true), ..Match::default() };
     Ok(control.add_rule(&Rule { name: None, matches, times: None, used: 0, script: script.clone() }).await?)
 }
 

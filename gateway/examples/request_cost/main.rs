@@ -23,8 +23,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Requests of the two runs of a case.
 const FEW: u64 = 200;
 const MANY: u64 = 1_200;
-/// What the analysis may cost of a request, and a shadow of one that it does not copy.
+/// What the analysis may cost of a request, and a shadow of one that it does not copy, and of all together at its usual share.
 const MOST_PERCENT: f64 = 3.0;
+/// The share that a shadow copies in docs/shadow.md.
+const SHADOWED_PERCENT: f64 = 5.0;
 
 /// One kind of request.
 #[derive(Clone, Copy)]
@@ -124,19 +126,27 @@ fn analysis(found: &[f64; CASES.len()], cost: impl Fn(&Case) -> f64) -> bool {
     keeps
 }
 
-/// Whether a shadow keeps to its share in each case, of requests that are not copied.
+/// Whether a shadow keeps to its share in each case: of requests that are not copied, and of all requests together where some are.
 fn shadow(found: &[f64; CASES.len()], cost: impl Fn(&Case) -> f64) -> bool {
-    println!("{:<44} {:>9} {:>9} {:>9}", "instructions a request, with a shadow", "none", "not taken", "taken");
+    let together = format!("of {SHADOWED_PERCENT} %");
+    println!(
+        "{:<44} {:>9} {:>9} {:>9} {:>9}",
+        "instructions a request, with a shadow", "none", "not taken", "taken", together
+    );
     let mut keeps = true;
     for (case, none) in CASES.iter().zip(found).filter(|(case, _)| case.answer == Answer::Text) {
         let more = |chosen| cost(&Case { shadow: Some(chosen), ..*case }) - none;
         let (not_taken, taken) = (more(0), more(100));
         let share = |part: f64| part / none * 100.0;
-        println!("{:<44} {:>9.0} {not_taken:>+9.0} {taken:>+9.0}", case.name, none);
-        println!("{:<44} {:>9} {:>+8.2}% {:>+8.2}%", "", "", share(not_taken), share(taken));
-        keeps &= share(not_taken) <= MOST_PERCENT;
+        // What all pay for those that are taken, but for the copies themselves.
+        let together = taken * SHADOWED_PERCENT / 100.0;
+        println!("{:<44} {:>9.0} {not_taken:>+9.0} {taken:>+9.0} {together:>+9.0}", case.name, none);
+        println!("{:<44} {:>9} {:>+8.2}% {:>+8.2}% {:>+8.2}%", "", "", share(not_taken), share(taken), share(together));
+        keeps &= share(not_taken) <= MOST_PERCENT && share(together) <= MOST_PERCENT;
     }
-    println!("a shadow may cost {MOST_PERCENT} % of a request that it does not take");
+    println!(
+        "a shadow of {SHADOWED_PERCENT} % may cost {MOST_PERCENT} % of all requests, and of one that it does not take"
+    );
     keeps
 }
 

@@ -3,6 +3,8 @@
 
 mod answer;
 pub mod ask;
+#[cfg(test)]
+pub(crate) mod fixed;
 pub mod hosts;
 mod outside;
 mod puller;

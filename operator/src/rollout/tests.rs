@@ -1,10 +1,10 @@
-//! Lives of rollouts: typical ones, and properties over those that nobody thought of.
+//! Typical lives of rollouts.
+
+mod properties;
 
 use bifrost_analysis::{Action, Verdict};
 use bifrost_crds::RolloutSpec;
 use k8s_openapi::jiff::Timestamp;
-use proptest::prelude::{any, prop_assert, prop_assert_eq, prop_oneof, proptest};
-use proptest::strategy::{Just, Strategy as Generator};
 use serde_json::json;
 
 use super::decide::decide;
@@ -48,10 +48,17 @@ struct Life {
     now: i64,
     /// Whether pods come.
     works: bool,
+    /// Whether those of the Deployment do.
+    rolls: bool,
     told: Vec<(Reason, String)>,
 }
 
 const REPLICAS: usize = 4;
+
+/// What an operator that begins anew reads.
+fn reread(record: &Record) -> Record {
+    serde_json::from_str(&serde_json::to_string(record).unwrap()).unwrap()
+}
 
 impl Life {
     fn new(wish: Wish) -> Self {
@@ -62,6 +69,7 @@ impl Life {
             record: Record { proven: true, ..Record::new(stable, None) },
             now: 0,
             works: true,
+            rolls: true,
             told: Vec::new(),
         }
     }
@@ -71,26 +79,24 @@ impl Life {
     }
 
     /// What was published with the last look is there with this one.
-    fn look_with(&mut self, seen: Seen<'_>) -> Option<Served> {
-        self.now += 1;
+    fn sight<'a>(&self, seen: Seen<'a>) -> Sight<'a> {
         let served = self.record.served().map(|(_, served)| served);
         let ready = served.and_then(|served| served.pods).filter(|_| self.works).unwrap_or(0);
         let promoting = self.record.candidate.as_ref().is_some_and(|candidate| candidate.promoting);
-        let (loaded, rolled) = (served.is_some() && self.works, promoting && self.works);
+        let (loaded, rolled) = (served.is_some() && self.works, promoting && self.works && self.rolls);
         let is_known = true;
-        let sight = Sight {
-            seen,
-            loaded,
-            ready,
-            is_known,
-            replicas: REPLICAS,
-            rolled,
-            is_back: !promoting,
-            ..Sight::default()
-        };
-        let Outcome { record, events, .. } = decide(&self.wish, &self.wanted, &self.record, sight, at(self.now));
-        // What an operator that begins anew reads.
-        self.record = serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
+        let is_back = !promoting;
+        Sight { seen, loaded, ready, is_known, replicas: REPLICAS, rolled, is_back, ..Sight::default() }
+    }
+
+    fn decide(&self, before: &Record, sight: Sight<'_>) -> Outcome {
+        decide(&self.wish, &self.wanted, before, sight, at(self.now))
+    }
+
+    fn look_with(&mut self, seen: Seen<'_>) -> Option<Served> {
+        self.now += 1;
+        let Outcome { record, events, .. } = self.decide(&self.record, self.sight(seen));
+        self.record = reread(&record);
         assert_eq!(self.record, record);
         self.told.extend(events.into_iter().map(|event| (event.reason, event.note)));
         self.record.served().map(|(_, served)| served)
@@ -180,6 +186,59 @@ fn a_candidate_that_never_gets_ready_is_taken_back_at_the_deadline_and_can_be_tr
         "of what was taken out there is nothing to give a share to"
     );
     assert_eq!(life.percents(20).last(), Some(&Some(50)));
+}
+
+#[test]
+fn a_configuration_that_is_never_confirmed_is_taken_back_at_the_deadline_and_the_stable_one_goes_on() {
+    let missing = "not every pod confirmed the candidate within 60s";
+    for (confirmed, way) in [(0, missing.to_owned()), (6, format!("10 % → the stable revision: {missing}"))] {
+        let mut life = Life::new(canary());
+        life.wanted = revision("b", "g:1");
+        let stable = life.record.stable.clone();
+        life.percents(confirmed);
+        life.works = false;
+        let unconfirmed = Seen::default();
+        let last = life.look_with(unconfirmed);
+        assert_eq!(last.map(|served| served.percent), Some(if confirmed > 0 { 10 } else { 0 }));
+        let since = life.record.candidate.as_ref().unwrap().waiting.unwrap().as_second();
+        while life.now < since + 59 {
+            assert_eq!(life.look_with(unconfirmed), last, "it has its time");
+        }
+        assert_eq!(life.look_with(unconfirmed), None);
+        assert_eq!(life.rollback(), Some(Cause::ProgressDeadlineExceeded));
+        let (reason, note) = life.told.last().unwrap();
+        assert_eq!((*reason, note.clone()), (Reason::CandidateFailed, format!("rollout of {}: {way}", life.wanted.id)));
+        assert_eq!((&life.record.stable, life.record.image(), life.record.proven), (&stable, "g:1", true));
+    }
+}
+
+#[test]
+fn a_deployment_that_does_not_roll_after_the_promotion_is_taken_back_at_the_deadline() {
+    let mut life = Life::new(canary());
+    life.wanted = revision("a", "g:2");
+    life.rolls = false;
+    let mut asked = 0;
+    while life.record.image() == "g:1" {
+        asked += 1;
+        assert!(asked < 20, "it is never promoted");
+        life.look(Some("promote-full/1"));
+    }
+    let began = life.now;
+    let everything = Served { percent: 100, preview: false, pods: Some(REPLICAS) };
+    while life.now < began + 60 {
+        assert_eq!(life.look(None), Some(everything), "the candidate's pods serve on meanwhile");
+        assert_eq!((life.record.image(), life.record.stable.image.as_str()), ("g:2", "g:1"));
+    }
+    assert_eq!(life.look(None), None);
+    assert_eq!(life.rollback(), Some(Cause::ProgressDeadlineExceeded));
+    let (reason, note) = life.told.last().unwrap();
+    assert_eq!(*reason, Reason::CandidateFailed);
+    let missing = "100 % → the stable revision: the Deployment was not rolled to the candidate's image within 60s";
+    assert!(note.ends_with(missing), "{note}");
+    assert_eq!((life.record.image(), life.record.stable.image.as_str()), ("g:1", "g:1"));
+    // It stays so, also once it could be rolled.
+    life.rolls = true;
+    assert_eq!(life.percents(30), [None]);
 }
 
 #[test]
@@ -337,93 +396,4 @@ fn a_deployment_on_its_way_comes_back_when_its_candidate_is_taken_back() {
     assert!(back.returning && back.candidate.is_none());
     let there = hold(Some(&life.wish), Some(&life.wanted), &held, Sight { is_back: true, ..sight }, at(91)).record;
     assert!(!there.returning);
-}
-
-/// Something that happens between two looks.
-#[derive(Debug, Clone)]
-enum Happens {
-    Nothing,
-    Waits(i64),
-    Wants(u8, u8),
-    Asks(&'static str),
-    Fails,
-    Breaks(bool),
-    Held,
-}
-
-fn happens() -> impl Generator<Value = Happens> {
-    let verbs = ["promote", "promote-full", "abort", "retry", "restart"];
-    prop_oneof![
-        4 => Just(Happens::Nothing),
-        2 => (1i64..90).prop_map(Happens::Waits),
-        2 => (0u8..3, 0u8..2).prop_map(|(config, image)| Happens::Wants(config, image)),
-        2 => (0..verbs.len()).prop_map(move |verb| Happens::Asks(verbs[verb])),
-        1 => Just(Happens::Fails),
-        1 => any::<bool>().prop_map(Happens::Breaks),
-        1 => Just(Happens::Held),
-    ]
-}
-
-proptest! {
-    #[test]
-    fn a_share_never_rises_without_room_and_the_stable_revision_changes_only_by_a_promotion(
-        all in proptest::collection::vec(happens(), 1..60),
-        is_canary in any::<bool>(),
-    ) {
-        let mut life = Life::new(if is_canary { canary() } else { blue_green() });
-        let failed = Judged { verdict: Verdict::Fail, action: Some(Action::Rollback), reason: "worse".into() };
-        for (number, one) in all.into_iter().enumerate() {
-            let before = life.record.clone();
-            let asked;
-            let mut seen = Seen { confirmed: true, ..Seen::default() };
-            match one {
-                Happens::Nothing => {}
-                Happens::Waits(seconds) => life.now += seconds,
-                Happens::Wants(config, image) => life.wanted = revision(&config.to_string(), &format!("g:{image}")),
-                Happens::Asks(verb) => {
-                    asked = format!("{verb}/{number}");
-                    seen.request = Some(&asked);
-                }
-                Happens::Fails => seen.judged = Some(&failed),
-                Happens::Breaks(works) => life.works = works,
-                Happens::Held => {
-                    let sight = Sight { seen, ..Sight::default() };
-                    let held = hold(Some(&life.wish), Some(&life.wanted), &before, sight, at(life.now));
-                    let percent = |record: &Record| record.served().map_or(0, |(_, served)| served.percent);
-                    prop_assert!(percent(&held.record) <= percent(&before));
-                    prop_assert_eq!(&held.record.stable, &before.stable);
-                    life.record = held.record;
-                    continue;
-                }
-            }
-            let after = life.look_with(seen);
-            let served = before.served().map(|(_, served)| served);
-            let same = before.candidate.as_ref().map(|one| &one.revision) == life.record.candidate.as_ref().map(|one| &one.revision);
-            if let Some(after) = after {
-                let (was, ready) = (served.filter(|_| same), served.and_then(|served| served.pods).unwrap_or(0));
-                let rises = after.percent > was.map_or(0, |was| was.percent);
-                prop_assert!(!rises || (was.is_some() && life.works), "{was:?} → {after:?}");
-                let needed = after.pods.map_or(0, |_| size(REPLICAS, after.percent));
-                prop_assert!(!rises || ready >= needed, "{ready} of {needed}");
-                prop_assert!(after.pods.is_none_or(|pods| pods <= REPLICAS));
-                let candidate = life.record.candidate.as_ref().unwrap();
-                prop_assert_eq!(&candidate.revision, &life.wanted);
-            }
-            if life.record.stable != before.stable {
-                prop_assert_eq!(served.map(|served| served.percent), Some(100));
-                prop_assert_eq!(&life.record.stable, &life.wanted);
-            }
-            if life.wanted == before.stable {
-                prop_assert!(after.is_none() && life.record.candidate.is_none());
-            }
-        }
-        // Whatever happened, a candidate that can be served gets there once somebody wants it.
-        life.works = true;
-        life.wanted = revision("new", "g:9");
-        for number in 0..80 {
-            let request = format!("promote/end-{number}");
-            life.look(Some(&request));
-        }
-        prop_assert_eq!(&life.record.stable, &life.wanted);
-    }
 }

@@ -83,3 +83,46 @@ fn policy(observed: &Observed) -> NetworkPolicy {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::deployment::{APP_PORT, PREVIEW_PORT};
+    use super::super::network_policy::tests::{Source, admits};
+    use super::*;
+    use crate::gateway::tests::observed;
+    use k8s_openapi::api::networking::v1::IPBlock;
+
+    #[test]
+    fn only_the_gateways_pods_forward_to_it() {
+        let mut observed = observed();
+        // Applications elsewhere that may use the gateway have nothing to do with it either.
+        observed.gateway.spec.network_policy.from = vec![NetworkPolicyPeer {
+            ip_block: Some(IPBlock { cidr: "203.0.113.0/24".into(), except: None }),
+            ..NetworkPolicyPeer::default()
+        }];
+        let policy = policy(&observed);
+        let selected = policy.spec.as_ref().unwrap().pod_selector.as_ref().unwrap();
+        assert_eq!(selected.match_labels, Some(names::candidate_selector("ai")));
+
+        let forward = i32::from(FORWARD_PORT);
+        let gateway = Source::Labelled(names::selector("ai"));
+        assert!(admits(&policy, &gateway, forward));
+        let others = [
+            Source::OwnNamespace,
+            Source::Labelled(names::selector("another")),
+            Source::Labelled(names::candidate_selector("ai")),
+            Source::OtherNamespace,
+            Source::Outside([203, 0, 113, 9]),
+        ];
+        for source in &others {
+            assert!(!admits(&policy, source, forward), "{source:?}");
+        }
+        for source in others.iter().chain([&gateway]) {
+            for port in [APP_PORT, PREVIEW_PORT, 22] {
+                assert!(!admits(&policy, source, port), "{source:?} {port}");
+            }
+            let is_pod = !matches!(source, Source::Outside(_));
+            assert_eq!(admits(&policy, source, i32::from(ADMIN_PORT)), is_pod, "{source:?}");
+        }
+    }
+}

@@ -55,20 +55,25 @@ pub(super) fn rule(from: Vec<NetworkPolicyPeer>, ports: &[i32]) -> NetworkPolicy
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::gateway::tests::observed;
+    use bifrost_config::report::FORWARD_PORT;
     use k8s_openapi::api::networking::v1::IPBlock;
 
     /// Where a connection comes from.
-    enum Source {
+    #[derive(Debug)]
+    pub(in super::super) enum Source {
+        /// A pod of the own namespace that has nothing to do with the gateway.
         OwnNamespace,
+        /// A pod of the own namespace with these labels.
+        Labelled(BTreeMap<String, String>),
         OtherNamespace,
         Outside([u8; 4]),
     }
 
     /// Whether the policy admits a connection, by the rules of Kubernetes for the peers that occur here.
-    fn admits(policy: &NetworkPolicy, source: &Source, port: i32) -> bool {
+    pub(in super::super) fn admits(policy: &NetworkPolicy, source: &Source, port: i32) -> bool {
         let spec = policy.spec.as_ref().unwrap();
         assert_eq!(spec.policy_types.as_deref(), Some(&["Ingress".to_owned()][..]));
         spec.ingress.iter().flatten().any(|rule| {
@@ -87,9 +92,15 @@ mod tests {
             }
             (Source::Outside(_), ..) => false,
             (Source::OwnNamespace, None, None, Some(pods)) => *pods == everything,
+            (Source::Labelled(labels), None, None, Some(pods)) => selects(pods, labels),
             (_, None, Some(namespaces), None) => *namespaces == everything,
             _ => false,
         }
+    }
+
+    fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
+        assert!(selector.match_expressions.is_none());
+        selector.match_labels.iter().flatten().all(|(name, value)| labels.get(name) == Some(value))
     }
 
     #[test]
@@ -109,7 +120,15 @@ mod tests {
         assert!(admits(&policy, &Source::OwnNamespace, 9090));
         assert!(admits(&policy, &Source::OtherNamespace, 9090));
         assert!(!admits(&policy, &Source::Outside([203, 0, 113, 9]), 9090));
-        assert!(!admits(&policy, &Source::OwnNamespace, 22));
+        // Nothing is forwarded to the gateway's own pods.
+        let gateway = Source::Labelled(names::selector("ai"));
+        let candidate = Source::Labelled(names::candidate_selector("ai"));
+        let others = [Source::OwnNamespace, Source::OtherNamespace, Source::Outside([203, 0, 113, 9])];
+        for source in others.iter().chain([&gateway, &candidate]) {
+            for port in [i32::from(FORWARD_PORT), 22] {
+                assert!(!admits(&policy, source, port), "{source:?} {port}");
+            }
+        }
     }
 
     #[test]

@@ -1,0 +1,418 @@
+//! Two values of every leaf.
+
+/// A leaf, members of the spec with `@` where it is, and its two values.
+pub(super) type Line = (&'static str, &'static str, &'static str, &'static str);
+
+/// The base: two providers, three keys with labels, ten percent. A line replaces whole top-level members of it.
+pub(super) const GATEWAY: &[Line] = &[
+    ("rollout.strategy", "rollout: {strategy: @}", "Rolling", "Canary, canary: {steps: [{percent: 10, hold: 1h}]}"),
+    (
+        "rollout.progressDeadline",
+        "rollout: {strategy: Canary, canary: {steps: [{percent: 10}]}, progressDeadline: @}",
+        "1h",
+        "2h",
+    ),
+    (
+        "rollout.canary.steps[].percent",
+        "rollout: {strategy: Canary, canary: {steps: [{percent: @, hold: 1h}]}}",
+        "1",
+        "2",
+    ),
+    (
+        "rollout.canary.steps[].hold",
+        "rollout: {strategy: Canary, canary: {steps: [{percent: 1, hold: @}]}}",
+        "1h",
+        "2h",
+    ),
+    (
+        "rollout.canary.steps[].pause",
+        "rollout: {strategy: Canary, canary: {steps: [{percent: 1, hold: 0s, pause: @}]}}",
+        "true",
+        "false",
+    ),
+    ("rollout.blueGreen.watch", "rollout: {strategy: BlueGreen, blueGreen: {watch: @}}", "1h", "2h"),
+    ("rollout.blueGreen.preview.hold", "rollout: {strategy: BlueGreen, blueGreen: {preview: {hold: @}}}", "1h", "2h"),
+    (
+        "rollout.blueGreen.preview.pause",
+        "rollout: {strategy: BlueGreen, blueGreen: {preview: {hold: 0s, pause: @}}}",
+        "true",
+        "false",
+    ),
+    (
+        "config.caBundleRef.key",
+        "config: {caBundleRef: {name: corp, key: @}, providers: [{name: openai, type: OpenAI}]}",
+        "a",
+        "b",
+    ),
+    (
+        "config.caBundleRef.name",
+        "config: {caBundleRef: {name: @, key: a}, providers: [{name: openai, type: OpenAI}]}",
+        "corp",
+        "none",
+    ),
+    (
+        "config.client.maxRequestBody",
+        "config: {client: {maxRequestBody: @}, providers: [{name: openai, type: OpenAI}]}",
+        "1Mi",
+        "2Mi",
+    ),
+    (
+        "config.providers[].baseURL",
+        "config: {providers: [{name: openai, type: OpenAI, baseURL: @}]}",
+        "https://a.example",
+        "https://b.example",
+    ),
+    ("config.providers[].name", "config: {providers: [{name: @, type: OpenAI}]}", "openai", "other"),
+    ("config.providers[].type", "config: {providers: [{name: openai, type: @}]}", "OpenAI", "Anthropic"),
+    (
+        "config.providers[].network.connectTimeout",
+        "config: {providers: [{name: openai, type: OpenAI, network: {connectTimeout: @}}]}",
+        "5s",
+        "6s",
+    ),
+    (
+        "config.providers[].network.firstByteTimeout",
+        "config: {providers: [{name: openai, type: OpenAI, network: {firstByteTimeout: @}}]}",
+        "50s",
+        "60s",
+    ),
+    (
+        "config.providers[].network.requestTimeout",
+        "config: {providers: [{name: openai, type: OpenAI, network: {requestTimeout: @}}]}",
+        "50s",
+        "60s",
+    ),
+    (
+        "config.providers[].network.streamIdleTimeout",
+        "config: {providers: [{name: openai, type: OpenAI, network: {streamIdleTimeout: @}}]}",
+        "50s",
+        "60s",
+    ),
+    ("drain.readinessDelay", "drain: {readinessDelay: @}", "5s", "6s"),
+    ("drain.timeout", "drain: {timeout: @}", "100s", "200s"),
+    (
+        "image.repository",
+        "image: {repository: @, tag: '1'}",
+        "ghcr.io/example/bifrost-gateway",
+        "ghcr.io/example/other",
+    ),
+    ("image.tag", "image: {repository: ghcr.io/example/other, tag: @}", "'1'", "'2'"),
+    ("migration.allowArmHeader", "migration: {canaryPercent: 10, allowArmHeader: @}", "false", "true"),
+    (
+        "migration.analysis.checks[].action",
+        "migration: {canaryPercent: 10, analysis: {checks: [{name: a, type: ErrorRate, action: @}]}}",
+        "Rollback",
+        "Warn",
+    ),
+    (
+        "migration.analysis.checks[].failures[]",
+        "migration: {canaryPercent: 10, analysis: {checks: [{name: a, type: ErrorRate, failures: [@]}]}}",
+        "Timeout",
+        "Gateway",
+    ),
+    (
+        "migration.analysis.checks[].max",
+        "migration: {canaryPercent: 10, analysis: {checks: [{name: a, type: CostPerRequest, max: @}]}}",
+        "'0.001'",
+        "'0.002'",
+    ),
+    (
+        "migration.analysis.checks[].maxIncrease",
+        "migration: {canaryPercent: 10, analysis: {checks: [{name: a, type: Latency, maxIncrease: @}]}}",
+        "10%",
+        "20%",
+    ),
+    (
+        "migration.analysis.checks[].min",
+        "migration: {canaryPercent: 10, shadow: {percent: 5, dailyLimit: '1'}, analysis: {checks: [{name: a, type: ShadowAgreement, min: @}]}}",
+        "90%",
+        "95%",
+    ),
+    (
+        "migration.analysis.checks[].name",
+        "migration: {canaryPercent: 10, analysis: {checks: [{name: @, type: ErrorRate}]}}",
+        "a",
+        "b",
+    ),
+    (
+        "migration.analysis.checks[].type",
+        "migration: {canaryPercent: 10, analysis: {checks: [{name: a, type: @, max: 1%}]}}",
+        "EmptyResponseRate",
+        "InvalidToolCallRate",
+    ),
+    (
+        "migration.analysis.falseAlarmPercent",
+        "migration: {canaryPercent: 10, analysis: {falseAlarmPercent: @}}",
+        "1",
+        "2",
+    ),
+    (
+        "migration.analysis.metrics[].name",
+        "migration: {canaryPercent: 10, analysis: {metrics: [{name: @, prometheus: {url: 'http://prometheus.monitoring.svc:9090', query: up, max: '1'}}]}}",
+        "a",
+        "b",
+    ),
+    (
+        "migration.analysis.metrics[].action",
+        "migration: {canaryPercent: 10, analysis: {metrics: [{name: a, action: @, prometheus: {url: 'http://prometheus.monitoring.svc:9090', query: up, max: '1'}}]}}",
+        "Rollback",
+        "Warn",
+    ),
+    (
+        "migration.analysis.metrics[].interval",
+        "migration: {canaryPercent: 10, analysis: {metrics: [{name: a, interval: @, prometheus: {url: 'http://prometheus.monitoring.svc:9090', query: up, max: '1'}}]}}",
+        "30s",
+        "60s",
+    ),
+    (
+        "migration.analysis.metrics[].prometheus.url",
+        "migration: {canaryPercent: 10, analysis: {metrics: [{name: a, prometheus: {url: @, query: up, max: '1'}}]}}",
+        "'http://prometheus.monitoring.svc:9090'",
+        "'http://prometheus.monitoring.svc:9090/a'",
+    ),
+    (
+        "migration.analysis.metrics[].prometheus.query",
+        "migration: {canaryPercent: 10, analysis: {metrics: [{name: a, prometheus: {url: 'http://prometheus.monitoring.svc:9090', query: @, max: '1'}}]}}",
+        "up",
+        "down",
+    ),
+    (
+        "migration.analysis.metrics[].prometheus.max",
+        "migration: {canaryPercent: 10, analysis: {metrics: [{name: a, prometheus: {url: 'http://prometheus.monitoring.svc:9090', query: up, max: @}}]}}",
+        "'1'",
+        "'2'",
+    ),
+    (
+        "migration.analysis.metrics[].prometheus.min",
+        "migration: {canaryPercent: 10, analysis: {metrics: [{name: a, prometheus: {url: 'http://prometheus.monitoring.svc:9090', query: up, min: @}}]}}",
+        "'1'",
+        "'2'",
+    ),
+    (
+        "migration.analysis.metrics[].webhook.url",
+        "migration: {canaryPercent: 10, analysis: {metrics: [{name: a, webhook: {url: @}}]}}",
+        "'http://prometheus.monitoring.svc:9090'",
+        "'http://prometheus.monitoring.svc:9090/a'",
+    ),
+    ("migration.analysis.minRequests", "migration: {canaryPercent: 10, analysis: {minRequests: @}}", "100", "200"),
+    ("migration.blueGreen.active", "migration: {strategy: BlueGreen, blueGreen: {active: @}}", "Blue", "Green"),
+    (
+        "migration.blueGreen.preview.hold",
+        "migration: {strategy: BlueGreen, blueGreen: {active: Green, preview: {hold: @}}}",
+        "10m",
+        "2h",
+    ),
+    (
+        "migration.blueGreen.preview.pause",
+        "migration: {strategy: BlueGreen, blueGreen: {active: Green, preview: {hold: 1m, pause: @}}}",
+        "false",
+        "true",
+    ),
+    (
+        "migration.blueGreen.watch",
+        "migration: {strategy: BlueGreen, blueGreen: {active: Green, watch: @}}",
+        "10m",
+        "2h",
+    ),
+    (
+        "migration.canary.steps[].hold",
+        "migration: {canary: {steps: [{percent: 5, hold: @}, {percent: 100}]}}",
+        "10m",
+        "2h",
+    ),
+    (
+        "migration.canary.steps[].pause",
+        "migration: {canary: {steps: [{percent: 5, hold: 1m, pause: @}, {percent: 100}]}}",
+        "false",
+        "true",
+    ),
+    (
+        "migration.canary.steps[].percent",
+        "migration: {canary: {steps: [{percent: @, hold: 1m}, {percent: 100}]}}",
+        "5",
+        "6",
+    ),
+    ("migration.canaryPercent", "migration: {canaryPercent: @}", "5", "6"),
+    (
+        "migration.gradual.advance",
+        "migration: {strategy: Gradual, gradual: {advance: @, currentPhase: b, phases: [{name: a, rules: [{match: {features: [x]}}]}, {name: b, rules: [{match: {paths: ['/*']}}]}]}}",
+        "Manual",
+        "Automatic",
+    ),
+    (
+        "migration.gradual.currentPhase",
+        "migration: {strategy: Gradual, gradual: {currentPhase: @, phases: [{name: a, rules: [{match: {features: [x]}}]}, {name: b, rules: [{match: {paths: ['/*']}}]}]}}",
+        "a",
+        "b",
+    ),
+    (
+        "migration.gradual.phases[].hold",
+        "migration: {strategy: Gradual, gradual: {advance: Automatic, currentPhase: b, phases: [{name: a, hold: @, rules: [{match: {features: [x]}}]}, {name: b, rules: [{match: {paths: ['/*']}}]}]}}",
+        "10m",
+        "2h",
+    ),
+    (
+        "migration.gradual.phases[].name",
+        "migration: {strategy: Gradual, gradual: {advance: Automatic, currentPhase: b, phases: [{name: @, rules: [{match: {features: [x]}}]}, {name: b, rules: [{match: {paths: ['/*']}}]}]}}",
+        "a",
+        "c",
+    ),
+    (
+        "migration.gradual.phases[].pause",
+        "migration: {strategy: Gradual, gradual: {advance: Automatic, currentPhase: b, phases: [{name: a, hold: 1m, pause: @, rules: [{match: {features: [x]}}]}, {name: b, rules: [{match: {paths: ['/*']}}]}]}}",
+        "false",
+        "true",
+    ),
+    (
+        "migration.gradual.phases[].rules[].match.endpoints[]",
+        "migration: {strategy: Gradual, gradual: {currentPhase: a, phases: [{name: a, rules: [{match: {endpoints: [@]}}]}]}}",
+        "Messages",
+        "Responses",
+    ),
+    (
+        "migration.gradual.phases[].rules[].match.features[]",
+        "migration: {strategy: Gradual, gradual: {currentPhase: a, phases: [{name: a, rules: [{match: {features: [@]}}]}]}}",
+        "a",
+        "b",
+    ),
+    (
+        "migration.gradual.phases[].rules[].match.headers[].name",
+        "migration: {strategy: Gradual, gradual: {currentPhase: a, phases: [{name: a, rules: [{match: {headers: [{name: @, value: v}]}}]}]}}",
+        "x-a",
+        "x-b",
+    ),
+    (
+        "migration.gradual.phases[].rules[].match.headers[].value",
+        "migration: {strategy: Gradual, gradual: {currentPhase: a, phases: [{name: a, rules: [{match: {headers: [{name: x-a, value: @}]}}]}]}}",
+        "a",
+        "b",
+    ),
+    (
+        "migration.gradual.phases[].rules[].match.models[]",
+        "migration: {strategy: Gradual, gradual: {currentPhase: a, phases: [{name: a, rules: [{match: {models: [@]}}]}]}}",
+        "a",
+        "b",
+    ),
+    (
+        "migration.gradual.phases[].rules[].match.paths[]",
+        "migration: {strategy: Gradual, gradual: {currentPhase: a, phases: [{name: a, rules: [{match: {paths: [@]}}]}]}}",
+        "/openai/v1/a",
+        "/openai/v1/b",
+    ),
+    (
+        "migration.gradual.phases[].rules[].match.providers[]",
+        "migration: {strategy: Gradual, gradual: {currentPhase: a, phases: [{name: a, rules: [{match: {providers: [@]}}]}]}}",
+        "openai",
+        "anthropic",
+    ),
+    (
+        "migration.gradual.phases[].rules[].match.userPercent",
+        "migration: {strategy: Gradual, gradual: {currentPhase: a, phases: [{name: a, rules: [{match: {userPercent: @}}]}]}}",
+        "5",
+        "6",
+    ),
+    (
+        "migration.gradual.phases[].rules[].match.users[]",
+        "migration: {strategy: Gradual, gradual: {currentPhase: a, phases: [{name: a, rules: [{match: {users: [@]}}]}]}}",
+        "a",
+        "b",
+    ),
+    (
+        "migration.rollback.cooldown",
+        "migration: {canary: {steps: [{percent: 5, hold: 1m}, {percent: 100, hold: 1h}]}, analysis: {}, rollback: {retries: 1, cooldown: @}}",
+        "5m",
+        "2h",
+    ),
+    (
+        "migration.rollback.retries",
+        "migration: {canary: {steps: [{percent: 5, hold: 1m}, {percent: 100, hold: 1h}]}, analysis: {}, rollback: {cooldown: 1m, retries: @}}",
+        "0",
+        "1",
+    ),
+    (
+        "migration.rollback.to",
+        "migration: {canary: {steps: [{percent: 5, hold: 1m}, {percent: 50, hold: 1m}, {percent: 100}]}, analysis: {}, rollback: {to: @}}",
+        "Baseline",
+        "PreviousStep",
+    ),
+    (
+        "migration.shadow.dailyLimit",
+        "migration: {canaryPercent: 10, shadow: {percent: 5, dailyLimit: @}}",
+        "'1'",
+        "'2'",
+    ),
+    (
+        "migration.shadow.of",
+        "migration: {canaryPercent: 10, shadow: {percent: 5, dailyLimit: '1', of: @}}",
+        "Baseline",
+        "Bifrost",
+    ),
+    ("migration.shadow.percent", "migration: {canaryPercent: 10, shadow: {percent: @, dailyLimit: '1'}}", "5", "6"),
+    (
+        "migration.shadow.skip.header",
+        "migration: {canaryPercent: 10, shadow: {percent: 5, dailyLimit: '1', skip: {header: @}}}",
+        "x-a",
+        "x-b",
+    ),
+    (
+        "migration.shadow.skip.size",
+        "migration: {canaryPercent: 10, shadow: {percent: 5, dailyLimit: '1', skip: {size: @}}}",
+        "1Ki",
+        "2Ki",
+    ),
+    (
+        "migration.shadow.skip.tools",
+        "migration: {canaryPercent: 10, shadow: {percent: 5, dailyLimit: '1', skip: {tools: @}}}",
+        "true",
+        "false",
+    ),
+    (
+        "migration.stickiness.header",
+        "migration: {canaryPercent: 10, stickiness: {key: Header, header: @}}",
+        "x-a",
+        "x-b",
+    ),
+    ("migration.stickiness.key", "migration: {canaryPercent: 10, stickiness: {key: @}}", "Auto", "Credential"),
+    ("migration.stickiness.salt", "migration: {canaryPercent: 10, stickiness: {salt: @}}", "a", "b"),
+    // No two strategies go with the same members beside them.
+    ("migration.strategy", "migration: {strategy: @}", "DropIn", "Canary, canaryPercent: 10"),
+    (
+        "providerKeySelector.matchExpressions[].key",
+        "providerKeySelector: {matchExpressions: [{key: @, operator: Exists}]}",
+        "team",
+        "stage",
+    ),
+    (
+        "providerKeySelector.matchExpressions[].operator",
+        "providerKeySelector: {matchExpressions: [{key: team, operator: @}]}",
+        "Exists",
+        "DoesNotExist",
+    ),
+    (
+        "providerKeySelector.matchExpressions[].values[]",
+        "providerKeySelector: {matchExpressions: [{key: team, operator: In, values: [@]}]}",
+        "a",
+        "b",
+    ),
+    ("providerKeySelector.matchLabels.*", "providerKeySelector: {matchLabels: {team: @}}", "a", "b"),
+];
+
+pub(super) const KEY: &[Line] = &[
+    ("enabled", "enabled: @", "true", "false"),
+    ("hosts[]", "hosts: [@]", "api.openai.com", "eu.api.openai.com"),
+    ("models[]", "models: [@]", "gpt-4o", "gpt-5"),
+    ("provider", "provider: @", "openai", "anthropic"),
+    ("secretRef.key", "secretRef: {name: first, key: @}", "a", "b"),
+    ("secretRef.name", "secretRef: {name: @, key: a}", "first", "second"),
+    ("weight", "weight: @", "1", "2"),
+];
+
+/// What acts where the API server checks a manifest, and nowhere else: the leaf, and how its rule names it.
+pub(super) const ADMISSION: &[(&str, &str)] = &[
+    // It belongs to a check that is refused there.
+    ("rollout.analysis.checks[].min", "self.analysis.checks.all(c, c.type != 'ShadowAgreement')"),
+    ("service.allowUnauthenticated", "self.allowUnauthenticated"),
+];
+
+/// What Kubernetes defines, or what needs no sense of ours: the schema gives the values.
+pub(super) const FROM_SCHEMA: &[&str] = &["availability.", "networkPolicy.", "paused", "pod.", "replicas", "service."];
