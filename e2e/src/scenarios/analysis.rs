@@ -167,6 +167,8 @@ impl Fault {
             false => story.await?,
         };
         ensure!(back["spec"] == spec, "the spec was written");
+        let why = back["status"]["migration"]["rollback"]["message"].as_str().unwrap_or_default();
+        ensure!(!self.is_of_streams() || why.contains("(stream)"), "the streams are not named: {why}");
         let own = RecordQuery { since: before, key: Some(APP_OPENAI.to_owned()), ..RecordQuery::default() };
         let own = control.records(&own).await?;
         let harmed = own.iter().filter(|record| record.status != 200).count();

@@ -44,9 +44,9 @@ async fn run(context: &Context) -> Result<()> {
     migration::reach(context, 10, REPLICAS, HANDLED).await?;
     told(context, "50 % waits for a key").await?;
     migration::stays(context, 10, HELD).await?;
-    let seen = gateway::wait_condition(context, OBJECT, "Degraded", "True").await?;
-    let why = degraded(&seen).unwrap_or_default();
-    ensure!(why.starts_with(KEYLESS) && seen["status"]["conditions"].to_string().contains("NoKeyInUse"), "{why}");
+    let degraded_now = gateway::wait_condition(context, OBJECT, "Degraded", "True").await?;
+    let why = degraded_now["message"].as_str().unwrap_or_default();
+    ensure!(why.starts_with(KEYLESS) && degraded_now["reason"] == "NoKeyInUse", "{degraded_now}");
     println!("  held at 10 %: {why}");
 
     enable(context, true).await?;

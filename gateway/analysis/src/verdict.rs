@@ -185,7 +185,9 @@ fn compare(inputs: &Inputs<'_>, check: &Check) -> Vec<Comparison> {
     let mut comparisons = Vec::with_capacity(count + 1);
     if count > 1 {
         let all: Vec<Measured> = measured.iter().map(|(.., measured)| *measured).collect();
-        comparisons.extend(comparison(&all, None, budget::pooled_weight(count)));
+        // Where only one stratum has what the check measures, all of it is that one.
+        let only = if let [(_, stratum, _)] = measured.as_slice() { Some(*stratum) } else { None };
+        comparisons.extend(comparison(&all, only, budget::pooled_weight(count)));
     }
     comparisons.extend(measured.iter().filter_map(|(order, stratum, measured)| {
         comparison(std::slice::from_ref(measured), Some(stratum), budget::stratum_weight(*order, count))

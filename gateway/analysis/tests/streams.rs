@@ -85,6 +85,18 @@ fn streams_that_fail_are_found_beside_healthy_plain_requests() {
 }
 
 #[test]
+fn what_only_streams_have_is_said_of_the_streams() {
+    let mut window = Window::new();
+    for (arm, first_output) in [(Arm::Baseline, 100), (Arm::Bifrost, 300)] {
+        record(&mut window, (MODEL, false), arm, STREAMS, |number| sample(number, 100, None));
+        record(&mut window, (MODEL, true), arm, STREAMS, |number| sample(number, 100, Some(first_output)));
+    }
+    let merged = Merged { total: window, known_share: 1.0, is_complete: true, ..Merged::default() };
+    let report = judge(&merged, CheckKind::TimeToFirstToken, LATER);
+    assert!(is_of_the_streams(&report), "{report:?}");
+}
+
+#[test]
 fn plain_requests_alone_pass_and_have_no_first_token() {
     let mut plain = Window::new();
     for arm in [Arm::Baseline, Arm::Bifrost] {

@@ -41,6 +41,8 @@ pub struct Summary {
     pub own_released: bool,
     /// At least one pod is ready, and every ready one holds the candidate, or reaches its own pods. Those are not counted.
     pub holds_candidate: bool,
+    /// The same, whatever was written since: every write is confirmed anew.
+    pub keeps_candidate: bool,
     /// Pods of the candidate's own that are ready, and of these the ones that confirm and hold it.
     pub candidates: (usize, usize),
 }
@@ -50,7 +52,7 @@ impl Summary {
     pub(super) fn of(target: &Target, answers: &BTreeMap<String, Answer>) -> Self {
         let mut summary = Self { released: true, own_released: true, ..Self::default() };
         summary.is_known = target.pods.is_empty() || !answers.is_empty();
-        let mut holders = 0;
+        let (mut holders, mut keepers) = (0, 0);
         let mut eligible = ArmCounts::default();
         for pod in &target.pods {
             let report = match answers.get(&pod.uid) {
@@ -58,9 +60,9 @@ impl Summary {
                 Some(Err(error)) => Err(error.to_string()),
                 None => Err("was not asked yet".to_owned()),
             };
-            let holds = report.as_ref().is_ok_and(|report| {
-                target.candidate.is_some() && report.candidate == target.candidate && target.is_confirmed_by(report)
-            });
+            let keeps =
+                report.as_ref().is_ok_and(|report| target.candidate.is_some() && report.candidate == target.candidate);
+            let holds = keeps && report.as_ref().is_ok_and(|report| target.is_confirmed_by(report));
             if pod.of_candidate {
                 summary.candidates.0 += usize::from(pod.ready);
                 summary.candidates.1 += usize::from(pod.ready && holds);
@@ -68,6 +70,7 @@ impl Summary {
                 continue;
             }
             holders += usize::from(pod.ready && holds);
+            keepers += usize::from(pod.ready && keeps);
             summary.ready += usize::from(pod.ready);
             let waits = match report {
                 Err(why) => Some(why),
@@ -103,6 +106,7 @@ impl Summary {
         summary.released &= summary.own_released;
         summary.programmed = summary.ready > 0 && summary.confirmed == summary.ready;
         summary.holds_candidate = summary.ready > 0 && holders == summary.ready;
+        summary.keeps_candidate = summary.ready > 0 && keepers == summary.ready;
         summary.percents = percents(eligible);
         summary.skewed = skewed(eligible, target.wanted_percent);
         summary
@@ -233,6 +237,11 @@ mod tests {
             (summary.programmed, summary.holds_candidate, summary.candidates, summary.released, summary.own_released)
         };
         assert_eq!(seen(holding(), holding()), (true, true, (1, 1), true, true));
+        // What was written since is confirmed anew; the candidate is there all the same.
+        let older = || Ok(StateReport { epoch: 1, ..holding().unwrap() });
+        assert_eq!(seen(older(), older()), (false, false, (1, 0), false, false));
+        let answers = ["a", "b", "x"].map(|uid| (uid.to_owned(), older())).into();
+        assert!(Summary::of(&target, &answers).keeps_candidate);
         // One that cannot use it serves what is stable, and confirms that.
         assert_eq!(seen(Ok(report()), holding()), (true, false, (1, 1), true, true));
         // The gateway is what it is without the candidate's pods.

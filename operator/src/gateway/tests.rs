@@ -495,7 +495,13 @@ fn a_container_that_a_candidate_brought_down_rolls_back_the_rollout_alone() {
     seen.gateway.spec.migration =
         serde_json::from_value(json!({"canary": {"steps": [{"percent": 10, "pause": true}, {"percent": 50}]}}))
             .unwrap();
-    seen.summary = Summary { programmed: true, holds_candidate: true, is_known: true, ..Summary::default() };
+    seen.summary = Summary {
+        programmed: true,
+        holds_candidate: true,
+        keeps_candidate: true,
+        is_known: true,
+        ..Summary::default()
+    };
     for second in 1..4 {
         seen.now = Timestamp::from_second(second).unwrap();
         seen = publish_all(seen);

@@ -25,7 +25,12 @@ pub fn decide(wish: &Wish, wanted: &Revision, before: &Record, sight: Sight<'_>,
     let may_work = record.proven || !sight.is_known;
     let is_tried = record.candidate.is_some() || (may_work && sight.replicas > 0);
     let plan = wish.plan.as_ref().filter(|_| is_tried && record.stable != *wanted);
-    let Some(plan) = plan else { return settled(&record, wanted, sight.seen.request) };
+    let was_promoting = record.candidate.as_ref().is_some_and(|candidate| candidate.promoting) && !sight.is_back;
+    let Some(plan) = plan else {
+        let mut outcome = settled(&record, wanted, sight.seen.request);
+        outcome.record.returning |= was_promoting && record.stable == *wanted;
+        return outcome;
+    };
     if sight.replicas == 0 {
         return hold(Some(wish), Some(wanted), &record, sight, now);
     }
@@ -47,6 +52,7 @@ pub fn decide(wish: &Wish, wanted: &Revision, before: &Record, sight: Sight<'_>,
     let is_over = walk.is_over(&candidate);
     let is_promoted = is_over && (!own_pods || (candidate.promoting && sight.rolled));
     candidate.promoting = is_over && own_pods;
+    record.returning |= was_promoting && !candidate.promoting && !is_promoted;
     candidate.served = serve(plan, &candidate, own_pods.then(|| size(sight.replicas, aims)));
     record.candidate = Some(candidate);
     if is_promoted {
@@ -129,7 +135,11 @@ impl Walk<'_> {
         let confirmed = seen.confirmed && self.has_room(level);
         let mut found = self.step(&before.progress, Seen { confirmed, ..seen });
         let mut goal = self.level(&found.progress);
-        let mut waits = found.progress.confirmed.is_none() || !self.has_room(level);
+        let is_short = match self.own_pods {
+            true => self.sight.alive < size(self.sight.replicas, self.plan.split_at(level).percent),
+            false => !self.sight.is_kept,
+        };
+        let mut waits = found.progress.confirmed.is_none() || is_short;
         if before.progress.rollback.is_some() && found.progress.rollback.is_none() {
             // One that is tried again was taken out of the pods: it begins where there is nothing of it.
             found.progress = found.progress.at(None, self.now).begun(self.now);
@@ -138,6 +148,10 @@ impl Walk<'_> {
             waits = true;
             found = self.step(&before.progress, Seen { request: None, confirmed: false, ..seen });
         }
+        if goal == level && level < self.plan.ceiling && self.has_asked_for_more(&before, &found.progress) {
+            goal = level + 1;
+            waits |= !self.has_room(goal);
+        }
         waits |= self.own_pods && before.promoting && !self.sight.rolled;
         let Transition { progress, events, wake, .. } = found;
         let since = before.waiting.filter(|_| progress.position == before.progress.position);
@@ -145,6 +159,14 @@ impl Walk<'_> {
         let waiting = (waits && progress.rollback.is_none()).then_some(waiting);
         let aims = self.plan.split_at(goal).percent;
         self.in_time(Advanced { candidate: Candidate { progress, waiting, ..before }, events, aims, wake })
+    }
+
+    /// Whether pods for the next share were asked for already. They stay, whichever pod has not confirmed the newest write yet.
+    fn has_asked_for_more(&self, before: &Candidate, progress: &Progress) -> bool {
+        let stays = progress.position == before.progress.position && progress.rollback.is_none();
+        let pods = before.served.and_then(|served| served.pods).filter(|_| stays && self.own_pods);
+        let percent = self.plan.split_at(self.level(progress)).percent;
+        pods.is_some_and(|pods| pods > size(self.sight.replicas, percent))
     }
 
     /// Takes back what has waited for too long.

@@ -32,6 +32,10 @@ pub struct Sight<'a> {
     pub loaded: bool,
     /// Pods of the candidate's own that are ready and act upon what is published.
     pub ready: usize,
+    /// Those that are ready, whatever they act upon: every write is something new, and that must not look like pods that are gone.
+    pub alive: usize,
+    /// Whether every ready pod has the candidate, likewise.
+    pub is_kept: bool,
     /// Whether pods of an earlier candidate are still behind the same Service: they would refuse what is meant for this one.
     pub is_shared: bool,
     /// Whether pods were asked at all: an operator that begins knows nothing yet.

@@ -86,7 +86,18 @@ impl Life {
         let (loaded, rolled) = (served.is_some() && self.works, promoting && self.works && self.rolls);
         let is_known = true;
         let is_back = !promoting;
-        Sight { seen, loaded, ready, is_known, replicas: REPLICAS, rolled, is_back, ..Sight::default() }
+        Sight {
+            seen,
+            loaded,
+            is_kept: loaded,
+            ready,
+            alive: ready,
+            is_known,
+            replicas: REPLICAS,
+            rolled,
+            is_back,
+            ..Sight::default()
+        }
     }
 
     fn decide(&self, before: &Record, sight: Sight<'_>) -> Outcome {
@@ -166,6 +177,31 @@ fn an_image_has_pods_before_it_has_a_share_and_the_deployment_follows_at_the_end
     assert_eq!(life.record.stable.image, "g:1");
     assert_eq!(life.percents(2), [None]);
     assert_eq!(life.record.stable.image, "g:2");
+}
+
+#[test]
+fn a_write_that_no_pod_has_confirmed_yet_takes_no_pods_away_and_moves_no_deadline() {
+    let mut life = Life::new(canary());
+    life.wanted = revision("a", "g:2");
+    while life.look(None).unwrap().percent < 10 {}
+    life.look(None);
+    let noted = |record: &Record| record.candidate.as_ref().map(|one| (one.served.unwrap().pods, one.waiting)).unwrap();
+    assert_eq!(noted(&life.record), (Some(1), None));
+    let look = |life: &mut Life, seen, has: bool| {
+        life.now += 1;
+        let sight = Sight { ready: usize::from(has), alive: 1, loaded: has, ..life.sight(seen) };
+        life.record = life.decide(&life.record, sight).record;
+        noted(&life.record)
+    };
+    let confirmed = Seen { confirmed: true, ..Seen::default() };
+    assert_eq!(look(&mut life, Seen::default(), false), (Some(1), None), "its pod is there, whatever it has read");
+    let (mut pods, mut since) = (Some(1), None);
+    while pods == Some(1) {
+        (pods, since) = look(&mut life, confirmed, true);
+    }
+    assert!(pods == Some(2) && since.is_some(), "room for half of the users");
+    assert_eq!(look(&mut life, Seen::default(), false), (pods, since));
+    assert_eq!(look(&mut life, confirmed, true), (pods, since));
 }
 
 #[test]
@@ -392,6 +428,13 @@ fn a_deployment_on_its_way_comes_back_when_its_candidate_is_taken_back() {
     let sight = Sight { seen: Seen { request, confirmed: true, ..Seen::default() }, ..Sight::default() };
     let held = hold(Some(&life.wish), Some(&life.wanted), &life.record, sight, at(90)).record;
     assert_eq!((held.image(), held.returning), ("g:1", true));
+    let known = Sight { replicas: REPLICAS, is_known: true, ..sight };
+    let followed = decide(&life.wish, &life.wanted, &life.record, known, at(90)).record;
+    assert_eq!((followed.image(), followed.returning), ("g:1", true), "also where the spec is followed");
+    let settled = decide(&life.wish, &life.record.stable, &life.record, known, at(90)).record;
+    assert!(settled.returning && settled.candidate.is_none());
+    let there = decide(&life.wish, &life.wanted, &followed, Sight { is_back: true, ..known }, at(91)).record;
+    assert!(!there.returning);
     let back = hold(Some(&life.wish), Some(&held.stable), &life.record, sight, at(90)).record;
     assert!(back.returning && back.candidate.is_none());
     let there = hold(Some(&life.wish), Some(&life.wanted), &held, Sight { is_back: true, ..sight }, at(91)).record;

@@ -52,6 +52,7 @@ pub(super) fn effects(spec: &Value, keys: &[ProviderKey]) -> Result<String, Stri
     for (minutes, report) in [(60, None), (61, None), (62, None), (90, Some(failed))] {
         at(&mut seen, minutes);
         seen.summary.holds_candidate = minutes > 60;
+        seen.summary.keeps_candidate = minutes > 60;
         seen.rollout_report = report.map(Arc::new);
         moment(&mut seen, &mut text)?;
     }
