@@ -135,11 +135,7 @@ impl Walk<'_> {
         let confirmed = seen.confirmed && self.has_room(level);
         let mut found = self.step(&before.progress, Seen { confirmed, ..seen });
         let mut goal = self.level(&found.progress);
-        let is_short = match self.own_pods {
-            true => self.sight.alive < size(self.sight.replicas, self.plan.split_at(level).percent),
-            false => !self.sight.is_kept,
-        };
-        let mut waits = found.progress.confirmed.is_none() || is_short;
+        let mut waits = found.progress.confirmed.is_none() || self.is_short(level);
         if before.progress.rollback.is_some() && found.progress.rollback.is_none() {
             // One that is tried again was taken out of the pods: it begins where there is nothing of it.
             found.progress = found.progress.at(None, self.now).begun(self.now);
@@ -150,7 +146,7 @@ impl Walk<'_> {
         }
         if goal == level && level < self.plan.ceiling && self.has_asked_for_more(&before, &found.progress) {
             goal = level + 1;
-            waits |= !self.has_room(goal);
+            waits |= self.is_short(goal) || (!seen.confirmed && before.waiting.is_some());
         }
         waits |= self.own_pods && before.promoting && !self.sight.rolled;
         let Transition { progress, events, wake, .. } = found;
@@ -159,6 +155,14 @@ impl Walk<'_> {
         let waiting = (waits && progress.rollback.is_none()).then_some(waiting);
         let aims = self.plan.split_at(goal).percent;
         self.in_time(Advanced { candidate: Candidate { progress, waiting, ..before }, events, aims, wake })
+    }
+
+    /// Whether something of what a level needs is not there at all, whatever the pods that are there have read.
+    fn is_short(&self, level: usize) -> bool {
+        match self.own_pods {
+            true => self.sight.alive < size(self.sight.replicas, self.plan.split_at(level).percent),
+            false => !self.sight.is_kept,
+        }
     }
 
     /// Whether pods for the next share were asked for already. They stay, whichever pod has not confirmed the newest write yet.
