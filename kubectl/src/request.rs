@@ -23,6 +23,8 @@ use crate::wait::{Waited, wait};
 const REFUSED: &str = "RequestRefused";
 /// How long an event may come after the status that it belongs to.
 const EVENT_DELAY: Duration = Duration::from_secs(2);
+/// The same where it is elsewhere than before: by this request, unless another one was quicker.
+const RACE_DELAY: Duration = Duration::from_secs(1);
 
 /// Writes the request and waits until it was handled.
 pub(crate) async fn run(session: &Session, verb: Verb, args: &AskArgs) -> Result<(), Failure> {
@@ -46,8 +48,14 @@ pub(crate) async fn run(session: &Session, verb: Verb, args: &AskArgs) -> Result
         Waited::Done(after, took) => {
             let before = subject.standing(&gateway);
             let mut outcome = outcome(&before, &after, None);
-            if outcome.is_open() {
-                let refusal = refusal(session, &name, &value).await;
+            let delay = match (outcome.is_open(), verb) {
+                (true, _) => Some(EVENT_DELAY),
+                // One that is pinned to a step is refused where another one took that step.
+                (false, Verb::Promote) => Some(RACE_DELAY),
+                (false, _) => None,
+            };
+            if let Some(delay) = delay {
+                let refusal = refusal(session, &name, &value, delay).await;
                 outcome = self::outcome::outcome(&before, &after, refusal.as_deref());
             }
             let asked = format!("{name}: {verb}{}", subject.flag());
@@ -141,10 +149,10 @@ fn unhandled(subject: Subject, value: &str, last: Option<&BifrostGateway>, limit
 }
 
 /// Waits a little for the event that a request was refused. Who may not read events gets none.
-async fn refusal(session: &Session, name: &str, value: &str) -> Option<String> {
+async fn refusal(session: &Session, name: &str, value: &str, delay: Duration) -> Option<String> {
     let fields = format!("involvedObject.kind=BifrostGateway,involvedObject.name={name},reason={REFUSED}");
     let params = ListParams::default().fields(&fields);
-    let until = Instant::now() + EVENT_DELAY;
+    let until = Instant::now() + delay;
     loop {
         match session.api::<Event>().list(&params).await {
             Ok(events) => {
@@ -273,6 +281,17 @@ mod tests {
         let value = patch["metadata"]["annotations"][ANNOTATION].as_str().unwrap();
         assert!(value.starts_with("promote/") && value.ends_with("@4f1c2a9b:2/4"), "{value}");
         assert_eq!(patch, json!({"metadata": {"annotations": {ANNOTATION: value}}}));
+    }
+
+    #[tokio::test]
+    async fn a_promotion_that_came_second_is_no_success() {
+        let second = |state: &mut crate::testing::State| {
+            let value = handled(state);
+            state.gateway["status"]["migration"]["step"] = json!("3/4");
+            state.refusals.push(format!("{value}: it was meant to leave step 2/4, and 3/4 has come meanwhile"));
+        };
+        let failure = promote(second, 5000).await.0.unwrap_err();
+        assert!(failure.to_string().contains("was refused: it was meant to leave step 2/4"), "{failure}");
     }
 
     #[tokio::test]

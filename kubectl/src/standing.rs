@@ -98,6 +98,11 @@ impl Standing {
         self.step.as_deref().filter(|step| *step != "-")
     }
 
+    /// Whether it waits for a key of a provider: a promotion would send requests to what answers 503.
+    pub(crate) fn waits_for_key(&self) -> bool {
+        self.message.as_deref().is_some_and(|message| message.contains(" waits for a key: "))
+    }
+
     /// All of it in one line.
     pub(crate) fn describe(&self) -> String {
         let place: Vec<_> = [self.phase.map(phase_word), self.step()].into_iter().flatten().collect();

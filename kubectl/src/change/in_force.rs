@@ -37,7 +37,8 @@ pub(super) fn in_force(gateway: &BifrostGateway, generation: i64, subject: Subje
     let accepted = condition(gateway, ACCEPTED, generation);
     let refused = accepted.filter(|condition| condition.status == "False").map(|condition| condition.message.as_str());
     match (refused, goal) {
-        (Some(why), Goal::Any | Goal::Revision(_)) => return Some(InForce::Never(why.to_owned())),
+        (Some(why), Goal::Any) => return Some(InForce::Never(why.to_owned())),
+        (Some(why), Goal::Revision(_)) if !is_there => return Some(InForce::Never(why.to_owned())),
         (Some(why), _) if !is_there => {
             let why = format!("the operator does not accept the spec: {why}; it goes on once that is mended");
             return Some(InForce::Held(held(gateway, goal, &why)));

@@ -72,7 +72,8 @@ pub(super) fn rollback(facts: &Facts) -> Finding {
 /// Whether the migration goes on.
 pub(super) fn position(facts: &Facts) -> Finding {
     let migration = facts.gateway.status.as_ref().and_then(|status| status.migration.clone()).unwrap_or_default();
-    let text = Standing::from(&migration).describe();
+    let standing = Standing::from(&migration);
+    let text = standing.describe();
     let told = migration
         .rollback
         .map(|rollback| format!("rolled back from {}, {}: {}", rollback.from, rollback.reason, rollback.message));
@@ -96,6 +97,9 @@ pub(super) fn position(facts: &Facts) -> Finding {
         ),
         Some(MigrationPhase::Inconclusive) => {
             Finding::warn("position", text, format!("kubectl bifrost analysis {}", facts.target()))
+        }
+        _ if standing.waits_for_key() => {
+            Finding::warn("position", text, format!("kubectl bifrost keys {}", facts.target()))
         }
         _ if text.is_empty() => Finding::ok("position", "where the spec wants it"),
         _ => Finding::ok("position", text),
@@ -192,8 +196,12 @@ pub(super) fn complete(facts: &Facts) -> Finding {
         (percent, _) => {
             let share = percent
                 .map_or("what the rules name takes".to_owned(), |percent| format!("{percent} % of the users take"));
-            let text = Standing::from(&migration).describe();
-            let fix = onward(facts, percent, migration.phase);
+            let standing = Standing::from(&migration);
+            let text = standing.describe();
+            let fix = match standing.waits_for_key() {
+                true => format!("kubectl bifrost keys {}", facts.target()),
+                false => onward(facts, percent, migration.phase),
+            };
             Finding::fail("complete", format!("{share} the bifrost arm; {text}"), fix)
         }
     }

@@ -141,6 +141,7 @@ fn onward(view: &View, subject: Subject, standing: &Standing, now: Timestamp) ->
             let again = again.map(|text| node("tried again", text));
             again.into_iter().chain([node("to try again", retry + &given_up)]).collect()
         }
+        _ if standing.waits_for_key() => vec![node("to go on", command("keys", "") + " says why")],
         _ => Vec::new(),
     }
 }

@@ -45,6 +45,8 @@ pub struct Summary {
     pub keeps_candidate: bool,
     /// Pods of the candidate's own that are ready, and of these the ones that confirm and hold it.
     pub candidates: (usize, usize),
+    /// Those that are ready and hold it, whatever was written since.
+    pub keeping: usize,
 }
 
 impl Summary {
@@ -66,6 +68,7 @@ impl Summary {
             if pod.of_candidate {
                 summary.candidates.0 += usize::from(pod.ready);
                 summary.candidates.1 += usize::from(pod.ready && holds);
+                summary.keeping += usize::from(pod.ready && keeps);
                 summary.released &= report.is_ok_and(|report| target.is_table_of(report));
                 continue;
             }
@@ -241,7 +244,8 @@ mod tests {
         let older = || Ok(StateReport { epoch: 1, ..holding().unwrap() });
         assert_eq!(seen(older(), older()), (false, false, (1, 0), false, false));
         let answers = ["a", "b", "x"].map(|uid| (uid.to_owned(), older())).into();
-        assert!(Summary::of(&target, &answers).keeps_candidate);
+        let summary = Summary::of(&target, &answers);
+        assert_eq!((summary.keeps_candidate, summary.keeping), (true, 1));
         // One that cannot use it serves what is stable, and confirms that.
         assert_eq!(seen(Ok(report()), holding()), (true, false, (1, 1), true, true));
         // The gateway is what it is without the candidate's pods.

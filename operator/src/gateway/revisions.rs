@@ -160,7 +160,7 @@ fn with_sight(observed: &Observed, record: &Record, decide: impl FnOnce(Sight<'_
         is_back: observed.own(Part::Deployment).and_then(images::of).as_ref() == Some(&record.stable.image),
         loaded: observed.summary.holds_candidate,
         ready: observed.summary.candidates.1,
-        alive: observed.summary.candidates.0,
+        alive: observed.summary.keeping,
         is_kept: observed.summary.keeps_candidate,
         replicas: usize::try_from(observed.gateway.spec.replicas).unwrap_or(0),
         rolled: observed

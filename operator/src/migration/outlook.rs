@@ -99,7 +99,8 @@ fn phase(
     let Circumstances { plan, judged, keyless, .. } = circumstances;
     if let Some(rollback) = &progress.rollback {
         let again = again_at(circumstances, progress).and_then(|at| at.round(Unit::Second).ok());
-        let again = again.map_or_else(String::new, |at| format!("It is tried again at {at}. "));
+        let key = keyless.map_or_else(String::new, |keyless| format!(" or as soon after as there is a key: {keyless}"));
+        let again = again.map_or_else(String::new, |at| format!("It is tried again at {at}{key}. "));
         let or_change = match axis {
             Axis::Migration => "spec.migration or spec.config",
             Axis::Rollout => "spec.config or spec.image",

@@ -23,7 +23,7 @@ pub fn step(
     walk.follow(revision);
     walk.handle(seen.request, revision.whole);
     walk.react(&seen);
-    walk.retry();
+    walk.retry(&seen);
     walk.advance(&seen);
     walk.tell(before);
     walk.progress.watched = watched_since(plan, walk.level, &walk.progress, now);
@@ -224,7 +224,11 @@ impl Walk<'_> {
         retry_at(self.guard, &self.progress)
     }
 
-    fn retry(&mut self) {
+    fn retry(&mut self, seen: &Seen<'_>) {
+        // It would rise at once to where it was.
+        if seen.keyless.is_some() {
+            return;
+        }
         let is_new = self.progress.rollback.as_ref().is_none_or(|rollback| rollback.at == self.now);
         if is_new || self.retry_at().is_none_or(|at| at > self.now) {
             return;

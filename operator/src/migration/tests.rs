@@ -12,8 +12,8 @@ use super::crash::Crash;
 use super::guard::{Analysis, Guard};
 use super::hold::hold;
 use super::outlook::{Circumstances, outlook};
-use super::progress::Cause;
 use super::progress::Progress;
+use super::progress::{Cause, Rollback};
 use super::step::step;
 use super::{Judged, Revision, Seen, Transition};
 use crate::events::Reason;
@@ -122,6 +122,24 @@ fn nothing_rises_by_itself_while_a_provider_has_no_key() {
     assert_eq!(look(&mut life, Some("promote/1")), Some(Position::Percent(1)), "somebody says that this is meant");
     assert!((0..20).all(|_| look(&mut life, None) == Some(Position::Percent(1))));
     assert_eq!(life.look_until(60), [25, 100]);
+}
+
+#[test]
+fn what_failed_is_not_tried_again_by_itself_while_a_provider_has_no_key() {
+    let mut life = Life::new(canary(&[(10, 5, false), (50, 3600, false)]));
+    life.guard = Guard { retries: 1, cooldown: Duration::from_secs(10), ..Guard::default() };
+    life.look_until(15);
+    let from = life.progress.position.clone();
+    let rollback = Rollback { from, at: at(life.now), reason: Cause::AnalysisFailed, message: "worse".into() };
+    life.progress = Progress { rollback: Some(rollback), ..life.progress.clone().at(None, at(life.now)) };
+    let look = |life: &mut Life, keyless| {
+        life.now += 1;
+        let seen = Seen { confirmed: true, keyless, ..Seen::default() };
+        life.progress = step(&life.plan, &life.guard, named("r"), &life.progress, seen, at(life.now)).progress;
+        life.progress.position.clone()
+    };
+    assert!((0..20).all(|_| look(&mut life, Some("provider openai has no key in use")).is_none()));
+    assert_eq!(look(&mut life, None), Some(Position::Percent(50)), "the cooldown is over");
 }
 
 #[test]

@@ -53,7 +53,11 @@ pub fn decide(wish: &Wish, wanted: &Revision, before: &Record, sight: Sight<'_>,
     let is_promoted = is_over && (!own_pods || (candidate.promoting && sight.rolled));
     candidate.promoting = is_over && own_pods;
     record.returning |= was_promoting && !candidate.promoting && !is_promoted;
-    candidate.served = serve(plan, &candidate, own_pods.then(|| size(sight.replicas, aims)));
+    candidate.served = serve(plan, &candidate).map(|served| Served {
+        pods: own_pods.then(|| size(sight.replicas, aims)),
+        room: Some(aims).filter(|aims| own_pods && *aims > served.percent),
+        ..served
+    });
     record.candidate = Some(candidate);
     if is_promoted {
         events.push(Event::new(Reason::Promoted, format!("rollout of {}: it is the stable revision now", wanted.id)));
@@ -76,11 +80,11 @@ pub(super) fn settled(before: &Record, stable: &Revision, request: Option<&str>)
 }
 
 /// What the pods hold of a candidate; nothing of one that was taken back.
-fn serve(plan: &Plan, candidate: &Candidate, pods: Option<usize>) -> Option<Served> {
+fn serve(plan: &Plan, candidate: &Candidate) -> Option<Served> {
     let progress = &candidate.progress;
     let level = plan.level_of(progress.position.as_ref()).unwrap_or(0);
     let percent = plan.split_at(level).percent;
-    let served = Served { percent, preview: level == 0 && has_preview(plan), pods };
+    let served = Served { percent, preview: level == 0 && has_preview(plan), pods: None, room: None };
     progress.rollback.is_none().then_some(served)
 }
 
@@ -135,7 +139,7 @@ impl Walk<'_> {
         let confirmed = seen.confirmed && self.has_room(level);
         let mut found = self.step(&before.progress, Seen { confirmed, ..seen });
         let mut goal = self.level(&found.progress);
-        let mut waits = found.progress.confirmed.is_none() || self.is_short(level);
+        let mut waits = found.progress.confirmed.is_none() || self.is_short(self.plan.split_at(level).percent);
         if before.progress.rollback.is_some() && found.progress.rollback.is_none() {
             // One that is tried again was taken out of the pods: it begins where there is nothing of it.
             found.progress = found.progress.at(None, self.now).begun(self.now);
@@ -144,33 +148,31 @@ impl Walk<'_> {
             waits = true;
             found = self.step(&before.progress, Seen { request: None, confirmed: false, ..seen });
         }
-        if goal == level && level < self.plan.ceiling && self.has_asked_for_more(&before, &found.progress) {
-            goal = level + 1;
-            waits |= self.is_short(goal) || (!seen.confirmed && before.waiting.is_some());
-        }
         waits |= self.own_pods && before.promoting && !self.sight.rolled;
         let Transition { progress, events, wake, .. } = found;
+        let mut aims = self.plan.split_at(goal).percent;
+        if let Some(room) = self.room(&before, &progress) {
+            aims = aims.max(room);
+            waits |= self.is_short(room) || (!seen.confirmed && before.waiting.is_some());
+        }
         let since = before.waiting.filter(|_| progress.position == before.progress.position);
         let waiting = since.unwrap_or(self.now);
         let waiting = (waits && progress.rollback.is_none()).then_some(waiting);
-        let aims = self.plan.split_at(goal).percent;
         self.in_time(Advanced { candidate: Candidate { progress, waiting, ..before }, events, aims, wake })
     }
 
-    /// Whether something of what a level needs is not there at all, whatever the pods that are there have read.
-    fn is_short(&self, level: usize) -> bool {
-        match self.own_pods {
-            true => self.sight.alive < size(self.sight.replicas, self.plan.split_at(level).percent),
-            false => !self.sight.is_kept,
-        }
+    /// Whether something of what a share needs is not there at all, whatever the pods that are there have read.
+    fn is_short(&self, percent: u8) -> bool {
+        let Sight { is_kept, is_shared, alive, replicas, .. } = self.sight;
+        !is_kept || (self.own_pods && (is_shared || alive < size(replicas, percent)))
     }
 
-    /// Whether pods for the next share were asked for already. They stay, whichever pod has not confirmed the newest write yet.
-    fn has_asked_for_more(&self, before: &Candidate, progress: &Progress) -> bool {
+    /// The share for which there were to be pods already. They stay, whichever pod has not confirmed the newest write yet, unless it
+    /// waits for somebody by now.
+    fn room(&self, before: &Candidate, progress: &Progress) -> Option<u8> {
         let stays = progress.position == before.progress.position && progress.rollback.is_none();
-        let pods = before.served.and_then(|served| served.pods).filter(|_| stays && self.own_pods);
-        let percent = self.plan.split_at(self.level(progress)).percent;
-        pods.is_some_and(|pods| pods > size(self.sight.replicas, percent))
+        let waits = progress.paused.is_some() || self.plan.gate(self.level(progress)).pause;
+        before.served?.room.filter(|_| stays && !waits && self.own_pods)
     }
 
     /// Takes back what has waited for too long.
@@ -204,13 +206,13 @@ impl Walk<'_> {
     }
 
     fn missing(&self, promoting: bool, aims: u8) -> String {
-        let Sight { ready, replicas, trouble, .. } = self.sight;
+        let Sight { alive, replicas, trouble, .. } = self.sight;
         let wanted = size(replicas, aims);
-        match self.own_pods && ready < wanted {
+        match self.own_pods && alive < wanted {
             _ if promoting => "the Deployment was not rolled to the candidate's image".to_owned(),
             true => {
                 let why = trouble.map_or_else(String::new, |trouble| format!(" ({trouble})"));
-                format!("{ready} of the {wanted} pods that the candidate needs were ready{why}")
+                format!("{alive} of the {wanted} pods that the candidate needs were ready and held it{why}")
             }
             false if self.own_pods => "not every pod confirmed the candidate and reached its pods".to_owned(),
             false => "not every pod confirmed the candidate".to_owned(),

@@ -32,7 +32,8 @@ pub struct Sight<'a> {
     pub loaded: bool,
     /// Pods of the candidate's own that are ready and act upon what is published.
     pub ready: usize,
-    /// Those that are ready, whatever they act upon: every write is something new, and that must not look like pods that are gone.
+    /// Those that are ready and hold it, whatever was written since: every write is something new, and that must not look like pods that
+    /// are gone.
     pub alive: usize,
     /// Whether every ready pod has the candidate, likewise.
     pub is_kept: bool,
@@ -85,6 +86,9 @@ pub struct Served {
     /// How many pods of its own it shall have; none where it has the stable image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pods: Option<usize>,
+    /// The percent that these pods are for, where that is more than it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<u8>,
 }
 
 /// What a report comes to for a rollout. Reports speak of arms.

@@ -205,6 +205,33 @@ fn a_write_that_no_pod_has_confirmed_yet_takes_no_pods_away_and_moves_no_deadlin
 }
 
 #[test]
+fn an_image_whose_pods_are_not_reached_any_more_has_its_time_also_after_a_step_was_confirmed() {
+    let mut life = Life::new(canary());
+    life.wanted = revision("a", "g:2");
+    while life.look(None).unwrap().percent < 10 {}
+    life.look(None);
+    for _ in 0..61 {
+        life.now += 1;
+        let there = life.sight(Seen::default());
+        let sight = Sight { loaded: false, is_kept: false, ready: 0, ..there };
+        life.record = life.decide(&life.record, sight).record;
+    }
+    assert_eq!(life.rollback(), Some(Cause::ProgressDeadlineExceeded));
+}
+
+#[test]
+fn fewer_replicas_ask_for_no_room() {
+    let mut life = Life::new(canary());
+    life.wanted = revision("a", "g:2");
+    assert_eq!(life.percents(20).last(), Some(&Some(50)));
+    assert_eq!(life.record.served().unwrap().1.pods, Some(2), "half of four, until somebody promotes");
+    life.now += 1;
+    let sight = Sight { replicas: 2, ..life.sight(Seen { confirmed: true, ..Seen::default() }) };
+    let served = life.decide(&life.record, sight).record.served().unwrap().1;
+    assert_eq!((served.pods, served.room), (Some(1), None));
+}
+
+#[test]
 fn a_candidate_that_never_gets_ready_is_taken_back_at_the_deadline_and_can_be_tried_again() {
     let mut life = Life::new(canary());
     life.wanted = revision("b", "g:2");
@@ -214,7 +241,7 @@ fn a_candidate_that_never_gets_ready_is_taken_back_at_the_deadline_and_can_be_tr
     assert_eq!(life.rollback(), Some(Cause::ProgressDeadlineExceeded));
     let (reason, note) = life.told.last().unwrap();
     assert_eq!(*reason, Reason::CandidateFailed);
-    assert!(note.ends_with(": 0 of the 1 pods that the candidate needs were ready within 60s"), "{note}");
+    assert!(note.ends_with(": 0 of the 1 pods that the candidate needs were ready and held it within 60s"), "{note}");
     life.works = true;
     assert_eq!(
         life.look(Some("retry/1")).unwrap().percent,
@@ -260,7 +287,7 @@ fn a_deployment_that_does_not_roll_after_the_promotion_is_taken_back_at_the_dead
         life.look(Some("promote-full/1"));
     }
     let began = life.now;
-    let everything = Served { percent: 100, preview: false, pods: Some(REPLICAS) };
+    let everything = Served { percent: 100, preview: false, pods: Some(REPLICAS), room: None };
     while life.now < began + 60 {
         assert_eq!(life.look(None), Some(everything), "the candidate's pods serve on meanwhile");
         assert_eq!((life.record.image(), life.record.stable.image.as_str()), ("g:2", "g:1"));

@@ -82,7 +82,7 @@ fn but_for_waits(record: &Record) -> Record {
     let candidate = record.candidate.clone().map(|candidate| Candidate {
         waiting: None,
         progress: Progress { watched: None, ..candidate.progress },
-        served: candidate.served.map(|served| Served { pods: served.pods.map(|_| 1), ..served }),
+        served: candidate.served.map(|served| Served { pods: served.pods.map(|_| 1), room: None, ..served }),
         ..candidate
     });
     Record { candidate, ..record.clone() }
