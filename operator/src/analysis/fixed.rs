@@ -36,7 +36,8 @@ pub(crate) fn told_by(analysis: &Analysis) -> String {
     for window in [few(), many()] {
         let (report, asked) = runtime.block_on(async {
             let asker = Noting { since: Instant::now(), asked: Arc::default() };
-            let pods = Counted(WindowReport { instance: "one".into(), epoch_mark: MARK, window });
+            let report = WindowReport { instance: "one".into(), epoch_mark: MARK, window };
+            let pods = Counted(Arc::new(Mutex::new(Some(report))));
             let prices = PriceList::new(Some(prices.clone()));
             let analyses = Analyses::new(pods, asker.clone(), prices, |_: &GatewayName| {});
             let name = ("llm".into(), "ai".into());
@@ -106,9 +107,9 @@ fn record(window: &mut Window, arm: Arm, sample: Sample) {
     window.record(("openai", "gpt-4o-mini", "chat_completion", false), arm, &sample);
 }
 
-/// A pod that counted this.
-#[derive(Clone)]
-struct Counted(WindowReport);
+/// Pods that all counted the same; none: they do not answer.
+#[derive(Clone, Default)]
+pub(super) struct Counted(pub(super) Arc<Mutex<Option<WindowReport>>>);
 
 impl PodClient for Counted {
     async fn state(&self, _: &Pod, _: &SecretValue) -> Result<StateReport, PodError> {
@@ -120,7 +121,7 @@ impl PodClient for Counted {
     }
 
     async fn window(&self, _: &Pod, _: &SecretValue) -> Result<WindowReport, PodError> {
-        Ok(self.0.clone())
+        self.0.lock().unwrap().clone().ok_or(PodError::Unreachable)
     }
 }
 

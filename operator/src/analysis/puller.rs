@@ -168,32 +168,14 @@ mod tests {
 
     use super::super::answer::Answer;
     use super::super::ask::{Named, Subject};
+    use super::super::fixed::Counted;
     use super::super::{Analyses, judged};
     use super::*;
-    use crate::confirm::{GatewayName, Pod, PodError};
+    use crate::confirm::{GatewayName, Pod};
     use crate::migration::guard::guard;
     use crate::migration::metric::Metric;
     use bifrost_analysis::{Action, Arm, Failure, Position, Sample};
     use bifrost_config::SecretValue;
-    use bifrost_config::report::StateReport;
-
-    /// Pods that all counted the same.
-    #[derive(Clone, Default)]
-    struct Counted(Arc<Mutex<Option<WindowReport>>>);
-
-    impl PodClient for Counted {
-        async fn state(&self, _: &Pod, _: &SecretValue) -> Result<StateReport, PodError> {
-            Err(PodError::NoReport)
-        }
-
-        async fn refresh(&self, _: &Pod, _: &SecretValue) -> Result<(), PodError> {
-            Err(PodError::NoReport)
-        }
-
-        async fn window(&self, _: &Pod, _: &SecretValue) -> Result<WindowReport, PodError> {
-            self.0.lock().unwrap().clone().ok_or(PodError::Unreachable)
-        }
-    }
 
     /// What others say, and whom they were asked about.
     #[derive(Clone)]
