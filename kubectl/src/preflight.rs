@@ -200,6 +200,16 @@ mod tests {
     }
 
     #[test]
+    fn where_a_key_is_waited_for_nothing_is_promoted() {
+        let mut facts = facts();
+        let migration = facts.gateway.status.as_mut().unwrap().migration.as_mut().unwrap();
+        migration.message = Some("50 % waits for a key: provider openai has no key in use".into());
+        for (phase, check) in [(Phase::During, "position"), (Phase::After, "complete")] {
+            assert_eq!(fix(&facts, phase, check).unwrap(), "kubectl bifrost keys ai -n llm");
+        }
+    }
+
+    #[test]
     fn a_spec_that_is_not_accepted_is_mended_first() {
         let mut facts = facts();
         facts.gateway.status.as_mut().unwrap().conditions[0].status = "False".into();

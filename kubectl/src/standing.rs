@@ -1,6 +1,7 @@
 //! Where a migration or a rollout stands: what the two report alike, and how each is asked for something. Pure.
 
 use bifrost_crds::{BifrostGateway, MigrationPhase, MigrationStatus, RollbackStatus, RolloutStatus};
+use bifrost_operator::migration::outlook::WAITS_FOR_KEY;
 use bifrost_operator::migration::request;
 use bifrost_operator::rollout;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -100,7 +101,7 @@ impl Standing {
 
     /// Whether it waits for a key of a provider: a promotion would send requests to what answers 503.
     pub(crate) fn waits_for_key(&self) -> bool {
-        self.message.as_deref().is_some_and(|message| message.contains(" waits for a key: "))
+        self.message.as_deref().is_some_and(|message| message.contains(WAITS_FOR_KEY))
     }
 
     /// All of it in one line.

@@ -11,6 +11,8 @@ use super::progress::Progress;
 use super::step::{hold_ends, retry_at};
 use super::{Judged, describe};
 
+/// What the message says of a stage that is not taken as a provider has no key in use.
+pub const WAITS_FOR_KEY: &str = "waits for a key";
 /// Bytes of a text in a status, as its schema has it.
 const MAX_TEXT: usize = 1024;
 
@@ -135,7 +137,7 @@ fn phase(
             (MigrationPhase::Paused, format!("{} waits for a promotion: kubectl bifrost promote{flag}", next()))
         }
         (Some(_), false, false) if keyless.is_some() => {
-            (MigrationPhase::Progressing, format!("{} waits for a key: {}", next(), keyless.unwrap_or_default()))
+            (MigrationPhase::Progressing, format!("{} {WAITS_FOR_KEY}: {}", next(), keyless.unwrap_or_default()))
         }
         (Some(_), false, false) => match judged.filter(|judged| judged.verdict != Verdict::Pass) {
             Some(judged) => {
