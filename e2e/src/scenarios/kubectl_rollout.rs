@@ -54,7 +54,7 @@ async fn moved(context: &Context, shell: &mut Shell, first: &str) -> Result<Stri
     rollout::reach(context, 50).await?;
     shell.says("kubectl bifrost restart ai --rollout", &["restart --rollout handled"]).await?;
     rollout::reach(context, 10).await?;
-    shell.says("kubectl bifrost history ai", &[first, "stable", &second, "candidate, Paused"]).await?;
+    shell.comes_to_say("kubectl bifrost history ai", &[first, "stable", &second, "candidate, Paused"]).await?;
     shell.says("kubectl bifrost undo ai --dry-run", &["would be set back", first, "90Mi"]).await?;
     rollout::reach(context, 10).await?;
     shell.says("kubectl bifrost promote ai --rollout --full", &["promote-full --rollout handled"]).await?;
