@@ -9,8 +9,9 @@ use bifrost_crds::{DrainSpec, PodSettings, ServiceType};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
     Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, EnvVarSource,
-    HTTPGetAction, ObjectFieldSelector, PodDNSConfig, PodDNSConfigOption, PodSecurityContext, PodSpec, PodTemplateSpec,
-    Probe, SeccompProfile, SecretVolumeSource, SecurityContext, TopologySpreadConstraint, Volume, VolumeMount,
+    HTTPGetAction, Lifecycle, LifecycleHandler, ObjectFieldSelector, PodDNSConfig, PodDNSConfigOption,
+    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecretVolumeSource, SecurityContext,
+    SleepAction, TopologySpreadConstraint, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -35,10 +36,10 @@ pub const ADMIN_PORT_NAME: &str = "admin";
 
 /// Says on the Deployment, not on its pods, which form of the pod template it has.
 const TEMPLATE_VERSION: &str = "bifrost.dev/template-version";
-/// The only form there is: 1 had no port for the preview and was never released. A later operator that builds pods otherwise must not
+/// The only form there is: 1 had no port for the preview, 2 no pause before SIGTERM, and neither was released. A later operator that builds pods otherwise must not
 /// restart those that run: it raises the number, and keeps this form for Deployments that have this number, or none, until their
 /// image or their spec changes.
-const TEMPLATE: u32 = 2;
+const TEMPLATE: u32 = 3;
 
 /// Where the last snapshot lies.
 const STATE_DIR: &str = "/var/lib/bifrost";
@@ -50,6 +51,9 @@ const KEYS_DIR: &str = "/etc/bifrost/keys";
 const USER: i64 = 65532;
 /// What a pod may take to end once its streams are over, in seconds.
 const GRACE: u64 = 15;
+/// What the kubelet waits before SIGTERM, in seconds, as part of the grace: the kernel drops a signal for a container's first process
+/// that has no handler for it yet, and a pod deleted in the moment of its start would stay until its grace is over.
+const BEFORE_SIGTERM: i64 = 1;
 
 /// Which pods are built.
 struct Kind<'a> {
@@ -91,7 +95,7 @@ fn build(observed: &Observed, part: Part, kind: &Kind<'_>, replicas: i32) -> Dep
     ours.extend(kind.selector.clone());
     ours.extend(kind.candidate.map(|revision| (names::LABEL_REVISION.to_owned(), revision.to_owned())));
     let pod_labels = merged(&spec.pod.labels, ours);
-    let annotations = [(TEMPLATE_VERSION.to_owned(), TEMPLATE.to_string())].into();
+    let annotations = [(TEMPLATE_VERSION.to_owned(), "3".to_owned())].into();
     Deployment {
         metadata: ObjectMeta { annotations: Some(annotations), ..meta(observed, part) },
         spec: Some(DeploymentSpec {
@@ -199,6 +203,13 @@ fn container(observed: &Observed, kind: &Kind<'_>) -> Container {
         resources: spec.pod.resources.clone(),
         readiness_probe: Some(probe("/readyz", 2, 2)),
         liveness_probe: Some(probe("/livez", 10, 3)),
+        lifecycle: Some(Lifecycle {
+            pre_stop: Some(LifecycleHandler {
+                sleep: Some(SleepAction { seconds: BEFORE_SIGTERM }),
+                ..LifecycleHandler::default()
+            }),
+            ..Lifecycle::default()
+        }),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
             read_only_root_filesystem: Some(true),
@@ -384,7 +395,7 @@ mod tests {
         let mut seen = observed();
         let noted = |seen: &Observed| build_deployment(seen, "r/g:1", AddressRule::NoLocal).metadata.annotations;
         let before = noted(&seen);
-        assert_eq!(before, Some([(TEMPLATE_VERSION.to_owned(), "2".to_owned())].into()));
+        assert_eq!(before, Some([(TEMPLATE_VERSION.to_owned(), "3".to_owned())].into()));
         seen.gateway.spec.drain.timeout = "9s".into();
         assert_eq!(noted(&seen), before);
         let template = build_deployment(&seen, "r/g:1", AddressRule::NoLocal).spec.unwrap().template;
