@@ -41,11 +41,11 @@ pub struct Summary {
     pub own_released: bool,
     /// At least one pod is ready, and every ready one holds the candidate, or reaches its own pods. Those are not counted.
     pub holds_candidate: bool,
-    /// The same, whatever was written since: every write is confirmed anew.
+    /// The same, whatever was written since: every write is confirmed anew. Pods that were not asked yet are taken to.
     pub keeps_candidate: bool,
     /// Pods of the candidate's own that are ready, and of these the ones that confirm and hold it.
     pub candidates: (usize, usize),
-    /// Those that are ready and hold it, whatever was written since.
+    /// Those that are ready and hold it, whatever was written since, and those that were not asked yet.
     pub keeping: usize,
 }
 
@@ -65,6 +65,8 @@ impl Summary {
             let keeps =
                 report.as_ref().is_ok_and(|report| target.candidate.is_some() && report.candidate == target.candidate);
             let holds = keeps && report.as_ref().is_ok_and(|report| target.is_confirmed_by(report));
+            // Who has not asked yet does not know that something is missing.
+            let keeps = keeps || (target.candidate.is_some() && !answers.contains_key(&pod.uid));
             if pod.of_candidate {
                 summary.candidates.0 += usize::from(pod.ready);
                 summary.candidates.1 += usize::from(pod.ready && holds);
@@ -246,6 +248,9 @@ mod tests {
         let answers = ["a", "b", "x"].map(|uid| (uid.to_owned(), older())).into();
         let summary = Summary::of(&target, &answers);
         assert_eq!((summary.keeps_candidate, summary.keeping), (true, 1));
+        // So it is where nobody was asked yet.
+        let summary = Summary::of(&target, &BTreeMap::new());
+        assert_eq!((summary.keeps_candidate, summary.keeping, summary.holds_candidate), (true, 1, false));
         // One that cannot use it serves what is stable, and confirms that.
         assert_eq!(seen(Ok(report()), holding()), (true, false, (1, 1), true, true));
         // The gateway is what it is without the candidate's pods.

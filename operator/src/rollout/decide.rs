@@ -149,6 +149,8 @@ impl Walk<'_> {
             found = self.step(&before.progress, Seen { request: None, confirmed: false, ..seen });
         }
         waits |= self.own_pods && before.promoting && !self.sight.rolled;
+        // What an operator that begins does not know yet ends no wait.
+        waits |= !self.sight.is_known && before.waiting.is_some();
         let Transition { progress, events, wake, .. } = found;
         let mut aims = self.plan.split_at(goal).percent;
         if let Some(room) = self.room(&before, &progress) {

@@ -32,8 +32,8 @@ pub struct Sight<'a> {
     pub loaded: bool,
     /// Pods of the candidate's own that are ready and act upon what is published.
     pub ready: usize,
-    /// Those that are ready and hold it, whatever was written since: every write is something new, and that must not look like pods that
-    /// are gone.
+    /// Those that are ready and hold it for all that is known, whatever was written since: every write is something new, and that must
+    /// not look like pods that are gone. Nor must one that was not asked yet.
     pub alive: usize,
     /// Whether every ready pod has the candidate, likewise.
     pub is_kept: bool,

@@ -411,6 +411,12 @@ fn an_operator_that_knows_nothing_yet_takes_nothing_back() {
     let sight = Sight { replicas: REPLICAS, ..Sight::default() };
     let Outcome { record, .. } = decide(&life.wish, &life.wanted, &life.record, sight, at(9_000));
     assert_eq!(record.candidate.unwrap().waiting, Some(at(9_000)), "it is given its time anew");
+    // What waits for nobody goes on doing so, or its status would say for a moment that pods are missing.
+    life.works = true;
+    life.record.candidate = None;
+    assert_eq!(life.percents(20).last(), Some(&Some(50)));
+    let unasked = Sight { loaded: false, ready: 0, is_known: false, ..life.sight(Seen::default()) };
+    assert_eq!(life.decide(&life.record, unasked).record, life.record);
 }
 
 #[test]
