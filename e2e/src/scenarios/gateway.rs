@@ -65,7 +65,7 @@ pub(super) async fn create_from(context: &Context, manifest: Value) -> Result<()
 }
 
 /// Waits until its Services lead somewhere: kube-proxy needs a moment after the pods are ready, and refuses connections until then.
-async fn reachable(context: &Context) -> Result<()> {
+pub(super) async fn reachable(context: &Context) -> Result<()> {
     if context.target.embedded().is_none() {
         return Ok(());
     }

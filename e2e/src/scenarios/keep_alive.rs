@@ -32,6 +32,8 @@ pub(super) struct Client {
     pub(super) habit: Habit,
     /// Between an answer and the next request.
     pub(super) silence: Duration,
+    /// How long after a request the same connection takes another one of a client that is blind, at the latest.
+    pub(super) latest: Duration,
     pub(super) server: SocketAddr,
     /// A whole request.
     pub(super) request: Vec<u8>,
@@ -86,7 +88,12 @@ impl Client {
         let mut seen = Seen::default();
         let mut kept: Option<TcpStream> = None;
         let mut idle_since = Instant::now();
+        let mut sent = idle_since;
         loop {
+            // What a busy machine kept from coming back in time says nothing of the server, for which the silence began with the request.
+            if self.habit == Habit::Blind && sent.elapsed() > self.latest {
+                kept = None;
+            }
             if self.habit == Habit::Looks && kept.as_ref().is_some_and(was_closed) {
                 kept = None;
                 seen.found_closed += 1;
@@ -94,6 +101,7 @@ impl Client {
             seen.requests += 1;
             seen.into_idle += u64::from(kept.is_some());
             let was = kept.as_ref().map_or_else(String::new, |_| idle_for(idle_since));
+            sent = Instant::now();
             match tokio::time::timeout(ANSWER_LIMIT, self.exchange(kept.take())).await {
                 Ok(Ok(answered)) => {
                     seen.announced += u64::from(answered.kept.is_none());
@@ -214,7 +222,8 @@ mod tests {
             let (server, mut accepted) = rude_server();
             let (stop, stopped) = watch::channel(false);
             let silence = Duration::from_millis(50);
-            let client = Client { habit, silence, server, request: b"GET / HTTP/1.1\r\n\r\n".to_vec() };
+            let request = b"GET / HTTP/1.1\r\n\r\n".to_vec();
+            let client = Client { habit, silence, latest: Duration::MAX, server, request };
             let running = tokio::spawn(client.run(stopped));
             accepted.wait_for(|connections| *connections == 2).await.unwrap();
             stop.send_replace(true);

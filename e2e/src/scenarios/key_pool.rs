@@ -44,7 +44,8 @@ async fn run(context: &Context) -> Result<()> {
         Ok(true)
     })
     .await?;
-    let (heavy, light) = share(context, &control, "4000").await?;
+    // So many that three points are more than five standard deviations.
+    let (heavy, light) = share(context, &control, "5000").await?;
     let percent = 100.0 * heavy as f64 / (heavy + light) as f64;
     println!("  weights 80 : 20 → {percent:.1} % and {:.1} % of {} requests", 100.0 - percent, heavy + light);
     ensure!((percent - 80.0).abs() <= 3.0, "{percent:.1} %");

@@ -17,6 +17,7 @@ use crate::{
     cluster::Cluster,
     deploy::Vendors,
     scenarios::{Context, Scenario},
+    wait,
 };
 
 /// The scenario.
@@ -127,8 +128,17 @@ async fn of_lite_llm(context: &Context, shell: &mut Shell, control: &Control) ->
 
 /// Waits until it is ready, and calls it as SDKs do, with the keys of its pool.
 async fn serves(context: &Context, shell: &mut Shell, name: &str) -> Result<()> {
-    context.wait_for_condition(&format!("bifrostgateway/{name}"), "Ready", READY).await?;
-    shell.says(&format!("kubectl bifrost keys {name}"), &["True"]).await?;
+    wait::wait_until(&format!("{name} to be ready"), READY, || async {
+        let seen = objects::get(context, &format!("bifrostgateway/{name}")).await?;
+        let (generation, ready) = (&seen["metadata"]["generation"], gateway::condition(&seen["status"], "Ready"));
+        // With the newest spec: it may have been ready with the one before.
+        let is_ready = ready.is_some_and(|one| one["status"] == "True" && one["observedGeneration"] == *generation);
+        ensure!(is_ready, "{ready:?}");
+        Ok(true)
+    })
+    .await?;
+    // A key has a status of its own.
+    shell.comes_to_say(&format!("kubectl bifrost keys {name}"), &["True"]).await?;
     shell.says(&format!("kubectl bifrost test {name}"), &["every check passed", "(no_credential)"]).await.map(drop)
 }
 
@@ -178,6 +188,7 @@ async fn benched(context: &Context, shell: &mut Shell, cluster: &Cluster) -> Res
     let told = shell.run_inside(cluster, &plain).await?;
     ensure!(told.contains("the port-forward itself takes"), "{told}");
     println!("{}", figures(&told)?);
+    gateway::reachable(context).await?;
     let at = format!(
         "export SSL_CERT_FILE=ca.pem; {bench} --direct https://openai.vendors.svc --url {}",
         gateway::url(context)

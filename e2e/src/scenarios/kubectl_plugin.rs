@@ -41,7 +41,8 @@ async fn look(shell: &mut Shell) -> Result<()> {
         let told = (&told["strategy"], &told["traffic"]["wantedPercent"], &told["pods"][1]["state"]);
         ensure!(told == (&json!("Canary"), &json!(10), &json!("ready")), "{told:?}");
     }
-    let keys = shell.says("kubectl bifrost keys ai", &["openai", "anthropic", "True"]).await?;
+    // A key has a status of its own, which nothing waited for.
+    let keys = shell.comes_to_say("kubectl bifrost keys ai", &["openai", "anthropic", "True"]).await?;
     ensure!(gateway::KEYS.iter().all(|key| !keys.contains(key)), "a key value in {keys}");
     shell.refuses("kubectl bifrost status nobody", &["nobody"]).await?;
     shell.says("kubectl bifrost analysis ai", &["no analysis"]).await.map(drop)

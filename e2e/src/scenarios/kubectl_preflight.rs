@@ -169,8 +169,7 @@ async fn finish(context: &Context, shell: &mut Shell) -> Result<()> {
     println!("  after: complete:\n    {}", steps.join("\n    "));
     let spec = objects::get(context, OBJECT).await?["spec"]["migration"].clone();
     ensure!(spec["strategy"] == "DropIn" && spec["analysis"].is_null(), "{spec}");
-    let found = look(shell, "after").await?;
-    let failed: Vec<_> = found.iter().filter(|one| one.level == "fail").collect();
-    ensure!(failed.is_empty(), "{failed:?}");
+    // The last command returns once it is written: the operator has yet to look at it.
+    shell.comes_to_say("kubectl bifrost preflight --phase after", &[", 0 fail"]).await?;
     shell.run("kubectl bifrost preflight --phase after").await.map(drop)
 }

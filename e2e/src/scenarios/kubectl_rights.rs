@@ -104,10 +104,12 @@ fn by(account: &str, command: &str) -> String {
 
 /// Who may look sees all but Secrets, and is told what he cannot see.
 async fn looks(shell: &mut Shell) -> Result<()> {
+    // What the operator says of keys and of the arms comes after the gateway is ready.
+    shell.comes_to_say(&by(VIEWER, "kubectl bifrost keys"), &["openai", "True"]).await?;
+    shell.comes_to_say(&by(VIEWER, "kubectl bifrost analysis"), &["verdict: "]).await?;
+    shell.comes_to_say(&by(VIEWER, "kubectl bifrost preflight"), &[", 0 fail"]).await?;
     let mut says = async |command: &str, words: &[&str]| shell.says(&by(VIEWER, command), words).await;
     says("kubectl bifrost status", &["ai  Ready", "2 of 2 ready", "ready, "]).await?;
-    says("kubectl bifrost keys", &["openai", "True"]).await?;
-    says("kubectl bifrost analysis", &["verdict: "]).await?;
     says("kubectl bifrost history", &["stable"]).await?;
     let told = says("kubectl bifrost preflight", &["0 fail"]).await?;
     println!("{told}");

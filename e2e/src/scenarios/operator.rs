@@ -59,7 +59,7 @@ pub(super) async fn kill(context: &Context) -> Result<()> {
 pub(super) async fn leading(context: &Context, killed: Option<&str>) -> Result<String> {
     wait::wait_for("an operator that leads", LIMIT, || async {
         let pods = pods(context).await?;
-        let (id, started) = container(pods.first().context("no operator pod")?)?;
+        let (id, started) = container(staying(&pods)?)?;
         let renewed = renewed(context).await?;
         // The kubelet tells whole seconds: in the first one the container before may have renewed it.
         let is_its_own = renewed.duration_since(started) > SignedDuration::from_secs(1);
@@ -73,7 +73,8 @@ pub(super) async fn leading(context: &Context, killed: Option<&str>) -> Result<S
 /// order of their names; none where it does not show it.
 pub(super) async fn metric(context: &Context, name: &str, labels: &str) -> Result<Option<f64>> {
     let pods = pods(context).await?;
-    let address = pods.first().and_then(|pod| pod.status.as_ref()?.pod_ip.clone()).context("no operator pod")?;
+    let address = staying(&pods)?.status.as_ref().and_then(|status| status.pod_ip.clone());
+    let address = address.context("the operator pod has no address")?;
     let text = curl::inside(context, &[&format!("http://{address}:9090/metrics")]).await?.ok()?;
     let line = format!("bifrost_operator_{name}{{{labels}}} ");
     let value = text.lines().find_map(|shown| shown.strip_prefix(&line));
@@ -90,6 +91,11 @@ pub(super) async fn metric_of_gateway(context: &Context, name: &str) -> Result<O
 pub(super) async fn pods(context: &Context) -> Result<Vec<Pod>> {
     let labels = format!("app.kubernetes.io/name={}", Operator::DEPLOYMENT);
     Ok(pod_api(context).list(&ListParams::default().labels(&labels)).await?.items)
+}
+
+/// The first of them that is not on its way out: one that was replaced may take a while to end.
+fn staying(pods: &[Pod]) -> Result<&Pod> {
+    pods.iter().find(|pod| pod.metadata.deletion_timestamp.is_none()).context("no operator pod")
 }
 
 /// Objects of the operator's namespace.

@@ -11,12 +11,13 @@ use serde_json::{Value, json};
 use super::{
     gateway::{self, NAME, POOL_OPENAI},
     load,
-    migration::{self, JUDGED},
+    migration::{self, HANDLED, JUDGED},
     operator,
 };
 use crate::{
     deploy::Vendors,
     scenarios::{Context, Scenario},
+    wait,
 };
 
 /// The scenario.
@@ -32,6 +33,8 @@ const REPLICAS: u64 = 2;
 const COOLDOWN: Duration = Duration::from_secs(12);
 /// So many requests fail: enough to be found, and as good as over by the time the traffic has gone back.
 const FAILURES: u64 = 80;
+/// Of so many requests a second at most: they are too small a part of what a quick machine sends until they are looked at.
+const RATE: &str = "600";
 
 async fn run(context: &Context) -> Result<()> {
     let (_port, control) = Vendors::control(&context.target).await?;
@@ -40,7 +43,7 @@ async fn run(context: &Context) -> Result<()> {
     let rollback = json!({"to": "PreviousStep", "retries": 1, "cooldown": "12s"});
     let migration = json!({"canary": {"steps": steps}, "analysis": {"minRequests": 40}, "rollback": rollback});
     gateway::create(context, 2, migration).await?;
-    load::amid(context, &["--concurrency", "8"], story(context, &control)).await.map(drop)
+    load::amid(context, &["--concurrency", "8", "--rate", RATE], story(context, &control)).await.map(drop)
 }
 
 async fn story(context: &Context, control: &Control) -> Result<()> {
@@ -80,8 +83,13 @@ async fn counted(context: &Context, [stage, percent, rolled_back]: [f64; 3]) -> 
         ("gateway_ready", 1.0),
     ];
     for (name, wanted) in wanted {
-        let shown = operator::metric_of_gateway(context, name).await?;
-        ensure!(shown == Some(wanted), "{name} is {shown:?} instead of {wanted}");
+        // That a step was confirmed is written as well, and every write is confirmed anew.
+        wait::wait_until(&format!("{name} to be {wanted}"), HANDLED, || async {
+            let shown = operator::metric_of_gateway(context, name).await?;
+            ensure!(shown == Some(wanted), "it is {shown:?}");
+            Ok(true)
+        })
+        .await?;
     }
     // Back at a step it is judged anew; at the baseline the verdict that led there stays.
     if stage < 1.0 {

@@ -35,6 +35,8 @@ const LENGTH: Duration = Duration::from_secs(32);
 /// A pod on its way out serves connections for `readinessDelay`, and closes them after 2 s without a request: what comes back within
 /// the sum of both is never lost.
 const BLIND: (u32, Duration) = (30, Duration::from_secs(6));
+/// Who comes back when that sum is nearly over, as the machine had no time for him, opens another connection.
+const LATEST: Duration = Duration::from_millis(6_500);
 /// What comes back later finds the connection closed.
 const LOOKING: (u32, Duration) = (20, Duration::from_secs(18));
 
@@ -125,6 +127,7 @@ async fn clients(context: &Context) -> Result<Vec<Client>> {
         (0..count).map(move |index| Client {
             habit,
             silence: longest.mul_f64(0.5 + 0.5 * f64::from(index) / f64::from(count)),
+            latest: LATEST,
             server,
             request: request(&format!("{habit:?}-{index}")),
         })

@@ -36,6 +36,8 @@ const COPY: u64 = 1_500;
 /// By so much the best of several runs may differ without it meaning anything.
 const NOISE: f64 = 1.25;
 const RUNS: usize = 3;
+/// The most, where something else took the machine's time in every run with copies.
+const MOST_RUNS: usize = 6;
 const REQUESTS: [&str; 4] = ["--requests", "120", "--concurrency", "4"];
 
 async fn run(context: &Context) -> Result<()> {
@@ -81,7 +83,10 @@ async fn unnoticed(context: &Context, control: &Control) -> Result<()> {
     slow(control, APP_OPENAI, FIRST).await?;
     slow(control, POOL_OPENAI, COPY).await?;
     let mut best = [f64::MAX; 2];
-    for _ in 0..RUNS {
+    for run in 0..MOST_RUNS {
+        if run >= RUNS && best[1] <= best[0] * NOISE {
+            break;
+        }
         for (with, shadow) in [(0, Value::Null), (1, all())] {
             copy(context, shadow).await?;
             let load = load::send(context, &REQUESTS).await?;

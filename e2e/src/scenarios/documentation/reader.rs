@@ -14,7 +14,7 @@ use tokio::{
 
 use super::manifests;
 use crate::{
-    scenarios::{Context, gateway, shell::Shell},
+    scenarios::{Context, gateway, objects, shell::Shell},
     wait,
 };
 
@@ -23,7 +23,14 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// What a page calls its namespace, wherever that stands.
 const NAMESPACE: [&str; 4] = ["-n llm", ".llm.svc", "namespace llm", "namespace: llm"];
 /// What commands have that look, …
-const LOOKS: [&str; 5] = ["kubectl get ", "kubectl describe ", "kubectl events ", "kubectl bifrost status ", "curl "];
+const LOOKS: [&str; 6] = [
+    "kubectl get ",
+    "kubectl describe ",
+    "kubectl events ",
+    "kubectl bifrost status ",
+    "kubectl bifrost analysis ",
+    "curl ",
+];
 /// … and what those have that change something too. What only looks is repeated until it prints what it should, the rest is run once.
 const CHANGES: [&str; 2] = ["| kubectl ", "kubectl annotate "];
 /// How an answer names the arm that served it.
@@ -113,6 +120,14 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Waits until there are the pods that there shall be and no others: `kubectl port-forward` takes of a Deployment's pods the one that
+    /// has been ready for the longest time, also while that is on its way out.
+    async fn pods_are_settled(&self) -> Result<()> {
+        let replicas = objects::get(self.context, gateway::OBJECT).await?["spec"]["replicas"].as_u64();
+        let replicas = usize::try_from(replicas.context("no replicas")?)?;
+        self.context.wait_for_pods(&gateway::selector(), replicas, LIMIT).await.map(drop)
+    }
+
     async fn line(&mut self, line: Line) -> Result<()> {
         self.commands += usize::from(line.of_page().is_some());
         let text = match line {
@@ -125,6 +140,7 @@ impl<'a> Reader<'a> {
         let command = self.as_here(text);
         if let Some(command) = command.strip_suffix(BACKGROUND) {
             self.end_background().await;
+            self.pods_are_settled().await?;
             self.background = Some(self.seen(command, line.wanted()).await?);
             return Ok(());
         }
