@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use super::{curl, gateway, load};
+use super::{curl, gateway, load, objects};
 use crate::{
     cluster::Cluster,
     scenarios::{Context, Scenario},
@@ -30,7 +30,9 @@ const OUTAGE: &str = "30";
 /// What a killed container may take to serve again.
 const BACK: Duration = Duration::from_secs(5);
 /// How long everything may take to be as before once the API server is back.
-const RECOVERED: Duration = Duration::from_secs(40);
+const RECOVERED: Duration = Duration::from_secs(90);
+/// How long a pod may take to save what it has confirmed.
+const SAVED: Duration = Duration::from_secs(10);
 
 async fn run(context: &Context) -> Result<()> {
     gateway::create(context, REPLICAS, json!({"strategy": "Canary", "canaryPercent": 10})).await?;
@@ -44,7 +46,7 @@ async fn run(context: &Context) -> Result<()> {
     outcome?;
 
     let restarted = victim.restarted(context, 1).await?;
-    rolled_back(context).await?;
+    rolled_back(context, &victim).await?;
     cluster.stop_api_server().await?;
     let outcome = still_rolled_back(context, &victim, &restarted).await;
     cluster.start_api_server().await?;
@@ -76,11 +78,19 @@ async fn while_away(context: &Context, victim: &Victim, user: &str) -> Result<()
 }
 
 /// Takes the share to 0. The API server has just come back: the operator may need a moment.
-async fn rolled_back(context: &Context) -> Result<()> {
+async fn rolled_back(context: &Context, victim: &Victim) -> Result<()> {
     let began = Instant::now();
     gateway::set_percent(context, 0, REPLICAS.into()).await?;
     println!("  API server back: 0 % confirmed by all replicas after {:.2} s", began.elapsed().as_secs_f64());
-    Ok(())
+    let status = objects::get(context, gateway::OBJECT).await?["status"].clone();
+    let epoch = status["traffic"]["epoch"].as_u64().context("no epoch in the status")?;
+    // A pod saves beside what it does, as a disk may hang.
+    wait::wait_until("the pod to save it", SAVED, || async {
+        let (saved, _) = victim.copies(context.embedded()?)?;
+        ensure!(saved >= epoch, "epoch {saved} is saved, not {epoch}");
+        Ok(true)
+    })
+    .await
 }
 
 /// The second outage: a crash right after the rollback, before the kubelet has renewed the mounted copy.

@@ -30,6 +30,8 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 /// The operator's name as a field manager.
 const OPERATOR: &str = "bifrost-operator";
 const LIMIT: Duration = Duration::from_secs(5);
+/// How long pods may take that are made anew.
+const READY: Duration = Duration::from_secs(90);
 
 async fn run(context: &Context) -> Result<()> {
     let own =
@@ -59,7 +61,7 @@ async fn run(context: &Context) -> Result<()> {
     let (seconds, what) = (slowest.0.as_secs_f64(), slowest.1);
     println!("  {edits} edits and {} deletions repaired, the slowest in {seconds:.2} s: {what}", owned.len());
     gateway::wait_event(context, "DriftCorrected", "").await?;
-    gateway::wait_condition(context, OBJECT, "Ready", "True").await?;
+    context.wait_for_condition(OBJECT, "Ready", READY).await?;
     held(context).await?;
     name_conflict(context).await?;
     ensure!(objects::get(context, "secret/ai-keys").await? == own, "a user's own Secret was changed");
@@ -124,7 +126,7 @@ async fn held(context: &Context) -> Result<()> {
     }
     println!("  deleted while the spec is not accepted: back after {:.2} s", slowest.as_secs_f64());
     context.kubectl(&["patch", OBJECT, "--type=json", "--patch", &url("https://openai.vendors.svc")]).await?;
-    gateway::wait_condition(context, OBJECT, "Ready", "True").await.map(drop)
+    context.wait_for_condition(OBJECT, "Ready", READY).await
 }
 
 /// Edits a field and waits until it is as it was.

@@ -41,8 +41,8 @@ const ROUNDS: u32 = 8;
 const KILLS: usize = 20;
 /// When kills in changes and deletions come, counted from the request: the operator's work takes less.
 const WINDOW: Duration = Duration::from_millis(300);
-/// How long the next operator may take to the final state.
-const LIMIT: Duration = Duration::from_secs(30);
+/// How long the next operator may take to the final state, pods included.
+const LIMIT: Duration = Duration::from_secs(60);
 
 async fn run(context: &Context) -> Result<()> {
     context.stage.vendors.trust_in(&context.target, &context.namespace).await?;

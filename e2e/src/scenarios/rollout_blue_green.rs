@@ -19,11 +19,12 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 .embedded_only();
 
 const SWITCH: Duration = Duration::from_secs(2);
-const WATCH: Duration = Duration::from_secs(4);
+/// Long enough to be asked for something in it.
+const WATCH: Duration = Duration::from_secs(8);
 const LOOKS: u32 = 10;
 
 async fn run(context: &Context) -> Result<()> {
-    let blue_green = json!({"strategy": "BlueGreen", "blueGreen": {"preview": {"pause": true}, "watch": "4s"}});
+    let blue_green = json!({"strategy": "BlueGreen", "blueGreen": {"preview": {"pause": true}, "watch": "8s"}});
     let first = rollout::create(context, Value::Null, blue_green).await?;
     let pods = rollout::stable_pods(context).await?;
     let streams = ["--stream", "--concurrency", "4"];
@@ -48,7 +49,7 @@ async fn promoted(context: &Context, stable: &str) -> Result<String> {
     rollout::only(context, &candidate).await?;
     rollout::settled(context, &candidate).await?;
     ensure!(watched.elapsed() + SWITCH > WATCH, "the watch was cut to {:?}", watched.elapsed());
-    println!("  stable {:.1} s after the switch, with a watch of 4 s", watched.elapsed().as_secs_f64());
+    println!("  stable {:.1} s after the switch, with a watch of 8 s", watched.elapsed().as_secs_f64());
     gateway::wait_event(context, "Promoted", &candidate).await?;
     rollout::only(context, &candidate).await?;
     Ok(candidate)

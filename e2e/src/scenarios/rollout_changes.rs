@@ -111,10 +111,21 @@ async fn without_operator(context: &Context, percent: u64, phase: &str) -> Resul
     })
     .await?;
     operator::kill(context).await?;
+    // It leads before it has looked.
+    wait::wait_until("the successor to have looked", rollout::LIMIT, || async {
+        let shown = operator::metric_of_gateway(context, "rollout_percent").await?;
+        ensure!(shown == Some(percent as f64), "rollout_percent is {shown:?}");
+        Ok(true)
+    })
+    .await?;
     rollout::stays(context, percent, Duration::from_secs(2)).await?;
-    let after = place(&rollout::seen(context).await?);
-    ensure!(after == before, "{before:?} became {after:?}");
-    Ok(())
+    // Until it has asked the pods, it tells that it waits for them.
+    wait::wait_until("the successor to be where the one before was", rollout::LIMIT, || async {
+        let after = place(&rollout::seen(context).await?);
+        ensure!(after == before, "{before:?} became {after:?}");
+        Ok(true)
+    })
+    .await
 }
 
 /// The ConfigMap goes, and comes back with the same rollout.

@@ -135,6 +135,8 @@ async fn no_image(context: &Context, stable: &str, reference: &str) -> Result<()
 async fn killed(context: &Context, stable: &str, reference: &str) -> Result<()> {
     let (candidate, _) = rollout::begin(context, &rollout::image(reference)?, SHARE).await?;
     rollout::share(context, stable, &candidate, SHARE as u32).await?;
+    // Those of the candidate before may still be on their way out, and their end is no crash.
+    context.wait_for_pods(CANDIDATE_PODS, 1, rollout::LIMIT).await?;
     // The kubelet tells whole seconds: an end in the second of the beginning could as well be before it.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let broken = Instant::now();

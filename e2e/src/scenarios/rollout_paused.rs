@@ -26,6 +26,8 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 )
 .embedded_only();
 
+/// The first step's hold. A pause, or a look, comes in time for each of them also where something stands still for a while.
+const HOLD: Duration = Duration::from_secs(5);
 /// How long nothing may rise after it could.
 const STILL: Duration = Duration::from_secs(2);
 /// The steps, by their percents.
@@ -33,7 +35,7 @@ const STEPS: [u64; 3] = [20, 60, 100];
 
 async fn run(context: &Context) -> Result<()> {
     let next = rollout::next_image(context).await?;
-    let steps = json!([{"percent": 20, "hold": "4s"}, {"percent": 60, "hold": "2s"}, {"percent": 100, "hold": "1s"}]);
+    let steps = json!([{"percent": 20, "hold": "5s"}, {"percent": 60, "hold": "5s"}, {"percent": 100, "hold": "4s"}]);
     let first = rollout::create(context, Value::Null, rollout::canary(steps)).await?;
     let pods = rollout::stable_pods(context).await?;
     let (stable, _) = load::during(context, &[], configuration(context, &first)).await?;
@@ -105,13 +107,8 @@ async fn image(context: &Context, stable: &str, next: &Image) -> Result<()> {
 /// Pauses in the first step's hold: it stays there although the hold is over, and nobody can promote it.
 async fn held(context: &Context, candidate: &str) -> Result<()> {
     pause(context, true).await?;
-    let seen = rollout::seen(context).await?;
-    let ends: Timestamp = match seen["status"]["rollout"]["holdEndsAt"].as_str() {
-        Some(ends) => ends.parse()?,
-        None => Timestamp::now(),
-    };
-    let left = Duration::try_from(ends.duration_since(Timestamp::now())).unwrap_or_default();
-    rollout::stays(context, STEPS[0], left + STILL).await?;
+    // The status of what is held names no end of a hold; it began before the pause.
+    rollout::stays(context, STEPS[0], HOLD + STILL).await?;
     let id = format!("promote/{}@{candidate}", Timestamp::now().as_second());
     rollout::ask(context, &id).await?;
     gateway::wait_event(context, "RequestRefused", &id).await?;
