@@ -1,30 +1,18 @@
 //! `promote`, `abort`, `retry`, `restart`: a request to the operator, by annotation, and what became of it.
 
-mod outcome;
-
 use bifrost_crds::BifrostGateway;
 pub(crate) use bifrost_operator::migration::request::Verb;
-use k8s_openapi::api::core::v1::Event;
 use kube::ResourceExt;
-use kube::api::ListParams;
 use serde_json::json;
-use tokio::time::{Duration, Instant, sleep};
+use tokio::time::{Duration, Instant};
 
-use self::outcome::{Outcome, outcome};
 use crate::cli::{AskArgs, WaitArgs};
 use crate::failure::Failure;
 use crate::human;
-use crate::run::{note, say};
+use crate::run::say;
 use crate::session::Session;
 use crate::standing::Subject;
 use crate::wait::{Waited, wait};
-
-/// Reason of the event about a request that the operator did not follow.
-const REFUSED: &str = "RequestRefused";
-/// How long an event may come after the status that it belongs to.
-const EVENT_DELAY: Duration = Duration::from_secs(2);
-/// The same where it is elsewhere than before: by this request, unless another one was quicker.
-const RACE_DELAY: Duration = Duration::from_secs(1);
 
 /// Writes the request and waits until it was handled.
 pub(crate) async fn run(session: &Session, verb: Verb, args: &AskArgs) -> Result<(), Failure> {
@@ -46,24 +34,10 @@ pub(crate) async fn run(session: &Session, verb: Verb, args: &AskArgs) -> Result
     match wait(session, &name, until.saturating_duration_since(Instant::now()), handled).await? {
         Waited::TimedOut(last) => Err(Failure::TimedOut(unhandled(subject, &value, last.as_deref(), waiting.timeout))),
         Waited::Done(after, took) => {
-            let before = subject.standing(&gateway);
-            let mut outcome = outcome(&before, &after, None);
-            let delay = match (outcome.is_open(), verb) {
-                (true, _) => Some(EVENT_DELAY),
-                // One that is pinned to a step is refused where another one took that step.
-                (false, Verb::Promote) => Some(RACE_DELAY),
-                (false, _) => None,
-            };
-            if let Some(delay) = delay {
-                let refusal = refusal(session, &name, &value, delay).await;
-                outcome = self::outcome::outcome(&before, &after, refusal.as_deref());
-            }
             let asked = format!("{name}: {verb}{}", subject.flag());
-            match outcome {
-                Outcome::Refused(why) => Err(Failure::no(format!("{asked} was refused: {why}"))),
-                Outcome::Moved(text) | Outcome::Same(text) => {
-                    say(&format!("{asked} handled after {}: {text}", human::duration(took)))
-                }
+            match &after.refusal {
+                Some(why) => Err(Failure::no(format!("{asked} was refused: {why}"))),
+                None => say(&format!("{asked} handled after {}: {}", human::duration(took), after.describe())),
             }
         }
     }
@@ -148,37 +122,6 @@ fn unhandled(subject: Subject, value: &str, last: Option<&BifrostGateway>, limit
     }
 }
 
-/// Waits a little for the event that a request was refused. Who may not read events gets none.
-async fn refusal(session: &Session, name: &str, value: &str, delay: Duration) -> Option<String> {
-    let fields = format!("involvedObject.kind=BifrostGateway,involvedObject.name={name},reason={REFUSED}");
-    let params = ListParams::default().fields(&fields);
-    let until = Instant::now() + delay;
-    loop {
-        match session.api::<Event>().list(&params).await {
-            Ok(events) => {
-                let notes = events.items.iter().filter_map(|event| event.message.as_deref());
-                if let Some(words) = words(notes, value) {
-                    return Some(words);
-                }
-            }
-            Err(error) => {
-                note(&format!("events cannot be read ({})", Failure::from(error)));
-                return None;
-            }
-        }
-        if Instant::now() >= until {
-            return None;
-        }
-        sleep(Duration::from_millis(250)).await;
-    }
-}
-
-/// Why this request was refused: what follows it in a note. Its id makes it unlike every other one.
-fn words<'a>(mut notes: impl Iterator<Item = &'a str>, value: &str) -> Option<String> {
-    let asked = format!("{value}: ");
-    notes.find_map(|note| note.split_once(&asked).map(|(_, why)| why.to_owned()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,20 +161,6 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_found_by_the_request_itself() {
-        let notes = [
-            "promote/aaaa@r: too early",
-            "promote/k3x9@r2: other",
-            "promote/k3x9@r: there is nothing to promote",
-            "rollout: abort/b4b4: there is no candidate",
-        ];
-        let found = |value| words(notes.into_iter(), value);
-        assert_eq!(found("promote/k3x9@r").as_deref(), Some("there is nothing to promote"));
-        assert_eq!(found("abort/b4b4").as_deref(), Some("there is no candidate"));
-        assert_eq!(found("promote/zzzz@r"), None);
-    }
-
-    #[test]
     fn who_was_overtaken_by_another_request_is_told() {
         let asked = |value: &str| {
             let mut gateway = gateway();
@@ -263,11 +192,14 @@ mod tests {
         (result, patches[0].clone())
     }
 
-    /// Notes that the request was handled, and gives it back.
-    fn handled(state: &mut crate::testing::State) -> String {
-        let value = state.gateway["metadata"]["annotations"][ANNOTATION].as_str().unwrap().to_owned();
-        state.gateway["status"]["migration"]["handledRequest"] = json!(value);
-        value
+    /// Notes that the request was handled.
+    fn handled(state: &mut crate::testing::State) {
+        let value = state.gateway["metadata"]["annotations"][ANNOTATION].clone();
+        state.gateway["status"]["migration"]["handledRequest"] = value;
+    }
+
+    fn refused(state: &mut crate::testing::State, axis: &str, why: &str) {
+        state.gateway["status"][axis]["refusal"] = json!(why);
     }
 
     #[tokio::test]
@@ -286,9 +218,9 @@ mod tests {
     #[tokio::test]
     async fn a_promotion_that_came_second_is_no_success() {
         let second = |state: &mut crate::testing::State| {
-            let value = handled(state);
+            handled(state);
             state.gateway["status"]["migration"]["step"] = json!("3/4");
-            state.refusals.push(format!("{value}: it was meant to leave step 2/4, and 3/4 has come meanwhile"));
+            refused(state, "migration", "it was meant to leave step 2/4, and 3/4 has come meanwhile");
         };
         let failure = promote(second, 5000).await.0.unwrap_err();
         assert!(failure.to_string().contains("was refused: it was meant to leave step 2/4"), "{failure}");
@@ -297,8 +229,8 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_is_refused_fails_with_the_operators_words() {
         let refuse = |state: &mut crate::testing::State| {
-            let value = handled(state);
-            state.refusals.push(format!("{value}: there is nothing to promote"));
+            handled(state);
+            refused(state, "migration", "there is nothing to promote");
         };
         let failure = promote(refuse, 5000).await.0.unwrap_err();
         assert_eq!(failure.to_string(), "ai: promote was refused: there is nothing to promote");
@@ -308,8 +240,8 @@ mod tests {
     async fn a_rollout_is_asked_by_an_annotation_of_its_own_and_answers_itself() {
         let refuse = |state: &mut crate::testing::State| {
             let value = state.gateway["metadata"]["annotations"][Subject::Rollout.annotation()].clone();
-            state.refusals.push(format!("rollout: {}: there is no rollback to retry after", value.as_str().unwrap()));
             state.gateway["status"]["rollout"]["handledRequest"] = value;
+            refused(state, "rollout", "there is no rollback to retry after");
         };
         let (session, state) = crate::testing::session(refuse);
         state.lock().unwrap().gateway = serde_json::to_value(rolling_out()).unwrap();
@@ -352,7 +284,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_spec_that_nobody_looks_at_is_asked_nothing_but_to_go_back() {
-        let (session, state) = crate::testing::session(|state| drop(handled(state)));
+        let (session, state) = crate::testing::session(handled);
         state.lock().unwrap().gateway["metadata"]["generation"] = json!(8);
         let failure = run(&session, Verb::Promote, &ask(50, false)).await.unwrap_err();
         assert!(failure.to_string().starts_with("nothing was asked for: the operator has not looked"), "{failure}");

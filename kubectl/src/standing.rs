@@ -56,6 +56,8 @@ pub(crate) struct Standing {
     pub(crate) step_started_at: Option<Time>,
     pub(crate) hold_ends_at: Option<Time>,
     pub(crate) handled_request: Option<String>,
+    /// Why that was refused.
+    pub(crate) refusal: Option<String>,
     pub(crate) rollback: Option<RollbackStatus>,
 }
 
@@ -69,10 +71,11 @@ impl From<&MigrationStatus> for Standing {
             step_started_at,
             hold_ends_at,
             handled_request,
+            refusal,
             rollback,
             ..
         } = status.clone();
-        Self { revision, phase, step, message, step_started_at, hold_ends_at, handled_request, rollback }
+        Self { revision, phase, step, message, step_started_at, hold_ends_at, handled_request, refusal, rollback }
     }
 }
 
@@ -86,10 +89,11 @@ impl From<&RolloutStatus> for Standing {
             step_started_at,
             hold_ends_at,
             handled_request,
+            refusal,
             rollback,
             ..
         } = status.clone();
-        Self { revision, phase, step, message, step_started_at, hold_ends_at, handled_request, rollback }
+        Self { revision, phase, step, message, step_started_at, hold_ends_at, handled_request, refusal, rollback }
     }
 }
 
@@ -113,16 +117,6 @@ impl Standing {
             (place, Some(message)) => format!("{place}: {message}"),
         }
     }
-
-    /// Whether it is at the same place as another, whatever it says of it and whichever revision it moves to: one that came
-    /// meanwhile is why a request is refused.
-    pub(crate) fn is_where(&self, other: &Self) -> bool {
-        let place = |standing: &Self| {
-            let Self { phase, step, step_started_at, rollback, .. } = standing.clone();
-            (phase, step, step_started_at, rollback)
-        };
-        place(self) == place(other)
-    }
 }
 
 #[cfg(test)]
@@ -139,18 +133,5 @@ mod tests {
         assert_eq!(rollout.describe(), "Paused, 1/3: 50 % waits for a promotion: kubectl bifrost promote --rollout");
         assert_eq!(rollout.revision.as_deref(), Some("9b1c2d3e4f"));
         assert_eq!(Subject::Rollout.standing(&gateway()), Standing::default());
-    }
-
-    #[test]
-    fn other_words_and_revisions_are_no_other_place() {
-        let before = Subject::Migration.standing(&gateway());
-        let words = Standing {
-            revision: Some("another".into()),
-            message: Some("soon".into()),
-            handled_request: Some("promote/1".into()),
-            ..before.clone()
-        };
-        assert!(before.is_where(&words));
-        assert!(!before.is_where(&Standing { step: Some("3/4".into()), ..before.clone() }));
     }
 }

@@ -206,6 +206,16 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_request_that_was_refused_says_why() {
+        let mut gateway = gateway();
+        assert_eq!(line(&gateway, "refused"), None);
+        let migration = gateway.status.as_mut().unwrap().migration.as_mut().unwrap();
+        migration.handled_request = Some("promote/7".into());
+        migration.refusal = Some("the last step is reached".into());
+        assert_eq!(line(&gateway, "refused").as_deref(), Some("promote/7: the last step is reached"));
+    }
+
+    #[test]
     fn without_a_candidate_the_stable_revision_is_named() {
         let mut gateway = rolling_out();
         let rollout = gateway.status.as_mut().unwrap().rollout.as_mut().unwrap();

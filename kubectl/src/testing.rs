@@ -17,8 +17,6 @@ pub(crate) struct State {
     pub(crate) gateway: Value,
     /// ConfigMaps, whatever labels are asked for.
     pub(crate) config_maps: Vec<Value>,
-    /// Notes of events with the reason RequestRefused.
-    pub(crate) refusals: Vec<String>,
     /// Bodies of the patches that came.
     pub(crate) patches: Vec<Value>,
     /// What somebody else does before the next patch.
@@ -35,14 +33,7 @@ pub(crate) fn session(operator: Operator) -> (Session, Arc<Mutex<State>>) {
     let gateway = serde_yaml_ng::from_str::<serde_yaml_ng::Value>(include_str!("../testdata/gateway.yaml")).unwrap();
     let mut gateway = serde_json::to_value(gateway).unwrap();
     gateway["metadata"]["resourceVersion"] = json!("1");
-    let state = State {
-        gateway,
-        config_maps: Vec::new(),
-        refusals: Vec::new(),
-        patches: Vec::new(),
-        before_patch: None,
-        after_get: None,
-    };
+    let state = State { gateway, config_maps: Vec::new(), patches: Vec::new(), before_patch: None, after_get: None };
     let state = Arc::new(Mutex::new(state));
     let held = Arc::clone(&state);
     let service = tower::service_fn(move |request: Request<Body>| {
@@ -93,10 +84,7 @@ fn answer(state: &mut State, operator: Operator, method: &Method, uri: &str, bod
         state.patches.push(patch);
         operator(state);
     }
-    if uri.contains("/events") {
-        let event = |(index, note): (usize, &String)| json!({"metadata": {"name": format!("e{index}")}, "involvedObject": {}, "reason": "RequestRefused", "message": note});
-        list("Event", "v1", state.refusals.iter().enumerate().map(event).collect())
-    } else if uri.contains("/configmaps") {
+    if uri.contains("/configmaps") {
         list("ConfigMap", "v1", json!(state.config_maps))
     } else if uri.contains("watch=") {
         // The watch ends at once, and begins again.

@@ -107,8 +107,15 @@ fn details(view: &View, subject: Subject, standing: &Standing, now: Timestamp) -
             format!("from {}{ago}, {}: {}", rollback.from, rollback.reason, rollback.message),
         ));
     }
+    nodes.extend(refused(standing));
     nodes.extend(onward(view, subject, standing, now));
     nodes
+}
+
+/// The newest request, where it was refused: who wrote the annotation himself was told nothing.
+fn refused(standing: &Standing) -> Option<Node> {
+    let (request, why) = (standing.handled_request.as_ref()?, standing.refusal.as_ref()?);
+    Some(node("refused", format!("{request}: {why}")))
 }
 
 /// What lets it go on where it waits for somebody, or went back; and when it is tried again by itself.
@@ -168,6 +175,8 @@ fn rollout(view: &View, status: &RolloutStatus, now: Timestamp) -> Node {
         below.push(Node { below: pods(&view.candidate_pods, now), ..node("candidate", parts.join(", ")) });
         below.extend(details(view, Subject::Rollout, &standing, now));
         below.extend(status.analysis.as_ref().map(analysis));
+    } else {
+        below.extend(refused(&standing));
     }
     Node { below, ..node("rollout", place(&view.rollout_strategy, &standing)) }
 }

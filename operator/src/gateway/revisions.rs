@@ -114,7 +114,7 @@ fn kept(observed: &Observed, wanted: &Revision) -> Record {
     let is_it = |status: &&RolloutStatus| status.candidate_revision.as_ref() == Some(&wanted.id);
     let told = status.filter(is_it).and_then(|status| status.rollback.as_ref());
     let candidate = told.map(|told| {
-        let candidate = Candidate::new(wanted, Strategy::Canary, record.all_handled(), observed.now);
+        let candidate = Candidate::new(wanted, Strategy::Canary, record.requests(), observed.now);
         let rollback =
             Rollback { from: None, at: told.at.0, reason: cause(&told.reason), message: told.message.clone() };
         Candidate { progress: Progress { rollback: Some(rollback), ..candidate.progress.clone() }, ..candidate }

@@ -11,6 +11,9 @@ use super::step::{is_watched, watched_since};
 use super::{Revision, Seen, Transition, describe};
 use crate::events::{Event, Reason};
 
+/// Why nobody is promoted meanwhile.
+const NOTHING_RISES: &str = "nothing rises while spec.paused is set or the spec is not accepted: the conditions Paused and Accepted say which; mend that, then ask again, by annotation with another id";
+
 /// Holds on to what was published last, `last`. `plan` is the spec's, if that part of it is valid.
 #[expect(clippy::too_many_arguments, reason = "what a step has, and what was published")]
 pub fn hold(
@@ -48,10 +51,15 @@ pub fn hold(
         progress.rollback = Some(Rollback { from, at: now, reason, message });
         split = Migration { percent: 0, rules: Vec::new(), ..split };
     }
-    if let Some(text) = seen.request.filter(|text| progress.takes(text)) {
-        let refused = |why: String| Event::new(Reason::RequestRefused, format!("{}: {why}", request::kept(text)));
-        match request::parse(text, revision.whole, None) {
-            Ok(Verb::Abort) if progress.rollback.as_ref().is_none_or(|rollback| rollback.reason != Cause::Aborted) => {
+    if let Some(text) = seen.request.filter(|text| progress.requests.takes(text)) {
+        let is_aborted = progress.rollback.as_ref().is_some_and(|rollback| rollback.reason == Cause::Aborted);
+        let abort = request::parse(text, revision.whole, None).and_then(|verb| match verb {
+            Verb::Abort if is_aborted => Err(format!("the {} was aborted already", axis.noun())),
+            Verb::Abort => Ok(()),
+            _ => Err(NOTHING_RISES.to_owned()),
+        });
+        match abort {
+            Ok(()) => {
                 let from = progress.rollback.take().map_or_else(|| progress.position.clone(), |rollback| rollback.from);
                 let message = "somebody asked for abort".to_owned();
                 events.push(Event::new(Reason::RequestHandled, "abort"));
@@ -60,12 +68,10 @@ pub fn hold(
                 progress.rollback = Some(Rollback { from, at: now, reason: Cause::Aborted, message });
                 split = Migration { percent: 0, rules: Vec::new(), ..split };
             }
-            Ok(Verb::Abort) => events.push(refused(format!("the {} was aborted already", axis.noun()))),
-            Ok(_) => events.push(refused(
-                "nothing rises while spec.paused is set or the spec is not accepted: the conditions Paused and Accepted say which; mend that, then ask again, by annotation with another id"
-                    .to_owned(),
-            )),
-            Err(why) => events.push(refused(why)),
+            Err(why) => {
+                events.push(Event::new(Reason::RequestRefused, format!("{}: {why}", request::kept(text))));
+                progress.requests.refuse(&why);
+            }
         }
     }
     if let Some(plan) = plan.filter(|plan| plan.strategy == progress.strategy) {

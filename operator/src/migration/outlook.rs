@@ -65,7 +65,8 @@ pub fn outlook(axis: Axis, circumstances: Circumstances<'_>, progress: &Progress
         step_started_at: whole_second(progress.started),
         hold_ends_at: end.and_then(whole_second),
         revision: Some(progress.revision.clone()),
-        handled_request: progress.handled.last().cloned(),
+        handled_request: progress.requests.newest().map(str::to_owned),
+        refusal: progress.requests.refusal().map(cut),
         rollback: progress.rollback.as_ref().and_then(|rollback| {
             Some(RollbackStatus {
                 at: whole_second(rollback.at)?,

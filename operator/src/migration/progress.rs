@@ -4,8 +4,7 @@ use bifrost_config::{Migration, Position, Strategy};
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Requests that are remembered, so that an old object that is brought back asks for nothing again.
-const REQUESTS: usize = 16;
+use super::request::Requests;
 
 /// Where a migration is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,9 +44,9 @@ pub struct Progress {
     /// analysis may spend on false alarms.
     #[serde(default)]
     pub entered: u32,
-    /// Requests that were handled or refused, the newest last.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub handled: Vec<String>,
+    /// What was asked for so far.
+    #[serde(flatten)]
+    pub requests: Requests,
 }
 
 /// A rollback. It stays in force until a retry, a restart or another revision.
@@ -106,7 +105,7 @@ impl Progress {
             paused: None,
             retries: 0,
             entered: 0,
-            handled: request.map(super::request::kept).into_iter().collect(),
+            requests: Requests::new(request),
         }
     }
 
@@ -144,21 +143,4 @@ impl Progress {
             self.entered = self.entered.saturating_add(1);
         }
     }
-
-    /// Whether a request is new; from now on it is not.
-    pub fn takes(&mut self, request: &str) -> bool {
-        remember(&mut self.handled, request)
-    }
-}
-
-/// Notes a request, if it is new.
-pub fn remember(handled: &mut Vec<String>, request: &str) -> bool {
-    let kept = super::request::kept(request);
-    if handled.contains(&kept) {
-        return false;
-    }
-    handled.push(kept);
-    let forgotten = handled.len().saturating_sub(REQUESTS);
-    handled.drain(..forgotten);
-    true
 }

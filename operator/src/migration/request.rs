@@ -6,10 +6,14 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// The annotation.
 pub const ANNOTATION: &str = "bifrost.dev/request";
 /// Bytes of a request that count.
 const MAX: usize = 200;
+/// Requests that are remembered, so that an old object that is brought back asks for nothing again.
+const REMEMBERED: usize = 16;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +48,56 @@ impl Verb {
 impl fmt::Display for Verb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// What was asked for so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requests {
+    /// Requests that were handled or refused, the newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    handled: Vec<String>,
+    /// Why the newest was refused; none where it was followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refusal: Option<String>,
+}
+
+impl Requests {
+    /// At the very beginning. A request that is there already is not run: it may have come with a backup.
+    pub fn new(there: Option<&str>) -> Self {
+        Self { handled: there.map(kept).into_iter().collect(), refusal: None }
+    }
+
+    /// Whether a request is new; from now on it is not.
+    pub fn takes(&mut self, request: &str) -> bool {
+        let is_new = !self.had(request);
+        if is_new {
+            self.handled.push(kept(request));
+            let forgotten = self.handled.len().saturating_sub(REMEMBERED);
+            self.handled.drain(..forgotten);
+            self.refusal = None;
+        }
+        is_new
+    }
+
+    /// Notes that the newest one is not followed.
+    pub fn refuse(&mut self, why: &str) {
+        self.refusal = Some(why.to_owned());
+    }
+
+    /// Whether a request was handled or refused.
+    pub fn had(&self, request: &str) -> bool {
+        self.handled.contains(&kept(request))
+    }
+
+    /// The newest.
+    pub fn newest(&self) -> Option<&str> {
+        self.handled.last().map(String::as_str)
+    }
+
+    /// Why that was refused.
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
     }
 }
 
@@ -116,6 +170,21 @@ mod tests {
     fn a_request_for_another_revision_is_refused() {
         assert!(parse("promote/1@old", "new", Some("1/4")).unwrap_err().contains("revision old"));
         assert_eq!(parse("abort/1@old", "new", Some("1/4")), Ok(Verb::Abort), "but for one to go back");
+    }
+
+    #[test]
+    fn a_request_is_taken_once_and_a_refusal_is_of_the_newest() {
+        let mut requests = Requests::new(Some("promote/0"));
+        assert!(!requests.takes("promote/0") && requests.takes("promote/1"));
+        requests.refuse("why");
+        assert!(!requests.takes("promote/1"));
+        assert_eq!((requests.newest(), requests.refusal()), (Some("promote/1"), Some("why")));
+        assert!(requests.takes("promote/2"));
+        assert_eq!((requests.newest(), requests.refusal()), (Some("promote/2"), None));
+        for id in 3..100 {
+            requests.takes(&format!("promote/{id}"));
+        }
+        assert!(requests.handled.len() == REMEMBERED && requests.had("promote/99") && !requests.had("promote/3"));
     }
 
     #[test]

@@ -120,13 +120,16 @@ impl Walk<'_> {
 
     /// Does what somebody asks for, once.
     fn handle(&mut self, request: Option<&str>, revision: &str) {
-        let Some(text) = request.filter(|text| self.progress.takes(text)) else { return };
+        let Some(text) = request.filter(|text| self.progress.requests.takes(text)) else { return };
         let step = outlook::step(Some(self.plan), &self.progress, self.level);
         let verb = request::parse(text, revision, Some(&step));
         let done = verb.and_then(|verb| self.act(verb).map(|done| format!("{verb}: {done}")));
         self.events.push(match done {
             Ok(done) => Event::new(Reason::RequestHandled, done),
-            Err(why) => Event::new(Reason::RequestRefused, format!("{}: {why}", request::kept(text))),
+            Err(why) => {
+                self.progress.requests.refuse(&why);
+                Event::new(Reason::RequestRefused, format!("{}: {why}", request::kept(text)))
+            }
         });
     }
 

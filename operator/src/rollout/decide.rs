@@ -11,7 +11,7 @@ use super::record::{Candidate, Record};
 use super::revision::Revision;
 use super::{Outcome, Served, Sight, size};
 use crate::events::{Event, Reason};
-use crate::migration::progress::{Cause, Progress, Rollback, remember};
+use crate::migration::progress::{Cause, Progress, Rollback};
 use crate::migration::step::{has_preview, hold_ends, step};
 use crate::migration::{self, Seen, Transition, request};
 
@@ -45,7 +45,7 @@ pub fn decide(wish: &Wish, wanted: &Revision, before: &Record, sight: Sight<'_>,
         ..sight
     };
     let sight = if is_under_way { sight } else { unseen };
-    let candidate = candidate.unwrap_or_else(|| Candidate::new(wanted, plan.strategy, before.all_handled(), now));
+    let candidate = candidate.unwrap_or_else(|| Candidate::new(wanted, plan.strategy, before.requests(), now));
     let walk = Walk { plan, wish, wanted, sight, own_pods, now };
     let Advanced { mut candidate, events, aims, wake } = walk.advance(candidate);
     let mut events: Vec<_> = events.into_iter().map(|event| told(event, &candidate)).collect();
@@ -72,8 +72,9 @@ pub(super) fn settled(before: &Record, stable: &Revision, request: Option<&str>)
     let mut record = before.clone();
     record.settle(stable);
     let mut events = Vec::new();
-    if let Some(text) = request.filter(|text| remember(&mut record.handled, text)) {
+    if let Some(text) = request.filter(|text| record.own_requests.takes(text)) {
         let why = "there is no candidate, as the stable revision is what the spec asks for";
+        record.own_requests.refuse(why);
         events.push(Event::new(Reason::RequestRefused, format!("rollout: {}: {why}", request::kept(text))));
     }
     Outcome { record, events, wake: None }

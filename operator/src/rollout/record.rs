@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Served;
 use super::revision::Revision;
 use crate::migration::progress::Progress;
+use crate::migration::request::Requests;
 
 /// Revisions that can be gone back to.
 const HISTORY: usize = 5;
@@ -26,9 +27,9 @@ pub struct Record {
     /// The one that is to replace it, also where it was taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub candidate: Option<Candidate>,
-    /// Requests that were handled or refused while there was no candidate, the newest last.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub handled: Vec<String>,
+    /// What was asked for while there was no candidate.
+    #[serde(flatten)]
+    pub own_requests: Requests,
     /// Revisions that were stable and are kept, the newest last. One that somebody deleted is not made again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<String>,
@@ -59,8 +60,8 @@ pub struct Candidate {
 impl Record {
     /// At the very beginning. A request that is there already is not run: it may have come with a backup.
     pub fn new(stable: Revision, request: Option<&str>) -> Self {
-        let handled = request.map(crate::migration::request::kept).into_iter().collect();
-        Self { stable, proven: false, returning: false, candidate: None, handled, history: Vec::new() }
+        let own_requests = Requests::new(request);
+        Self { stable, proven: false, returning: false, candidate: None, own_requests, history: Vec::new() }
     }
 
     /// The image that the Deployment shall run.
@@ -80,15 +81,15 @@ impl Record {
         Some((&candidate.revision, candidate.served?))
     }
 
-    /// Requests that were handled or refused, the newest last.
-    pub fn all_handled(&self) -> &[String] {
-        self.candidate.as_ref().map_or(&self.handled, |candidate| &candidate.progress.handled)
+    /// What was asked for so far.
+    pub fn requests(&self) -> &Requests {
+        self.candidate.as_ref().map_or(&self.own_requests, |candidate| &candidate.progress.requests)
     }
 
     /// Goes on with this revision as the stable one, and without a candidate.
     pub(super) fn settle(&mut self, stable: &Revision) {
         if let Some(candidate) = self.candidate.take() {
-            self.handled = candidate.progress.handled;
+            self.own_requests = candidate.progress.requests;
         }
         self.proven &= self.stable == *stable;
         self.stable = stable.clone();
@@ -105,10 +106,10 @@ impl Record {
 
 impl Candidate {
     /// At the very beginning.
-    pub fn new(revision: &Revision, strategy: Strategy, handled: &[String], now: Timestamp) -> Self {
+    pub fn new(revision: &Revision, strategy: Strategy, requests: &Requests, now: Timestamp) -> Self {
         let progress = Progress {
             config: revision.config.clone(),
-            handled: handled.to_vec(),
+            requests: requests.clone(),
             ..Progress::new(strategy, &revision.id, None, now)
         };
         let meaning = String::new();

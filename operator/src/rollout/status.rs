@@ -33,7 +33,8 @@ pub fn status(facts: Facts<'_>, now: Timestamp) -> RolloutStatus {
     let status = RolloutStatus {
         stable_revision: Some(record.stable.id.clone()),
         stable_image: Some(record.stable.image.clone()),
-        handled_request: record.all_handled().last().cloned(),
+        handled_request: record.requests().newest().map(str::to_owned),
+        refusal: record.requests().refusal().map(cut),
         ..RolloutStatus::default()
     };
     let Some(candidate) = &record.candidate else {

@@ -95,7 +95,7 @@ fn build(observed: &Observed, part: Part, kind: &Kind<'_>, replicas: i32) -> Dep
     ours.extend(kind.selector.clone());
     ours.extend(kind.candidate.map(|revision| (names::LABEL_REVISION.to_owned(), revision.to_owned())));
     let pod_labels = merged(&spec.pod.labels, ours);
-    let annotations = [(TEMPLATE_VERSION.to_owned(), "3".to_owned())].into();
+    let annotations = [(TEMPLATE_VERSION.to_owned(), TEMPLATE.to_string())].into();
     Deployment {
         metadata: ObjectMeta { annotations: Some(annotations), ..meta(observed, part) },
         spec: Some(DeploymentSpec {

@@ -209,7 +209,7 @@ impl Spec<'_> {
 
     /// What somebody asks for that was not handled yet and can be done.
     fn asked(&self, before: &Progress, seen: Seen<'_>) -> Option<Verb> {
-        let text = seen.request.filter(|text| !before.handled.contains(&request::kept(text)))?;
+        let text = seen.request.filter(|text| !before.requests.had(text))?;
         let rollback = self.rollback(before);
         let is_paused = before.paused.is_some() && before.revision == self.revision.whole;
         let rises = self.plan.walks && self.level(before) < self.plan.ceiling;

@@ -60,7 +60,7 @@ fn check_again(before: &Record, life: &Life, seen: Seen<'_>) -> Result<(), TestC
     let is_counted_on = share(&life.record) == share(before) && !begins;
     // Pods have yet to act upon what was written, and what they counted is told only of the share that began with it.
     // One that waits for room is handled or refused at a later look.
-    let is_handled = |request: &&str| life.record.all_handled().iter().any(|handled| handled == request);
+    let is_handled = |request: &&str| life.record.requests().had(request);
     let left = Seen {
         confirmed: seen.confirmed && !is_written,
         judged: seen.judged.filter(|_| is_counted_on),
