@@ -17,6 +17,7 @@ use super::{
 use crate::{
     deploy::Vendors,
     scenarios::{Context, Scenario},
+    wait,
 };
 
 /// The scenario.
@@ -120,7 +121,14 @@ async fn begin(context: &Context, analysis: Value) -> Result<Value> {
     // Another text, so that it is another revision.
     let size = format!("{}Mi", now["metadata"]["generation"].as_u64().unwrap_or(0) + 50);
     let patch = json!({"spec": {"migration": migration, "config": {"client": {"maxRequestBody": size}}}});
-    objects::merge(context, OBJECT, &patch).await?;
+    let generation = objects::merge(context, OBJECT, &patch).await?["metadata"]["generation"].clone();
+    // At half of the users already, it is there before anybody has read the patch.
+    wait::wait_until("the patch to be followed", JUDGED, || async {
+        let seen = migration::seen(context).await?;
+        ensure!(seen["status"]["observedGeneration"] == generation, "{}", seen["status"]);
+        Ok(true)
+    })
+    .await?;
     migration::reach(context, 50, REPLICAS, JUDGED).await
 }
 

@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 use super::{gateway, objects};
 use crate::{scenarios::Context, wait};
 
+/// How long nothing may change in what is settled.
+const CALM: Duration = Duration::from_secs(1);
+
 /// Status and owned objects.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct State(Value);
@@ -26,7 +29,11 @@ pub(super) async fn settled(context: &Context, name: &str, limit: Duration) -> R
         let values =
             secret["data"].as_object().into_iter().flatten().filter(|(key, _)| key.starts_with("key.")).count();
         ensure!(status["keys"]["ready"] == values, "{values} values in the Secret");
-        Ok(Some(of(context, name).await?))
+        let state = of(context, name).await?;
+        // Two looks, as what follows a change by itself is written a moment later.
+        tokio::time::sleep(CALM).await;
+        ensure!(of(context, name).await? == state, "it changes still");
+        Ok(Some(state))
     })
     .await
 }

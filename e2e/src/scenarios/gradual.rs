@@ -101,11 +101,13 @@ async fn automatic(context: &Context) -> Result<()> {
     }
     let gradual = json!({"phases": phases, "currentPhase": "claude", "advance": "Automatic"});
     objects::merge(context, OBJECT, &json!({"spec": {"migration": {"gradual": gradual}}})).await?;
-    migration::without_operator(context, "summaries", "Paused").await?;
-    migration::ask(context, "promote/1").await?;
-    for phase in ["phase internal", "phase summaries", "phase claude"] {
+    // Before the operator ends, and what it has not told yet with it.
+    for phase in ["phase internal", "phase summaries"] {
         gateway::wait_event(context, "PhaseStarted", phase).await?;
     }
+    migration::without_operator(context, "summaries", "Paused").await?;
+    migration::ask(context, "promote/1").await?;
+    gateway::wait_event(context, "PhaseStarted", "phase claude").await?;
     wait::wait_until("the last phase to be completed", LIMIT, || async {
         let seen = migration::seen(context).await?;
         let migration = &seen["status"]["migration"];

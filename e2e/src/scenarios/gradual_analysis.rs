@@ -30,9 +30,9 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 .embedded_only();
 
 const REPLICAS: u64 = 2;
-const HOLD: Duration = Duration::from_secs(4);
-/// The shortest that there is.
-const COOLDOWN: Duration = Duration::from_secs(10);
+/// Both longer than it takes to look which arm serves what, on a machine that is busy with the steady requests.
+const HOLD: Duration = Duration::from_secs(15);
+const COOLDOWN: Duration = Duration::from_secs(20);
 /// Models of single requests, which are none of the steady ones': shares of users are of those alone.
 const MODELS: [&str; 2] = ["gpt-4o", "claude-3-opus-20240229"];
 
@@ -54,7 +54,7 @@ fn spec() -> Value {
     let people = json!({"users": ["alice"], "endpoints": ["ChatCompletions"]});
     let claude = json!({"providers": ["anthropic"], "models": ["claude-3-opus*"]});
     let phases = json!([
-        {"name": "features", "hold": "4s", "rules": rules(features, "gpt-4o-mini", 30)},
+        {"name": "features", "hold": "15s", "rules": rules(features, "gpt-4o-mini", 30)},
         {"name": "people", "pause": true, "rules": rules(people, "gpt-4o-mini", 50)},
         {"name": "claude", "hold": "1h", "rules": rules(claude, "claude-3-haiku*", 50)},
         {"name": "all", "rules": [{"match": {"paths": ["/*"]}}]},
@@ -63,7 +63,7 @@ fn spec() -> Value {
         "strategy": "Gradual", "canaryPercent": null,
         "gradual": {"advance": "Automatic", "currentPhase": "claude", "phases": phases},
         "analysis": {"minRequests": 40},
-        "rollback": {"to": "PreviousStep", "retries": 1, "cooldown": "10s"},
+        "rollback": {"to": "PreviousStep", "retries": 1, "cooldown": "20s"},
     }}})
 }
 
@@ -101,7 +101,7 @@ async fn story(context: &Context, control: &Control) -> Result<()> {
     ensure!(again["status"]["migration"]["rollback"].is_null(), "{}", again["status"]["migration"]);
     let waited = migration::waited(&rollback, &again)?;
     ensure!(waited >= COOLDOWN, "tried again after {waited:?}");
-    println!("  claude once more after {:.0} s, with a cooldown of 10 s", waited.as_secs_f64());
+    println!("  claude once more after {:.0} s, with a cooldown of 20 s", waited.as_secs_f64());
 
     // The one retry is used up: from here on somebody says what comes.
     let rollback = failed(context, control).await?;

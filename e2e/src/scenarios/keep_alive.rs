@@ -221,7 +221,8 @@ mod tests {
         for (habit, lost) in [(Habit::Blind, true), (Habit::Looks, false)] {
             let (server, mut accepted) = rude_server();
             let (stop, stopped) = watch::channel(false);
-            let silence = Duration::from_millis(50);
+            // Longer than the server takes from an answer to the end of its connection, also on a busy machine.
+            let silence = Duration::from_millis(500);
             let request = b"GET / HTTP/1.1\r\n\r\n".to_vec();
             let client = Client { habit, silence, latest: Duration::MAX, server, request };
             let running = tokio::spawn(client.run(stopped));

@@ -51,6 +51,9 @@ async fn run(context: &Context) -> Result<()> {
 
     // With the record and the operator's memory lost, what the status tells keeps the rollback.
     operator::without(context, delete_published(context)).await?;
+    // Until then the status is what the operator before said.
+    let is_back = || async { Ok(objects::find(context, "configmap/ai-bifrost").await?.is_some()) };
+    wait::wait_until("the ConfigMap to be back", STEP, is_back).await?;
     gateway::wait_condition(context, OBJECT, "Programmed", "True").await?;
     migration::stays(context, 0, CALM).await?;
     let seen = migration::seen(context).await?;
@@ -101,7 +104,8 @@ async fn restored(context: &Context, name: &str, request: &str) -> Result<()> {
     };
     wait::wait_until("the first step of what was restored", STEP, &at_first_step).await?;
     migration::stays_of(context, name, 5, CALM).await?;
-    at_first_step().await?;
+    // A replica may have to confirm anew; a step that was left does not come back.
+    wait::wait_until("the first step, still", STEP, &at_first_step).await?;
     api.delete(name, &DeleteParams::default()).await?;
     println!("  restored as {name}: at 5 %, {request} is not run again");
     Ok(())

@@ -116,7 +116,8 @@ impl Backup<'_> {
         api.create(&PostParams::default(), &serde_json::from_value(copy)?).await?;
         wait::wait_until("the first step of what was restored", STEP, || self.is_at_first_step()).await?;
         migration::stays_of(self.other, self.name, 50, CALM).await?;
-        self.is_at_first_step().await?;
+        // A replica may have to confirm anew; a step that was left does not come back.
+        wait::wait_until("the first step, still", STEP, || self.is_at_first_step()).await?;
         let map = objects::get(self.other, &format!("configmap/{}-bifrost", self.name)).await?;
         let traffic: Value = serde_json::from_str(map["data"]["traffic.json"].as_str().context("no traffic.json")?)?;
         let salt = traffic["salt"].as_str().context("no salt")?.to_owned();
@@ -139,6 +140,9 @@ impl Backup<'_> {
 async fn cohort(context: &Context, name: &str) -> Result<BTreeSet<String>> {
     let url = format!("http://{name}.{}.svc.cluster.local:8080", context.namespace);
     let url = &url;
+    // One that was just made is ready before its Service leads to it.
+    let look = || async { curl::inside(context, &[url.as_str()]).await.map(|_| true) };
+    wait::wait_until(&format!("an answer of {url}"), STEP, look).await?;
     let asked = stream::iter(0..USERS).map(|number| async move {
         let user = format!("shopper-{number}");
         let answer = curl::chat(context, url, &gateway::chat(&user), true).await?;

@@ -27,8 +27,8 @@ pub(super) const TWENTY: &[Group] = &[(Sdk::Python, "chat", "gpt-4.1", 20)];
 pub(super) const LONG: Duration = Duration::from_secs(240);
 /// Between two events of a stream. To read what is left of a long one at once takes its client the longer the more there are.
 const GAP: Duration = Duration::from_secs(1);
-/// How long it may take until all are open.
-const OPENED: Duration = Duration::from_secs(25);
+/// How long it may take until all are open: the SDKs are loaded first.
+const OPENED: Duration = Duration::from_secs(60);
 
 /// Opens the streams, all at once, and reads each to its end, at the latest after `length`. Fails if one is cut.
 pub(super) async fn run(context: &Context, groups: &[Group], length: Duration) -> Result<Load> {
