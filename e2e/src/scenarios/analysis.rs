@@ -32,6 +32,8 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 const REPLICAS: u64 = 2;
 /// How long it may take from the counts that decide, or the crash, until every replica has confirmed the way back.
 const BACK: Duration = Duration::from_secs(10);
+/// How long streams must have failed until they are named: before, all requests together can be the surer sign.
+const TELLING: Duration = Duration::from_secs(4);
 /// Every request is of another user, as they come from many.
 const USERS: [&str; 2] = ["--concurrency", "8"];
 const STREAMS: [&str; 5] = ["--stream", "--users", "fixed", "--concurrency", "8"];
@@ -162,10 +164,10 @@ impl Fault {
             answer(control, if self.is_of_streams() { PoolsStreams } else { Pool }, &self.broken).await?;
             answer(control, Everybody, &self.usual).await?;
             let back = rolled_back(context, self.name, broken, "AnalysisFailed").await?;
-            Ok((before, back))
+            Ok((before, broken, back))
         };
         let story = load::amid(context, self.load, story);
-        let ((before, back), load) = match self.is_of_streams() {
+        let ((before, broken, back), load) = match self.is_of_streams() {
             true => {
                 let (done, plain) = load::amid(context, &PLAIN, story).await?;
                 plain.all_served()?;
@@ -175,8 +177,10 @@ impl Fault {
             false => story.await?,
         };
         ensure!(back["spec"] == spec, "the spec was written");
-        let why = back["status"]["migration"]["rollback"]["message"].as_str().unwrap_or_default();
-        ensure!(!self.is_of_streams() || why.contains("(stream)"), "the streams are not named: {why}");
+        let rollback = &back["status"]["migration"]["rollback"];
+        let why = rollback["message"].as_str().unwrap_or_default();
+        let is_telling = self.is_of_streams() && migration::lasted(rollback, broken)? >= TELLING;
+        ensure!(!is_telling || why.contains("(stream)"), "the streams are not named: {why}");
         let own = RecordQuery { since: before, key: Some(APP_OPENAI.to_owned()), ..RecordQuery::default() };
         let own = control.records(&own).await?;
         let harmed = own.iter().filter(|record| record.status != 200).count();

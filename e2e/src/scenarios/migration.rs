@@ -111,9 +111,18 @@ pub(super) async fn verdict(context: &Context, wanted: &str) -> Result<Value> {
 /// The earliest moment at which the counts that led to a rollback can have been there: after the look before the one that decided, and
 /// after the fault. What is measured from it is never too short.
 pub(super) fn counted(rollback: &Value, fault: Instant) -> Result<Instant> {
-    let at: Timestamp = rollback["at"].as_str().context("a rollback without a time")?.parse()?;
-    let ago = Duration::try_from(Timestamp::now().duration_since(at)).unwrap_or_default() + ROUNDED + LOOKS;
+    let ago = ago(rollback)? + ROUNDED + LOOKS;
     Ok(Instant::now().checked_sub(ago).map_or(fault, |counted| counted.max(fault)))
+}
+
+/// How long a fault had lasted when it led to a rollback, give or take half a second.
+pub(super) fn lasted(rollback: &Value, fault: Instant) -> Result<Duration> {
+    Ok(fault.elapsed().saturating_sub(ago(rollback)?))
+}
+
+fn ago(rollback: &Value) -> Result<Duration> {
+    let at: Timestamp = rollback["at"].as_str().context("a rollback without a time")?.parse()?;
+    Ok(Duration::try_from(Timestamp::now().duration_since(at)).unwrap_or_default())
 }
 
 /// What the analysis says of a check; none where it does not say anything of it.
