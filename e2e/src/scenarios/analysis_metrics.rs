@@ -133,8 +133,9 @@ async fn last(control: &Control, path: &str) -> Result<Record> {
 /// Begins anew at half of the users, with a revision of its own, and waits until everything passes.
 async fn begin(context: &Context, control: &Control, hold: &str, action: &str) -> Result<()> {
     say(control, "0.01", "Pass").await?;
-    half(context, hold, metrics(URL, action)).await?;
+    // Before the change: somebody may be asked as soon as it is read.
     let asked = Instant::now();
+    half(context, hold, metrics(URL, action)).await?;
     migration::ask(context, &format!("restart/{hold}")).await?;
     migration::reach(context, 50, REPLICAS, JUDGED).await?;
     migration::verdict(context, "Pass").await?;

@@ -33,8 +33,10 @@ enum Line {
     Do(&'static str),
     /// A command that is refused.
     Refused(&'static str),
+    /// What no page says, as people type slowly enough: a command that comes to print this.
+    Until(&'static str, &'static str),
 }
-use Line::{Do, Refused};
+use Line::{Do, Refused, Until};
 
 const STORY: &[Line] = &[
     Do("kubectl bifrost lint -f gateway.yaml"),
@@ -51,6 +53,8 @@ const STORY: &[Line] = &[
     Refused("kubectl bifrost promote ai"),
     Do("kubectl get bgw ai"),
     Do("kubectl patch secret openai-key -p '{\"stringData\":{\"value\":\"sk-pool-openai-0123456789\"}}'"),
+    // Who tries again before pods have the right key fails again.
+    Until("kubectl bifrost test ai", "every check passed"),
     Do("kubectl bifrost retry ai"),
     Do("kubectl wait bgw/ai --for=jsonpath='{.status.migration.step}'=4/5 --timeout=5m"),
     Do("kubectl wait bgw/ai --for=jsonpath='{.status.migration.phase}'=Paused --timeout=5m"),
@@ -83,6 +87,7 @@ async fn tell(shell: &mut Shell) -> Result<()> {
         match line {
             Do(command) => shell.run(command).await?,
             Refused(command) => shell.refused(command).await?,
+            Until(command, word) => shell.comes_to_say(command, &[*word]).await?,
         };
     }
     Ok(())
@@ -95,7 +100,11 @@ mod tests {
     #[test]
     fn the_documentation_shows_these_commands_and_no_others() {
         let shown: Vec<_> = PAGE.text.lines().filter_map(|line| line.strip_prefix("$ ")).collect();
-        let told: Vec<_> = STORY.iter().map(|(Do(command) | Refused(command))| *command).collect();
+        let of_page = |line: &Line| match line {
+            Do(command) | Refused(command) => Some(*command),
+            Until(..) => None,
+        };
+        let told: Vec<_> = STORY.iter().filter_map(of_page).collect();
         assert_eq!(shown, told);
         assert_eq!(PAGE.yaml().len(), 1);
     }

@@ -27,6 +27,8 @@ pub(super) const POOL_KEY_STARTS: [&str; 2] = ["sk-pool-", "sk-ant-pool-"];
 const NOTICED: Duration = Duration::from_secs(30);
 /// How long a gateway may take to be ready.
 const READY: Duration = Duration::from_secs(90);
+/// How long a share may take to be confirmed where nobody measures it, such as by an operator that has just begun.
+const CONFIRMED: Duration = Duration::from_secs(60);
 
 /// A gateway in front of both fake vendors, with a key for each, ready to serve.
 pub(super) async fn create(context: &Context, replicas: u32, migration: Value) -> Result<()> {
@@ -123,7 +125,7 @@ pub(super) async fn set_percent(context: &Context, percent: u32, replicas: u64) 
     let began = Instant::now();
     let generation = objects::merge(context, OBJECT, &patch).await?["metadata"]["generation"].clone();
     let what = format!("{percent} % confirmed by {replicas} replicas");
-    wait::wait_for(&what, Duration::from_secs(20), || async {
+    wait::wait_for(&what, CONFIRMED, || async {
         let seen = objects::get(context, OBJECT).await?;
         let took = began.elapsed();
         let (status, traffic) = (&seen["status"], &seen["status"]["traffic"]);

@@ -31,6 +31,8 @@ const NEW_KEY: &str = "sk-pool-rotated-0123456789";
 const LIMIT: Duration = Duration::from_secs(5);
 /// So many requests after the last pod took the new value prove that the old one is used no more.
 const AFTERWARDS: u64 = 100;
+/// How long a request that chose its key before may be on its way. The rotation itself is over then.
+const LATE: Duration = Duration::from_secs(30);
 
 async fn run(context: &Context) -> Result<()> {
     gateway::create(context, REPLICAS as u32, Value::Null).await?;
@@ -88,7 +90,7 @@ async fn uses_the_new_key(
 /// All pods have the new value: what steady requests bring from now on carries no old one. A request that chose its key before may
 /// still be on its way.
 async fn the_old_key_is_out(control: &Control) -> Result<u64> {
-    wait::wait_for("only the new value to be used", LIMIT, || async {
+    wait::wait_for("only the new value to be used", LATE, || async {
         let since = control.last_seq().await?;
         let enough = async || anyhow::Ok(control.last_seq().await? >= since + AFTERWARDS);
         wait::wait_until("further requests", Duration::from_secs(20), enough).await?;

@@ -30,8 +30,8 @@ const APP: &str = "legacy";
 
 async fn run(context: &Context) -> Result<()> {
     let mut shell = Shell::open(context).await?;
-    let found = look(&shell, "before").await?;
-    ensure!(level(&found, "gateway") == "fail" && level(&found, "operator") == "ok", "{found:?}");
+    let found = until(&shell, "before", &["operator"], &["ok"]).await?;
+    ensure!(level(&found, "gateway") == "fail", "{found:?}");
     gateway::create_from(context, manifest()).await?;
     spoil(context).await?;
     // What is missing is to be in a file of this name.

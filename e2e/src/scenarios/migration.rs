@@ -13,7 +13,7 @@ use super::{
 use crate::{scenarios::Context, wait};
 
 /// How long the operator may take to do what is asked for.
-pub(super) const HANDLED: Duration = Duration::from_secs(20);
+pub(super) const HANDLED: Duration = Duration::from_secs(40);
 /// How long the analysis may take to say something.
 pub(super) const JUDGED: Duration = Duration::from_secs(90);
 /// How often the operator looks at what the pods counted.

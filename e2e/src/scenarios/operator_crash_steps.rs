@@ -47,7 +47,8 @@ const OF_ROLLOUT: [(&str, &str); 4] =
     [("promote/1", "60 %"), ("abort/2", "back"), ("retry/3", "20 %"), ("promote/4", "60 %")];
 
 async fn run(context: &Context) -> Result<()> {
-    let plan = rollout::canary(json!([{"percent": 20, "pause": true}, {"percent": 60, "hold": "6s"}]));
+    // The hold is longer than it takes to know which operator leads, and to ask for something in it.
+    let plan = rollout::canary(json!([{"percent": 20, "pause": true}, {"percent": 60, "hold": "12s"}]));
     rollout::create(context, json!({"canaryPercent": 0}), plan).await?;
     let mut killer = Killer::new(context).await?;
     candidate(&mut killer).await?;

@@ -32,6 +32,8 @@ pub(super) const SCENARIO: Scenario = Scenario::new(
 const REPLICAS: usize = 3;
 /// Longer than the restart of all pods takes.
 const LENGTH: Duration = Duration::from_secs(32);
+/// How long the old pods may take to end: they wait for their streams.
+const ENDED: Duration = LENGTH.saturating_add(Duration::from_secs(60));
 /// A pod on its way out serves connections for `readinessDelay`, and closes them after 2 s without a request: what comes back within
 /// the sum of both is never lost.
 const BLIND: (u32, Duration) = (30, Duration::from_secs(6));
@@ -114,7 +116,7 @@ async fn restart(context: &Context, control: &Control) -> Result<Restart> {
     let open_at_end = streams::open(control, FIFTY).await?;
     // The old pods' logs go with them.
     context.stage.leaks.search_logs(context, &context.namespace).await?;
-    context.wait_for_pods(&gateway::selector(), REPLICAS, Duration::from_secs(60)).await?;
+    context.wait_for_pods(&gateway::selector(), REPLICAS, ENDED).await?;
     Ok(Restart { rolled_out, old_pods_gone: began.elapsed(), open_at_end })
 }
 

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How long it may take until a command prints what it should: most look at what comes after a change.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 /// What a page calls its namespace, wherever that stands.
 const NAMESPACE: [&str; 4] = ["-n llm", ".llm.svc", "namespace llm", "namespace: llm"];
 /// What commands have that look, …
