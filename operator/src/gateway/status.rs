@@ -113,8 +113,9 @@ fn lost(before: Option<TrafficStatus>) -> Option<TrafficStatus> {
 
 fn migration(facts: &Facts<'_>, table: &TrafficTable, now: Timestamp) -> MigrationStatus {
     let Decision { plan, guard, judged, keyless, .. } = facts.decision;
-    let plan = plan.as_ref().filter(|_| !facts.decision.held).ok_or(held(facts.decision));
-    let circumstances = Circumstances { plan, guard, judged: judged.as_ref(), keyless: keyless.as_deref() };
+    let held = held(facts.decision, plan.is_some());
+    let (plan, judged, keyless) = (plan.as_ref(), judged.as_ref(), keyless.as_deref());
+    let circumstances = Circumstances { plan, held, guard, judged, keyless };
     let outlook = facts.progress.map(|progress| outlook(Axis::Migration, circumstances, progress, now));
     let outlook = outlook.unwrap_or_default();
     MigrationStatus {
@@ -167,7 +168,8 @@ fn analysis(facts: &Facts<'_>, before: Option<AnalysisStatus>) -> Option<Analysi
 
 fn rollout(facts: &Facts<'_>, before: Option<RolloutStatus>, now: Timestamp) -> Option<RolloutStatus> {
     let Some(record) = facts.record else { return before };
-    let wish = facts.decision.wish.as_ref().filter(|_| !facts.decision.held).ok_or(held(facts.decision));
+    let wish = facts.decision.wish.as_ref();
+    let held = held(facts.decision, wish.is_some());
     let is_wanted = is_stable(&facts.observed.gateway, record);
     let keyless = facts.decision.keyless_candidate.as_deref();
     let is_compared = facts.decision.wish.as_ref().is_some_and(|wish| wish.guard.analysis.is_some());
@@ -177,13 +179,14 @@ fn rollout(facts: &Facts<'_>, before: Option<RolloutStatus>, now: Timestamp) -> 
     });
     let judged = candidate.map(|_| rollout::judged(facts.rollout_report));
     let (judged, ready) = (judged.as_ref(), facts.summary.candidates.0);
-    let facts = rollout::status::Facts { record, wish, is_wanted, keyless, judged, analysis, ready };
+    let facts = rollout::status::Facts { record, wish, held, is_wanted, keyless, judged, analysis, ready };
     Some(rollout::status::status(facts, now))
 }
 
 /// Why a spec is not followed, where it is not.
-fn held(decision: &Decision) -> Held {
-    if decision.paused && decision.rejection.is_none() { Held::Paused } else { Held::NotAccepted }
+fn held(decision: &Decision, is_valid: bool) -> Option<Held> {
+    let why = if decision.paused && decision.rejection.is_none() { Held::Paused } else { Held::NotAccepted };
+    (decision.held || !is_valid).then_some(why)
 }
 
 /// Whether the spec asks for the stable revision, as it spells it. An image that it does not name whole is as it runs.

@@ -19,8 +19,10 @@ const MAX_TEXT: usize = 1024;
 /// What a status tells, beside the progress.
 #[derive(Debug, Clone, Copy)]
 pub struct Circumstances<'a> {
-    /// The spec's plan.
-    pub plan: Result<&'a Plan, Held>,
+    /// The spec's plan; none where that part of it is not valid.
+    pub plan: Option<&'a Plan>,
+    /// Why it is not followed, where it is not.
+    pub held: Option<Held>,
     /// What watches it.
     pub guard: &'a Guard,
     /// What the analysis comes to, where there is one.
@@ -52,7 +54,9 @@ impl Held {
 
 /// The status.
 pub fn outlook(axis: Axis, circumstances: Circumstances<'_>, progress: &Progress, now: Timestamp) -> MigrationStatus {
-    let plan = circumstances.plan.ok();
+    // The stages of another strategy are of use only once they are followed.
+    let is_of_it = |plan: &&Plan| circumstances.held.is_none() || plan.strategy == progress.strategy;
+    let plan = circumstances.plan.filter(is_of_it);
     let level = plan.and_then(|plan| plan.level_of(progress.position.as_ref())).unwrap_or(0);
     let end = plan.filter(|_| progress.rollback.is_none()).and_then(|plan| hold_ends(plan, level, progress));
     let end = end.filter(|end| *end > now);
@@ -89,7 +93,7 @@ pub fn cut(text: &str) -> String {
 
 /// When what failed is tried again by itself. Nothing is while it is held.
 fn again_at(circumstances: Circumstances<'_>, progress: &Progress) -> Option<Timestamp> {
-    circumstances.plan.ok().and_then(|_| retry_at(circumstances.guard, progress))
+    retry_at(circumstances.guard, progress).filter(|_| circumstances.held.is_none())
 }
 
 fn phase(
@@ -99,7 +103,7 @@ fn phase(
     level: usize,
     is_held: bool,
 ) -> (MigrationPhase, String) {
-    let Circumstances { plan, judged, keyless, .. } = circumstances;
+    let Circumstances { plan, held, judged, keyless, .. } = circumstances;
     if let Some(rollback) = &progress.rollback {
         let again = again_at(circumstances, progress).and_then(|at| at.round(Unit::Second).ok());
         let key = keyless.map_or_else(String::new, |keyless| format!(" or as soon after as there is a key: {keyless}"));
@@ -115,9 +119,9 @@ fn phase(
         );
         return (MigrationPhase::RolledBack, message);
     }
-    let plan = match plan {
-        Ok(plan) => plan,
-        Err(held) => return (MigrationPhase::Paused, held.as_str().to_owned()),
+    let plan = match (held, plan) {
+        (None, Some(plan)) => plan,
+        (held, _) => return (MigrationPhase::Paused, held.unwrap_or(Held::Paused).as_str().to_owned()),
     };
     if let Some(why) = &progress.paused {
         return (MigrationPhase::Paused, format!("the analysis waits for somebody: {why}. Ask for promote or abort"));

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use bifrost_analysis::{Action, Budget, Verdict};
 use bifrost_config::{Axis, Gate, Plan, Position, Stage, StickyKey, Strategy};
+use bifrost_crds::MigrationPhase;
 use k8s_openapi::jiff::Timestamp;
 
 use super::crash::Crash;
 use super::guard::{Analysis, Guard};
 use super::hold::hold;
-use super::outlook::{Circumstances, outlook};
+use super::outlook::{Circumstances, Held, outlook};
 use super::progress::Progress;
 use super::progress::{Cause, Rollback};
 use super::step::step;
@@ -115,7 +116,8 @@ fn nothing_rises_by_itself_while_a_provider_has_no_key() {
     assert!((0..20).all(|_| look(&mut life, None).is_none()));
     let circumstances = |life: &Life| {
         let keyless = Some("provider openai has no key in use");
-        let circumstances = Circumstances { plan: Ok(&life.plan), guard: &life.guard, judged: None, keyless };
+        let circumstances =
+            Circumstances { plan: Some(&life.plan), held: None, guard: &life.guard, judged: None, keyless };
         outlook(Axis::Migration, circumstances, &life.progress, at(life.now)).message.unwrap()
     };
     assert_eq!(circumstances(&life), "1 % waits for a key: provider openai has no key in use");
@@ -176,6 +178,22 @@ fn a_pause_waits_and_one_request_is_one_step() {
     let requests = &refused.progress.requests;
     assert!(["promote/a", "promote/b", "promote/c"].iter().all(|request| requests.had(request)));
     assert!(refused.events[0].note.ends_with(requests.refusal().unwrap()), "also where the event is lost");
+}
+
+#[test]
+fn what_is_held_says_where_it_is_and_when_its_hold_ends() {
+    let mut life = Life::new(canary(&[(1, 3600, false), (100, 0, false)]));
+    assert_eq!(life.look_until(5), [1]);
+    let told = |plan: &Plan| {
+        let held = Some(Held::Paused);
+        let circumstances = Circumstances { plan: Some(plan), held, guard: &life.guard, judged: None, keyless: None };
+        let told = outlook(Axis::Migration, circumstances, &life.progress, at(life.now));
+        assert_eq!((told.phase, told.message.as_deref()), (Some(MigrationPhase::Paused), Some(Held::Paused.as_str())));
+        (told.step.unwrap(), told.hold_ends_at.is_some())
+    };
+    assert_eq!(told(&life.plan), ("1/2".to_owned(), true));
+    let other = Plan { strategy: Strategy::Gradual, ..life.plan.clone() };
+    assert_eq!(told(&other), ("-".to_owned(), false), "another strategy has other steps");
 }
 
 #[test]

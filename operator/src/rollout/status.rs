@@ -13,8 +13,10 @@ use crate::migration::outlook::{Circumstances, Held, cut, outlook};
 pub struct Facts<'a> {
     /// What is noted.
     pub record: &'a Record,
-    /// The spec's.
-    pub wish: Result<&'a Wish, Held>,
+    /// The spec's; none where that part of it is not valid.
+    pub wish: Option<&'a Wish>,
+    /// Why it is not followed, where it is not.
+    pub held: Option<Held>,
     /// Whether the stable revision is what the spec asks for.
     pub is_wanted: bool,
     /// Which providers would have no key in use any more, in a sentence.
@@ -29,7 +31,7 @@ pub struct Facts<'a> {
 
 /// The status.
 pub fn status(facts: Facts<'_>, now: Timestamp) -> RolloutStatus {
-    let Facts { record, wish, is_wanted, keyless, judged, analysis, ready } = facts;
+    let Facts { record, wish, held, is_wanted, keyless, judged, analysis, ready } = facts;
     let status = RolloutStatus {
         stable_revision: Some(record.stable.id.clone()),
         stable_image: Some(record.stable.image.clone()),
@@ -38,19 +40,21 @@ pub fn status(facts: Facts<'_>, now: Timestamp) -> RolloutStatus {
         ..RolloutStatus::default()
     };
     let Some(candidate) = &record.candidate else {
-        let (phase, message) = match wish {
-            Err(held) if !is_wanted => (MigrationPhase::Paused, held.as_str()),
+        let (phase, message) = match held {
+            Some(held) if !is_wanted => (MigrationPhase::Paused, held.as_str()),
             _ => (MigrationPhase::Completed, "the stable revision is what the spec asks for"),
         };
         return RolloutStatus { phase: Some(phase), message: Some(message.to_owned()), ..status };
     };
     let own_pods = record.has_own_pods();
     let guard = wish.map(|wish| wish.guard.clone()).unwrap_or_default();
+    let plan = wish.and_then(|wish| wish.plan.as_ref());
     // A candidate without a plan is one that another strategy takes over as soon as it is looked at.
-    let plan = wish.and_then(|wish| wish.plan.as_ref().ok_or(Held::Paused));
-    let told = outlook(Axis::Rollout, Circumstances { plan, guard: &guard, judged, keyless }, &candidate.progress, now);
+    let held = held.or_else(|| plan.is_none().then_some(Held::Paused));
+    let circumstances = Circumstances { plan, held, guard: &guard, judged, keyless };
+    let told = outlook(Axis::Rollout, circumstances, &candidate.progress, now);
     let MigrationStatus { phase, step, message, step_started_at, hold_ends_at, rollback, .. } = told;
-    let waits = waits_for(candidate, ready).filter(|_| plan.is_ok());
+    let waits = waits_for(candidate, ready).filter(|_| held.is_none());
     RolloutStatus {
         candidate_revision: Some(candidate.revision.id.clone()),
         candidate_image: own_pods.then(|| candidate.revision.image.clone()),
