@@ -88,7 +88,12 @@ pub fn config_revision(gateway: &BifrostGateway) -> String {
 /// a later operator with more of them calls it the same; the number of replicas for instance is no part of it.
 pub fn migration_revision(gateway: &BifrostGateway, config: &str) -> String {
     // What is copied, and who may try an arm, moves nothing.
-    let migration = MigrationSpec { shadow: None, allow_arm_header: false, ..gateway.spec.migration.clone() };
+    let mut migration = MigrationSpec { shadow: None, allow_arm_header: false, ..gateway.spec.migration.clone() };
+    if let Some(analysis) = &mut migration.analysis {
+        // Each has a name, so their order says nothing.
+        analysis.checks.sort_by(|one, other| one.name.cmp(&other.name));
+        analysis.metrics.sort_by(|one, other| one.name.cmp(&other.name));
+    }
     let parts = (&migration, config);
     // Both have string keys only and always serialise.
     revision(&serde_json::to_string(&parts).unwrap_or_default())
@@ -199,5 +204,11 @@ mod tests {
         let more = json!({"canaryPercent": 10, "allowArmHeader": true, "shadow": {"percent": 5, "dailyLimit": "1"}});
         assert_eq!(revision(more), plain, "an abort would end by it");
         assert_ne!(revision(json!({"canaryPercent": 11})), plain);
+        let checks = |names: [&str; 2]| {
+            let checks = names.map(|name| json!({"name": name, "type": "ErrorRate", "max": "5%"}));
+            revision(json!({"canaryPercent": 10, "analysis": {"checks": checks}}))
+        };
+        assert_eq!(checks(["a", "b"]), checks(["b", "a"]));
+        assert_ne!(checks(["a", "b"]), checks(["a", "c"]));
     }
 }
