@@ -173,7 +173,7 @@ fn with_sight(observed: &Observed, record: &Record, decide: impl FnOnce(Sight<'_
 const MOST_OF_TROUBLE: usize = 300;
 
 /// What keeps pods from being ready: that of the first one whose container waits for something else than its turn, or that has no node.
-fn trouble(pods: &[Pod]) -> Option<String> {
+pub(super) fn trouble(pods: &[Pod]) -> Option<String> {
     pods.iter().find_map(|pod| {
         let status = pod.status.as_ref()?;
         let states = status.container_statuses.iter().flatten().filter_map(|one| one.state.as_ref()?.waiting.as_ref());

@@ -18,6 +18,7 @@ use kube::api::DynamicObject;
 use super::build::{preview_url, service_url};
 use super::observe::Observed;
 use super::refusal::{Failure, Refusal};
+use super::revisions::trouble;
 use super::validate::{Decision, Rejection};
 use super::{compared, draft};
 use crate::conditions::{Finding, conditions};
@@ -32,6 +33,8 @@ use crate::rollout::record::Record;
 
 /// Reason of a spec that the API server does not take.
 const REFUSED: &str = "Refused";
+/// Reason of keys that are there and cannot be used.
+const KEY_UNUSABLE: &str = "KeyUnusable";
 /// Pods named in a message; there may be a thousand.
 const NAMED_PODS: usize = 3;
 
@@ -179,8 +182,22 @@ fn rollout(facts: &Facts<'_>, before: Option<RolloutStatus>, now: Timestamp) -> 
     });
     let judged = candidate.map(|_| rollout::judged(facts.rollout_report));
     let (judged, ready) = (judged.as_ref(), facts.summary.candidates.0);
-    let facts = rollout::status::Facts { record, wish, held, is_wanted, keyless, judged, analysis, ready };
+    let rolling = rolling(facts, record);
+    let rolling = rolling.as_deref();
+    let facts = rollout::status::Facts { record, wish, held, is_wanted, rolling, keyless, judged, analysis, ready };
     Some(rollout::status::status(facts, now))
+}
+
+/// What an image that takes over without a candidate waits for. It is kept once all pods run it.
+fn rolling(facts: &Facts<'_>, record: &Record) -> Option<String> {
+    let waits = with_trouble(facts, facts.deployment.and_then(rolls_out)?);
+    let is_kept = record.history.last() == Some(&record.stable.id);
+    (!is_kept).then(|| format!("the Deployment is rolled to {}: {waits}", record.stable.image))
+}
+
+/// What the Deployment waits for, with what keeps a pod from being ready.
+fn with_trouble(facts: &Facts<'_>, waits: String) -> String {
+    trouble(&facts.observed.pods).map_or_else(|| waits.clone(), |trouble| format!("{waits}; {trouble}"))
 }
 
 /// Why a spec is not followed, where it is not.
@@ -335,7 +352,7 @@ fn progressing(facts: &Facts<'_>) -> Finding {
 /// What the pods are still about, with a reason.
 fn under_way(facts: &Facts<'_>) -> Option<(&'static str, String)> {
     if let Some(why) = facts.deployment.and_then(rolls_out) {
-        return Some(("RollingOut", why));
+        return Some(("RollingOut", with_trouble(facts, why)));
     }
     if let Some(why) = facts.record.and_then(candidate_moves) {
         return Some(("RollingOut", why));
@@ -371,41 +388,33 @@ pub(super) fn rolls_out(deployment: &DynamicObject) -> Option<String> {
     (available < updated).then(|| format!("{available} of {updated} updated pods are available"))
 }
 
+/// All that is wrong, the most urgent first: that gives the reason.
 fn degraded(facts: &Facts<'_>) -> Option<Finding> {
-    if !facts.summary.faults.is_empty() {
-        return Some(Finding::new(DEGRADED, true, "PodFault", some_of(&facts.summary.faults)));
-    }
-    if facts.table.is_some()
-        && let Some(failure) = facts.failure
-    {
-        return Some(Finding::new(DEGRADED, true, "WriteFailed", failure.message.clone()));
-    }
-    if let Some((reason, why)) = facts.deployment.and_then(gave_up) {
-        return Some(Finding::new(DEGRADED, true, reason, why));
-    }
-    if let Some(rollback) = facts.progress.and_then(|progress| progress.rollback.as_ref()) {
-        let message = format!("from {}: {}", describe(Axis::Migration, rollback.from.as_ref()), rollback.message);
-        return Some(Finding::new(DEGRADED, true, "RolledBack", message));
-    }
-    let candidate = facts.record.and_then(|record| record.candidate.as_ref());
-    if let Some((candidate, rollback)) = candidate.and_then(|one| Some((one, one.progress.rollback.as_ref()?))) {
-        let message = format!("the rollout of {} was taken back: {}", candidate.revision.id, rollback.message);
-        return Some(Finding::new(DEGRADED, true, "RolledBack", message));
-    }
     let Decision { unusable, keyless, .. } = facts.decision;
+    let faults = some(&facts.summary.faults).map(|why| ("PodFault".to_owned(), why));
+    let failure = facts.failure.filter(|_| facts.table.is_some());
+    let failure = failure.map(|failure| ("WriteFailed".to_owned(), failure.message.clone()));
+    let gave_up = facts.deployment.and_then(gave_up);
     let keyless = keyless.as_ref().filter(|_| facts.table.is_some_and(serves_bifrost)).map(|keyless| {
-        format!(
-            "{keyless}, and the bifrost arm answers such requests with 503: add or enable a ProviderKey, or take the provider out of spec.config.providers"
-        )
+        let why = "and the bifrost arm answers such requests with 503: add or enable a ProviderKey, or take the provider out of spec.config.providers";
+        let reason = if unusable.is_empty() { "NoKeyInUse" } else { KEY_UNUSABLE };
+        (reason.to_owned(), format!("{keyless}, {why}"))
     });
-    match (unusable.is_empty(), keyless) {
-        (true, None) => None,
-        (true, Some(keyless)) => Some(Finding::new(DEGRADED, true, "NoKeyInUse", keyless)),
-        (false, keyless) => {
-            let parts: Vec<_> = keyless.into_iter().chain([some_of(unusable)]).collect();
-            Some(Finding::new(DEGRADED, true, "KeyUnusable", parts.join("; ")))
-        }
-    }
+    let rolled_back = facts.progress.and_then(|progress| progress.rollback.as_ref()).map(|rollback| {
+        let from = describe(Axis::Migration, rollback.from.as_ref());
+        ("RolledBack".to_owned(), format!("from {from}: {}", rollback.message))
+    });
+    let candidate = facts.record.and_then(|record| record.candidate.as_ref());
+    let taken_back = candidate.and_then(|one| Some((&one.revision.id, one.progress.rollback.as_ref()?)));
+    let taken_back = taken_back.map(|(id, rollback)| {
+        ("RolledBack".to_owned(), format!("the rollout of {id} was taken back: {}", rollback.message))
+    });
+    let unusable = some(unusable).map(|why| (KEY_UNUSABLE.to_owned(), why));
+    let all: Vec<_> =
+        [faults, failure, gave_up, keyless, rolled_back, taken_back, unusable].into_iter().flatten().collect();
+    let (reason, _) = all.first()?;
+    let messages: Vec<_> = all.iter().map(|(_, message)| message.as_str()).collect();
+    Some(Finding::new(DEGRADED, true, reason, messages.join("; ")))
 }
 
 /// Whether an eligible request may take the bifrost arm.
@@ -421,6 +430,10 @@ fn gave_up(deployment: &DynamicObject) -> Option<(String, String)> {
         let reason = progressing.reason.unwrap_or_else(|| "RolloutFailed".to_owned());
         (reason, progressing.message.unwrap_or_default())
     })
+}
+
+fn some(list: &[String]) -> Option<String> {
+    (!list.is_empty()).then(|| some_of(list))
 }
 
 fn some_of(list: &[String]) -> String {

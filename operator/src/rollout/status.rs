@@ -19,6 +19,8 @@ pub struct Facts<'a> {
     pub held: Option<Held>,
     /// Whether the stable revision is what the spec asks for.
     pub is_wanted: bool,
+    /// What the Deployment waits for on its way to the stable revision's image, in a sentence.
+    pub rolling: Option<&'a str>,
     /// Which providers would have no key in use any more, in a sentence.
     pub keyless: Option<&'a str>,
     /// What the analysis comes to; none where there is none.
@@ -31,7 +33,7 @@ pub struct Facts<'a> {
 
 /// The status.
 pub fn status(facts: Facts<'_>, now: Timestamp) -> RolloutStatus {
-    let Facts { record, wish, held, is_wanted, keyless, judged, analysis, ready } = facts;
+    let Facts { record, wish, held, is_wanted, rolling, keyless, judged, analysis, ready } = facts;
     let status = RolloutStatus {
         stable_revision: Some(record.stable.id.clone()),
         stable_image: Some(record.stable.image.clone()),
@@ -40,11 +42,12 @@ pub fn status(facts: Facts<'_>, now: Timestamp) -> RolloutStatus {
         ..RolloutStatus::default()
     };
     let Some(candidate) = &record.candidate else {
-        let (phase, message) = match held {
-            Some(held) if !is_wanted => (MigrationPhase::Paused, held.as_str()),
+        let (phase, message) = match (held, rolling) {
+            (Some(held), _) if !is_wanted => (MigrationPhase::Paused, held.as_str()),
+            (_, Some(rolling)) => (MigrationPhase::Progressing, rolling),
             _ => (MigrationPhase::Completed, "the stable revision is what the spec asks for"),
         };
-        return RolloutStatus { phase: Some(phase), message: Some(message.to_owned()), ..status };
+        return RolloutStatus { phase: Some(phase), message: Some(cut(message)), ..status };
     };
     let own_pods = record.has_own_pods();
     let guard = wish.map(|wish| wish.guard.clone()).unwrap_or_default();

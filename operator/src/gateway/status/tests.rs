@@ -1,6 +1,6 @@
 //! The conditions and figures of typical moments in a gateway's life.
 
-use bifrost_crds::Verdict;
+use bifrost_crds::{MigrationPhase, Verdict};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::*;
@@ -56,17 +56,29 @@ fn serving() -> Observed {
 
 #[test]
 fn a_provider_without_a_key_degrades_what_may_be_sent_to_it() {
-    let degraded = |percent| {
+    let at = |percent| {
         let mut seen = observed();
         seen.gateway.spec.migration.canary_percent = Some(percent);
-        let status = report(&publish_all(seen), &confirmed(), None);
+        publish_all(seen)
+    };
+    let told = |seen: &Observed| {
+        let status = report(seen, &confirmed(), None);
         let found = status.conditions.iter().find(|condition| condition.type_ == DEGRADED)?;
         Some((found.reason.clone(), found.message.clone()))
     };
+    let degraded = |percent| told(&at(percent));
     let (reason, message) = degraded(10).unwrap();
     assert_eq!(reason, "NoKeyInUse");
     assert!(message.starts_with("provider anthropic has no key in use, and the bifrost arm answers"), "{message}");
     assert_eq!(degraded(0), None, "the baseline arm needs none");
+    // What fails now comes before what was taken back some time ago.
+    let mut seen = at(10);
+    let rollback =
+        Rollback { from: None, at: Timestamp::UNIX_EPOCH, reason: Cause::Aborted, message: "somebody asked".into() };
+    seen.live.state.migration.as_mut().unwrap().rollback = Some(rollback);
+    let (reason, both) = told(&seen).unwrap();
+    assert_eq!(reason, "NoKeyInUse");
+    assert!(both.starts_with(&message) && both.contains("; from ") && both.ends_with(": somebody asked"), "{both}");
 }
 
 #[test]
@@ -241,6 +253,48 @@ fn a_rollout_is_told_as_kubectl_tells_it() {
     assert_eq!(all(2, 4, 3, 3).unwrap(), "1 old pods are still ending");
     assert_eq!(all(2, 3, 3, 2).unwrap(), "2 of 3 updated pods are available");
     assert_eq!(all(2, 3, 3, 3), None);
+}
+
+#[test]
+fn an_image_without_a_candidate_is_complete_once_all_pods_run_it() {
+    let mut seen = serving();
+    let pending: DynamicObject = serde_json::from_value(serde_json::json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "ai", "generation": 2},
+        "spec": {"replicas": 2, "selector": {}, "template": {}},
+        "status": {"observedGeneration": 2, "replicas": 3, "updatedReplicas": 1, "availableReplicas": 2},
+    }))
+    .unwrap();
+    let waits = serde_json::json!({"waiting": {"reason": "ErrImagePull", "message": "no such image"}});
+    let container = serde_json::json!({"name": "gateway", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": waits});
+    let mut stuck = pod("b", false);
+    stuck.status.get_or_insert_default().container_statuses = Some(vec![serde_json::from_value(container).unwrap()]);
+    seen.pods.push(stuck);
+    let mut record = seen.live.state.rollout.clone().unwrap();
+    let decision = validate(&seen, &policy());
+    let told = |record: &Record| {
+        let facts = Facts {
+            observed: &seen,
+            decision: &decision,
+            table: None,
+            progress: None,
+            record: Some(record),
+            report: None,
+            rollout_report: None,
+            summary: &confirmed(),
+            deployment: Some(&pending),
+            failure: None,
+        };
+        let rollout = status(&facts, Timestamp::UNIX_EPOCH).rollout.unwrap();
+        (rollout.phase.unwrap(), rollout.message.unwrap())
+    };
+    let (phase, message) = told(&record);
+    assert_eq!(phase, MigrationPhase::Progressing);
+    let image = &record.stable.image;
+    let why = "1 of 2 pods are up to date; pod ai-b: ErrImagePull: no such image";
+    assert_eq!(message, format!("the Deployment is rolled to {image}: {why}"));
+    // One that ran already is rolled for another reason.
+    record.keep(&record.stable.id.clone());
+    assert_eq!(told(&record).0, MigrationPhase::Completed);
 }
 
 #[test]
