@@ -96,7 +96,7 @@ fn lost(name: &str, history: &[Revision], status: &RolloutStatus) -> Option<Stri
     let stable = status.stable_revision.as_ref()?;
     history.iter().all(|revision| revision.id != *stable).then(|| {
         format!(
-            "{name}: nothing is kept of the stable revision {stable}: its ConfigMap may have been deleted, or is not written yet; a deleted one is not made again until another revision has been stable"
+            "{name}: nothing is kept of the stable revision {stable}: its ConfigMap may have been deleted, or is not written yet, as that of an image is once all pods run it; a deleted one is not made again until another revision has been stable"
         )
     })
 }

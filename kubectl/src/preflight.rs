@@ -62,6 +62,7 @@ fn user(refusal: &str) -> &str {
 fn findings(facts: &Facts, phase: Phase) -> Vec<Finding> {
     let mut findings = vec![gateway::accepted(facts), gateway::ready(facts)];
     findings.extend(of_keys(facts, phase));
+    findings.extend(gateway::stuck(facts));
     findings.extend([gateway::replicas(facts), gateway::disruption_budget(facts), gateway::spread(facts)]);
     findings.extend([gateway::network_policy(facts), gateway::monitoring(facts)]);
     match phase {
@@ -149,6 +150,35 @@ mod tests {
         }
         let fix = fix(&facts, Phase::Before, "secrets").unwrap();
         assert!(fix.ends_with("anthropic -n llm --from-file=second=FILE --from-file=value=FILE"), "{fix}");
+    }
+
+    #[test]
+    fn a_key_that_is_its_providers_only_one_is_not_deleted() {
+        let mut facts = facts();
+        facts.keys.retain(|key| !key.spec.enabled);
+        let patch = r#"kubectl patch pk openai-old -n llm --type=merge -p '{"spec":{"enabled":true}}'"#;
+        assert_eq!(fix(&facts, Phase::After, "enabled").unwrap(), patch);
+    }
+
+    #[test]
+    fn a_pod_that_does_not_get_on_is_named() {
+        let mut facts = facts();
+        facts.pods.as_mut().unwrap().truncate(1);
+        let container = |reason: &str| {
+            let state = serde_json::json!({"waiting": {"reason": reason}});
+            serde_json::json!({"name": "gateway", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state})
+        };
+        let mut waits = |reason: &str| {
+            let status = facts.pods.as_mut().unwrap()[0].status.get_or_insert_default();
+            status.container_statuses = Some(vec![serde_json::from_value(container(reason)).unwrap()]);
+            findings(&facts, Phase::During).into_iter().find(|finding| finding.name == "pods")
+        };
+        assert!(waits("ContainerCreating").is_none());
+        let found = waits("ErrImagePull").unwrap();
+        assert!(
+            found.sentence.ends_with(" waits: ErrImagePull")
+                && found.fix.unwrap().starts_with("kubectl describe pod -n llm ")
+        );
     }
 
     #[test]
@@ -277,6 +307,7 @@ mod tests {
         let anthropic = bifrost_crds::ProviderKeySpec { provider: "anthropic".into(), ..facts.keys[0].spec.clone() };
         facts.keys.push(bifrost_crds::ProviderKey { spec: anthropic, ..facts.keys[0].clone() });
         facts.metrics = Ok(true);
+        facts.pods.as_mut().unwrap().truncate(1);
         facts.secrets = BTreeMap::from([("openai".to_owned(), Ok(true))]);
         facts.gateway.spec.migration = bifrost_crds::MigrationSpec {
             strategy: Some(bifrost_crds::Strategy::DropIn),

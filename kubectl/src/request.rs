@@ -2,6 +2,7 @@
 
 use bifrost_crds::BifrostGateway;
 pub(crate) use bifrost_operator::migration::request::Verb;
+use bifrost_operator::names;
 use kube::ResourceExt;
 use serde_json::json;
 use tokio::time::{Duration, Instant};
@@ -32,7 +33,9 @@ pub(crate) async fn run(session: &Session, verb: Verb, args: &AskArgs) -> Result
         (standing.handled_request.as_deref() == Some(value.as_str())).then_some(standing)
     };
     match wait(session, &name, until.saturating_duration_since(Instant::now()), handled).await? {
-        Waited::TimedOut(last) => Err(Failure::TimedOut(unhandled(subject, &value, last.as_deref(), waiting.timeout))),
+        Waited::TimedOut(last) => {
+            Err(Failure::TimedOut(unhandled(subject, verb, &value, last.as_deref(), waiting.timeout)))
+        }
         Waited::Done(after, took) => {
             let asked = format!("{name}: {verb}{}", subject.flag());
             match &after.refusal {
@@ -102,7 +105,15 @@ fn new_id() -> String {
     (0..8).map(|_| fastrand::alphanumeric().to_ascii_lowercase()).collect()
 }
 
-fn unhandled(subject: Subject, value: &str, last: Option<&BifrostGateway>, limit: Duration) -> String {
+/// How applications get past a gateway whose operator is away.
+fn around(gateway: &BifrostGateway) -> String {
+    let direct = names::env_direct(&gateway.name_any());
+    format!(
+        ". Not to wait for it, take ConfigMap {direct} as the applications' envFrom: it leads straight to the vendor"
+    )
+}
+
+fn unhandled(subject: Subject, verb: Verb, value: &str, last: Option<&BifrostGateway>, limit: Duration) -> String {
     let annotation = subject.annotation();
     let written = last.is_none_or(|gateway| gateway.annotations().get(annotation).is_some_and(|now| now == value));
     let limit = human::duration(limit);
@@ -112,8 +123,10 @@ fn unhandled(subject: Subject, value: &str, last: Option<&BifrostGateway>, limit
     if let Some(waits) = waits.filter(|waits| !waits.is_empty()) {
         format!("asked for {value}, which is done as soon as it can be, and not within {limit}: {waits}")
     } else if written {
+        let meanwhile = last.filter(|_| verb == Verb::Abort && subject == Subject::Migration).map(around);
         format!(
-            "asked for {value}, and the operator has not answered within {limit}: it will when it runs; see `kubectl bifrost status`"
+            "asked for {value}, and the operator has not answered within {limit}: it will when it runs; see `kubectl bifrost status`{}",
+            meanwhile.unwrap_or_default()
         )
     } else {
         format!(
@@ -166,7 +179,7 @@ mod tests {
             let mut gateway = gateway();
             let annotation = Subject::Migration.annotation().to_owned();
             gateway.metadata.annotations = Some([(annotation, value.to_owned())].into());
-            unhandled(Subject::Migration, "promote/k3x9@r", Some(&gateway), Duration::from_secs(30))
+            unhandled(Subject::Migration, Verb::Promote, "promote/k3x9@r", Some(&gateway), Duration::from_secs(30))
         };
         assert!(asked("abort/zzz").contains("another request took its place"), "{}", asked("abort/zzz"));
         assert!(asked("promote/k3x9@r").contains("has not answered within 30s"), "{}", asked("promote/k3x9@r"));

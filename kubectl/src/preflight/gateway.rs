@@ -7,6 +7,7 @@ use bifrost_config::catalog::ProviderType as Vendor;
 use bifrost_config::units::parse_duration;
 use bifrost_crds::conditions::{ACCEPTED, READY, RESOLVED};
 use bifrost_crds::{ProviderKey, ProviderSpec, ProviderType};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
@@ -101,6 +102,22 @@ pub(super) fn keys(facts: &Facts) -> Vec<Finding> {
         ),
     };
     vec![resolved, served]
+}
+
+/// The pods that do not get on, if there are any.
+pub(super) fn stuck(facts: &Facts) -> Option<Finding> {
+    let waits = |pod: &Pod| {
+        let containers = pod.status.as_ref()?.container_statuses.as_deref()?;
+        let mut reasons = containers.iter().filter_map(|one| one.state.as_ref()?.waiting.as_ref()?.reason.as_deref());
+        let reason = reasons.find(|reason| !matches!(*reason, "ContainerCreating" | "PodInitializing"))?;
+        Some((pod.name_any(), format!("{} waits: {reason}", pod.name_any())))
+    };
+    let pods = facts.pods.as_ref().ok()?.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    let stuck: Vec<_> = pods.filter_map(waits).collect();
+    let (first, _) = stuck.first()?;
+    let texts: Vec<_> = stuck.iter().map(|(_, text)| text.as_str()).collect();
+    let namespace = facts.gateway.namespace().unwrap_or_default();
+    Some(Finding::fail("pods", texts.join(", "), format!("kubectl describe pod -n {namespace} {first}")))
 }
 
 /// Whether the Secrets exist.

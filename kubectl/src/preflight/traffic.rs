@@ -1,6 +1,6 @@
 //! Checks of the traffic: who moves, whether it arrives, and whether it can go back.
 
-use bifrost_crds::{GradualSpec, MigrationPhase, ShadowedArm, StickinessKey, Strategy};
+use bifrost_crds::{GradualSpec, MigrationPhase, ProviderKey, ShadowedArm, StickinessKey, Strategy};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
 use serde_json::{Value, json};
@@ -341,9 +341,22 @@ pub(super) fn through(facts: &Facts) -> Finding {
 /// Whether a key was left switched off.
 pub(super) fn enabled(facts: &Facts) -> Finding {
     let off: Vec<_> = facts.keys.iter().filter(|key| !key.spec.enabled).map(ResourceExt::name_any).collect();
-    match off.first() {
-        None => Finding::ok("enabled", "every key is enabled"),
-        Some(first) => Finding::warn(
+    let has_other = |key: &&ProviderKey| {
+        facts.keys.iter().any(|other| other.spec.enabled && other.spec.provider == key.spec.provider)
+    };
+    let only = facts.keys.iter().filter(|key| !key.spec.enabled).find(|key| !has_other(key));
+    match (off.first(), only) {
+        (None, _) => Finding::ok("enabled", "every key is enabled"),
+        (Some(_), Some(only)) => Finding::warn(
+            "enabled",
+            format!("switched off: {}; provider {} has no other key", off.join(", "), only.spec.provider),
+            format!(
+                "kubectl patch pk {} -n {} --type=merge -p '{{\"spec\":{{\"enabled\":true}}}}'",
+                only.name_any(),
+                facts.gateway.namespace().unwrap_or_default()
+            ),
+        ),
+        (Some(first), None) => Finding::warn(
             "enabled",
             format!("switched off: {}; delete what is not needed any more", off.join(", ")),
             format!("kubectl delete pk {first} -n {}", facts.gateway.namespace().unwrap_or_default()),
