@@ -88,13 +88,15 @@ impl ImagePolicy {
     }
 }
 
-/// The image that the spec asks for. Parts that it leaves open are the stable revision's, whichever its Deployment is on its way to.
+/// The image that the spec asks for. Parts that it leaves open are those of the image that ran last: the stable revision's, whichever its
+/// Deployment is on its way to, or that before it, where no pod has come to run the stable one's.
 pub(super) fn wanted(observed: &Observed, images: &ImagePolicy) -> Result<String, Problem> {
     let remembered = observed.remembered.as_ref().map(|remembered| &remembered.record);
+    let record = remembered.or(observed.live.state.rollout.as_ref());
     let is_on_its_way = |record: &&Record| record.returning || record.image() != record.stable.image;
-    let record = remembered.or(observed.live.state.rollout.as_ref()).filter(is_on_its_way);
-    let stable = record.map(|record| record.stable.image.clone()).filter(|image| images.allows_image(image));
-    let base = stable.or_else(|| running(observed, images));
+    let stable = || record.filter(is_on_its_way).map(|record| record.stable.image.clone());
+    let ran = record.and_then(|record| record.ran.clone()).or_else(stable).filter(|image| images.allows_image(image));
+    let base = ran.or_else(|| running(observed, images));
     images.choose(observed.gateway.spec.image.as_ref(), base.as_deref())
 }
 

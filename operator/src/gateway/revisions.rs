@@ -152,20 +152,22 @@ fn with_sight(observed: &Observed, record: &Record, decide: impl FnOnce(Sight<'_
     };
     let image = record.candidate.as_ref().map(|candidate| candidate.revision.image.as_str());
     let trouble = trouble(&pods);
+    let deployment = observed.own(Part::Deployment);
+    let has = |image| deployment.and_then(images::of).as_deref() == Some(image);
+    let is_rolled = deployment.is_some_and(|deployment| rolls_out(deployment).is_none());
     decide(Sight {
         seen,
         trouble: trouble.as_deref(),
         is_shared: observed.candidates.iter().any(|pod| is_ready(pod) && !is_of(pod, id)),
         is_known: observed.summary.is_known,
-        is_back: observed.own(Part::Deployment).and_then(images::of).as_ref() == Some(&record.stable.image),
+        is_back: has(&record.stable.image),
+        runs_stable: has(&record.stable.image) && is_rolled,
         loaded: observed.summary.holds_candidate,
         ready: observed.summary.candidates.1,
         alive: observed.summary.keeping,
         is_kept: observed.summary.keeps_candidate,
         replicas: usize::try_from(observed.gateway.spec.replicas).unwrap_or(0),
-        rolled: observed
-            .own(Part::Deployment)
-            .is_some_and(|deployment| images::of(deployment).as_deref() == image && rolls_out(deployment).is_none()),
+        rolled: image.is_some_and(has) && is_rolled,
     })
 }
 

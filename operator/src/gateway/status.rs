@@ -188,11 +188,10 @@ fn rollout(facts: &Facts<'_>, before: Option<RolloutStatus>, now: Timestamp) -> 
     Some(rollout::status::status(facts, now))
 }
 
-/// What an image that takes over without a candidate waits for. It is kept once all pods run it.
+/// What an image that takes over without a candidate waits for.
 fn rolling(facts: &Facts<'_>, record: &Record) -> Option<String> {
     let waits = with_trouble(facts, facts.deployment.and_then(rolls_out)?);
-    let is_kept = record.history.last() == Some(&record.stable.id);
-    (!is_kept).then(|| format!("the Deployment is rolled to {}: {waits}", record.stable.image))
+    record.ran.is_some().then(|| format!("the Deployment is rolled to {}: {waits}", record.stable.image))
 }
 
 /// What the Deployment waits for, with what keeps a pod from being ready.

@@ -19,6 +19,7 @@ use crate::migration::{self, Seen, Transition, request};
 pub fn decide(wish: &Wish, wanted: &Revision, before: &Record, sight: Sight<'_>, now: Timestamp) -> Outcome {
     let mut record = before.clone();
     record.returning &= !sight.is_back;
+    record.ran = record.ran.filter(|_| !sight.runs_stable);
     record.proven |= wish.plan.is_some() && sight.seen.confirmed;
     // Where nothing ever worked there is nothing to be careful of, and without pods nobody to try it on. Who has asked no pod yet does
     // not know that nothing works.
@@ -63,6 +64,7 @@ pub fn decide(wish: &Wish, wanted: &Revision, before: &Record, sight: Sight<'_>,
         events.push(Event::new(Reason::Promoted, format!("rollout of {}: it is the stable revision now", wanted.id)));
         record.settle(wanted);
         record.proven = true;
+        record.ran = None;
     }
     Outcome { wake: wake.filter(|_| !is_promoted), record, events }
 }

@@ -47,6 +47,8 @@ pub struct Sight<'a> {
     pub rolled: bool,
     /// Whether it has the stable image.
     pub is_back: bool,
+    /// Whether it runs that, and no pod of another.
+    pub runs_stable: bool,
     /// What keeps the candidate's own pods from being ready, in a sentence.
     pub trouble: Option<&'a str>,
 }

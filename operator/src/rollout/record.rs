@@ -21,6 +21,9 @@ pub struct Record {
     /// Whether pods ever served it. One that never worked is no reason to try another one carefully.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub proven: bool,
+    /// The image that ran before, until all pods run the stable revision's. One that took over without a candidate may not exist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ran: Option<String>,
     /// Whether the Deployment was on its way to a candidate's image and has to come back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub returning: bool,
@@ -61,7 +64,7 @@ impl Record {
     /// At the very beginning. A request that is there already is not run: it may have come with a backup.
     pub fn new(stable: Revision, request: Option<&str>) -> Self {
         let own_requests = Requests::new(request);
-        Self { stable, proven: false, returning: false, candidate: None, own_requests, history: Vec::new() }
+        Self { stable, proven: false, ran: None, returning: false, candidate: None, own_requests, history: Vec::new() }
     }
 
     /// The image that the Deployment shall run.
@@ -92,6 +95,9 @@ impl Record {
             self.own_requests = candidate.progress.requests;
         }
         self.proven &= self.stable == *stable;
+        if self.stable.image != stable.image {
+            self.ran.get_or_insert_with(|| self.stable.image.clone());
+        }
         self.stable = stable.clone();
     }
 

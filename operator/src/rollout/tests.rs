@@ -387,6 +387,26 @@ fn under_rolling_and_without_pods_a_revision_takes_over_at_once() {
 }
 
 #[test]
+fn under_rolling_the_image_before_is_known_until_all_pods_run_the_new_one() {
+    let mut life = Life::new(wish(json!({"strategy": "Rolling"})));
+    for image in ["g:nonsuch", "g:nonsuch2"] {
+        life.wanted = revision("a", image);
+        life.look(None);
+        assert_eq!((life.record.image(), life.record.ran.as_deref()), (image, Some("g:1")));
+    }
+    let sight = Sight { runs_stable: true, ..life.sight(Seen::default()) };
+    assert_eq!(life.decide(&life.record, sight).record.ran, None);
+    let mut life = Life::new(canary());
+    life.wanted = revision("a", "g:2");
+    life.percents(20);
+    for _ in 0..20 {
+        life.look(Some("promote-full/1"));
+    }
+    assert!(life.record.candidate.is_none());
+    assert_eq!((life.record.image(), life.record.ran.as_deref()), ("g:2", None), "all ran it before it took over");
+}
+
+#[test]
 fn a_share_has_its_part_of_the_pods_and_at_least_one() {
     assert_eq!([size(4, 0), size(4, 1), size(4, 50), size(4, 51), size(4, 100)], [1, 1, 2, 3, 4]);
     assert_eq!(size(1000, 100), 1000);

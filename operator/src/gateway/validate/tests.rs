@@ -124,6 +124,23 @@ fn an_image_must_come_from_an_allowed_repository_and_runs_on_when_the_spec_names
 }
 
 #[test]
+fn an_image_that_no_pod_runs_is_left_where_the_spec_names_it_no_more() {
+    let mut seen = publish_all(observed());
+    seen.gateway.spec.image = Some(ImageSpec { repository: None, tag: Some("nonsuch".into()) });
+    let mut seen = publish_all(seen);
+    let of = |seen: &Observed| validate(seen, &policy()).wanted.unwrap().image;
+    assert_eq!(of(&seen), "ghcr.io/example/bifrost-gateway:nonsuch");
+    seen.gateway.spec.image = None;
+    assert_eq!(of(&seen), "ghcr.io/example/bifrost-gateway:0.1.0", "as before it named one");
+    let record = seen.live.state.rollout.as_mut().unwrap();
+    assert_eq!(record.ran.as_deref(), Some("ghcr.io/example/bifrost-gateway:0.1.0"));
+    record.ran = Some("evil.example/x:1".into());
+    assert_eq!(of(&seen), "ghcr.io/example/bifrost-gateway:nonsuch", "another hand may have written that");
+    seen.live.state.rollout.as_mut().unwrap().ran = None;
+    assert_eq!(of(&seen), "ghcr.io/example/bifrost-gateway:nonsuch", "it runs");
+}
+
+#[test]
 fn a_missing_ca_bundle_keeps_the_last_one() {
     let mut seen = observed();
     seen.ca_bundle = CaBundle::Found(CA.into());
