@@ -236,7 +236,7 @@ fn findings(facts: &Facts<'_>) -> Vec<Finding> {
             PAUSED,
             true,
             "Paused",
-            "spec.paused holds back what adds or changes; what takes away goes on",
+            "spec.paused holds back what adds or changes, the number of replicas included; what takes away goes on",
         ));
     }
     findings
