@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::cli::ClusterArgs;
 use crate::failure::Failure;
+use crate::run::note;
 
 /// Who writes, for `managedFields`.
 const FIELD_MANAGER: &str = "kubectl-bifrost";
@@ -49,15 +50,17 @@ impl Session {
     /// The gateway of this name; without a name, the only one of the namespace.
     pub(crate) async fn gateway(&self, name: Option<&str>) -> Result<BifrostGateway, Failure> {
         let api = self.api::<BifrostGateway>();
-        if let Some(name) = name {
-            let found = api.get_opt(name).await?;
-            return found.ok_or_else(|| {
+        let gateway = match name {
+            Some(name) => api.get_opt(name).await?.ok_or_else(|| {
                 let namespace = &self.namespace;
                 Failure::no(format!("no BifrostGateway {name} in namespace {namespace}: see `kubectl get bgw -A`"))
-            });
+            })?,
+            None => only_one(api.list(&ListParams::default()).await?.items, &self.namespace)?,
+        };
+        if let Some(warning) = deleted(&gateway) {
+            note(&warning);
         }
-        let all = api.list(&ListParams::default()).await?.items;
-        only_one(all, &self.namespace)
+        Ok(gateway)
     }
 
     /// A gateway as the JSON that is there: what a newer operator knows besides is not lost.
@@ -121,10 +124,37 @@ pub(crate) fn pod_labels(gateway: &BifrostGateway) -> String {
     })
 }
 
+/// Says so where a gateway is on its way out: whatever else is told of it, nobody looks after it.
+fn deleted(gateway: &BifrostGateway) -> Option<String> {
+    gateway.metadata.deletion_timestamp.as_ref()?;
+    let waits = match gateway.finalizers() {
+        [] => String::new(),
+        all => format!(", once its finalizers are gone: {}", all.join(", ")),
+    };
+    Some(format!(
+        "warning: {} is being deleted{waits}. The operator does nothing more with it, and its status is of the time before",
+        gateway.name_any()
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::status::tests::gateway;
+
+    #[test]
+    fn who_is_being_deleted_is_told_with_what_it_waits_for() {
+        let mut gateway = gateway();
+        assert_eq!(deleted(&gateway), None);
+        gateway.metadata.deletion_timestamp =
+            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time("2026-03-02T10:05:00Z".parse().unwrap()));
+        gateway.metadata.finalizers = Some(vec!["example.com/keep".into()]);
+        let told = deleted(&gateway).unwrap();
+        assert!(
+            told.starts_with("warning: ai is being deleted, once its finalizers are gone: example.com/keep."),
+            "{told}"
+        );
+    }
 
     #[test]
     fn without_a_name_there_must_be_exactly_one_gateway() {
