@@ -31,6 +31,7 @@ const SIZES: [&str; 6] = ["90Mi", "80Mi", "70Mi", "60Mi", "50Mi", "40Mi"];
 
 async fn run(context: &Context) -> Result<()> {
     let mut revisions = vec![rollout::create(context, Value::Null, json!({"strategy": "Rolling"})).await?];
+    never_ran(context, &revisions[0]).await?;
     let mut shell = Shell::open(context).await?;
     for size in SIZES {
         change(&mut shell, size).await?;
@@ -41,6 +42,24 @@ async fn run(context: &Context) -> Result<()> {
     let gone = revisions.remove(revisions.len() - 2);
     deleted(context, &gone).await?;
     undone(context, &mut shell, &revisions).await
+}
+
+/// An image that does not exist is never complete and never kept, and goes with the field that names it.
+async fn never_ran(context: &Context, first: &str) -> Result<()> {
+    let image = |tag: Value| json!({"spec": {"image": tag}});
+    objects::merge(context, OBJECT, &image(json!({"tag": "nonsuch"}))).await?;
+    let told = wait::wait_for("what the new pod waits for", rollout::LIMIT, || async {
+        let rollout = rollout::seen(context).await?["status"]["rollout"].clone();
+        let is_told = rollout["phase"] == "Progressing" && text(&rollout["message"]).contains("ImagePull");
+        ensure!(is_told, "{rollout}");
+        Ok(Some(text(&rollout["message"]).to_owned()))
+    })
+    .await?;
+    println!("  {told}");
+    let kept = names(&history(context).await?);
+    ensure!(kept == objects_of(&[first.to_owned()]), "{kept:?} are kept");
+    objects::merge(context, OBJECT, &image(Value::Null)).await?;
+    rollout::settled(context, first).await.map(drop)
 }
 
 /// Changes the configuration, as a user does.
