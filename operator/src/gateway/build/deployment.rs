@@ -36,9 +36,9 @@ pub const ADMIN_PORT_NAME: &str = "admin";
 
 /// Says on the Deployment, not on its pods, which form of the pod template it has.
 const TEMPLATE_VERSION: &str = "bifrost.dev/template-version";
-/// The only form there is: 1 had no port for the preview, 2 no pause before SIGTERM, and neither was released. A later operator that builds pods otherwise must not
-/// restart those that run: it raises the number, and keeps this form for Deployments that have this number, or none, until their
-/// image or their spec changes.
+/// The only form there is: 1 had no port for the preview, 2 no pause before SIGTERM, and neither was released. A later operator that
+/// builds pods otherwise must not restart those that run: it raises the number, and keeps this form for Deployments that have this
+/// number, or none, until their image or their spec changes.
 const TEMPLATE: u32 = 3;
 
 /// Where the last snapshot lies.
