@@ -3,6 +3,7 @@
 mod in_force;
 mod plan;
 
+use bifrost_crds::BifrostGateway;
 use kube::ResourceExt;
 
 pub(crate) use self::in_force::Goal;
@@ -12,7 +13,7 @@ use self::plan::{Planned, plan};
 use crate::cli::{GatewayArg, WaitArgs};
 use crate::failure::Failure;
 use crate::human;
-use crate::run::say;
+use crate::run::{note, say};
 use crate::session::Session;
 use crate::standing::Subject;
 use crate::wait::{Waited, wait};
@@ -33,12 +34,26 @@ pub(crate) async fn run(
             gateway.metadata.generation
         }
         Some(patch) => {
+            if let Some(warning) = ends_rollback(&gateway, change) {
+                note(&warning);
+            }
             let written = session.patch(&name, &patch).await?;
             say(&format!("{name}: {field} {before} → {after}"))?;
             written.metadata.generation
         }
     };
     until_in_force(session, &name, generation.unwrap_or(0), args, Subject::Migration, &change.goal()).await
+}
+
+/// Says so where a change ends a rollback: also a lower percent then sends more than nothing.
+fn ends_rollback(gateway: &BifrostGateway, change: &Change) -> Option<String> {
+    let rollback = Subject::Migration.standing(gateway).rollback?;
+    (!matches!(change, Change::Paused(_))).then(|| {
+        format!(
+            "warning: the migration was rolled back ({}); a changed spec.migration ends that, and traffic rises again",
+            rollback.reason
+        )
+    })
 }
 
 /// Waits until every ready pod has confirmed a generation of the spec, and says where the subject stands then. What is held back does
@@ -95,6 +110,14 @@ mod tests {
             matches!(failure, Failure::TimedOut(_)) && failure.to_string().contains("has not looked at it"),
             "{failure}"
         );
+    }
+
+    #[test]
+    fn a_change_that_ends_a_rollback_says_so() {
+        let (moving, back) = (crate::status::tests::gateway(), crate::status::tests::rolled_back());
+        assert_eq!(ends_rollback(&moving, &Change::Percent(10)), None);
+        assert!(ends_rollback(&back, &Change::Percent(10)).unwrap().contains("(Aborted)"));
+        assert_eq!(ends_rollback(&back, &Change::Paused(true)), None);
     }
 
     #[tokio::test]

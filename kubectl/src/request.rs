@@ -125,7 +125,8 @@ fn unhandled(subject: Subject, verb: Verb, value: &str, last: Option<&BifrostGat
     } else if written {
         let meanwhile = last.filter(|_| verb == Verb::Abort && subject == Subject::Migration).map(around);
         format!(
-            "asked for {value}, and the operator has not answered within {limit}: it will when it runs; see `kubectl bifrost status`{}",
+            "asked for {value}, and the operator has not answered within {limit}: it will when it runs; see `kubectl bifrost status`. To withdraw it: kubectl annotate bgw{} {annotation}-{}",
+            last.map_or_else(String::new, |gateway| format!(" {}", gateway.name_any())),
             meanwhile.unwrap_or_default()
         )
     } else {

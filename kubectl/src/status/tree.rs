@@ -137,7 +137,9 @@ fn onward(view: &View, subject: Subject, standing: &Standing, now: Timestamp) ->
             let retry = match (first, subject) {
                 (Some(first), _) => format!("{first}, then {}", command("retry", flag)),
                 (None, Subject::Migration) => {
-                    format!("{}, or change spec.migration or spec.config", command("retry", flag))
+                    // One that somebody asked for outlasts another configuration.
+                    let or_config = if is_aborted(standing) { "" } else { " or spec.config" };
+                    format!("{}, or change spec.migration{or_config}", command("retry", flag))
                 }
                 (None, Subject::Rollout) => format!("{}, or change spec.config or spec.image", command("retry", flag)),
             };
@@ -151,6 +153,10 @@ fn onward(view: &View, subject: Subject, standing: &Standing, now: Timestamp) ->
         _ if standing.waits_for_key() => vec![node("to go on", command("keys", "") + " says why")],
         _ => Vec::new(),
     }
+}
+
+fn is_aborted(standing: &Standing) -> bool {
+    standing.rollback.as_ref().is_some_and(|rollback| rollback.reason == "Aborted")
 }
 
 /// When it is tried again by itself; none where somebody has to ask for it.

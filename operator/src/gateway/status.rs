@@ -184,7 +184,10 @@ fn rollout(facts: &Facts<'_>, before: Option<RolloutStatus>, now: Timestamp) -> 
     let (judged, ready) = (judged.as_ref(), facts.summary.candidates.0);
     let rolling = rolling(facts, record);
     let rolling = rolling.as_deref();
-    let facts = rollout::status::Facts { record, wish, held, is_wanted, rolling, keyless, judged, analysis, ready };
+    let trouble = trouble(&facts.observed.candidates);
+    let trouble = trouble.as_deref();
+    let facts =
+        rollout::status::Facts { record, wish, held, is_wanted, rolling, keyless, judged, analysis, ready, trouble };
     Some(rollout::status::status(facts, now))
 }
 
@@ -394,7 +397,9 @@ fn degraded(facts: &Facts<'_>) -> Option<Finding> {
     let failure = facts.failure.filter(|_| facts.table.is_some());
     let failure = failure.map(|failure| ("WriteFailed".to_owned(), failure.message.clone()));
     let gave_up = facts.deployment.and_then(gave_up);
-    let keyless = keyless.as_ref().filter(|_| facts.table.is_some_and(serves_bifrost)).map(|keyless| {
+    let is_back = facts.progress.is_some_and(|progress| progress.rollback.is_some());
+    let serves = facts.table.is_some_and(serves_bifrost);
+    let keyless = keyless.as_ref().filter(|_| serves || is_back).map(|keyless| {
         let why = "and the bifrost arm answers such requests with 503: add or enable a ProviderKey, or take the provider out of spec.config.providers";
         let reason = if unusable.is_empty() { "NoKeyInUse" } else { KEY_UNUSABLE };
         (reason.to_owned(), format!("{keyless}, {why}"))
@@ -409,8 +414,10 @@ fn degraded(facts: &Facts<'_>) -> Option<Finding> {
         ("RolledBack".to_owned(), format!("the rollout of {id} was taken back: {}", rollback.message))
     });
     let unusable = some(unusable).map(|why| (KEY_UNUSABLE.to_owned(), why));
+    // After a rollback nothing is sent there, and a retry would be.
+    let (now, later) = if serves { (keyless, None) } else { (None, keyless) };
     let all: Vec<_> =
-        [faults, failure, gave_up, keyless, rolled_back, taken_back, unusable].into_iter().flatten().collect();
+        [faults, failure, gave_up, now, rolled_back, taken_back, later, unusable].into_iter().flatten().collect();
     let (reason, _) = all.first()?;
     let messages: Vec<_> = all.iter().map(|(_, message)| message.as_str()).collect();
     Some(Finding::new(DEGRADED, true, reason, messages.join("; ")))

@@ -369,24 +369,26 @@ fn last_progress(observed: &Observed, strategy: Strategy, names: &Names) -> Prog
         reason: cause(&told.reason),
         message: told.message.clone(),
     });
-    Progress { config: names.config.clone(), rollback, ..progress }
+    Progress { config: names.config.clone(), migration: names.migration.clone(), rollback, ..progress }
 }
 
 /// What the spec that is followed is called.
 struct Names {
     whole: String,
     config: String,
+    migration: String,
 }
 
 impl Names {
     /// Of a migration to what this revision does.
     fn of(observed: &Observed, stable: &Stable) -> Self {
         let whole = draft::migration_revision(&observed.gateway, &stable.config);
-        Self { whole, config: stable.config.clone() }
+        let migration = draft::migration_revision(&observed.gateway, "");
+        Self { whole, config: stable.config.clone(), migration }
     }
 
     fn revision(&self) -> Revision<'_> {
-        Revision { whole: &self.whole, config: &self.config }
+        Revision { whole: &self.whole, config: &self.config, migration: &self.migration }
     }
 }
 

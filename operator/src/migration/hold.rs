@@ -54,11 +54,14 @@ pub fn hold(
     if let Some(text) = seen.request.filter(|text| progress.requests.takes(text)) {
         let is_aborted = progress.rollback.as_ref().is_some_and(|rollback| rollback.reason == Cause::Aborted);
         let abort = request::parse(text, revision.whole, None).and_then(|verb| match verb {
-            Verb::Abort if is_aborted => Err(format!("the {} was aborted already", axis.noun())),
             Verb::Abort => Ok(()),
             _ => Err(NOTHING_RISES.to_owned()),
         });
         match abort {
+            Ok(()) if is_aborted => {
+                let note = format!("abort: the {} was aborted already", axis.noun());
+                events.push(Event::new(Reason::RequestHandled, note));
+            }
             Ok(()) => {
                 let from = progress.rollback.take().map_or_else(|| progress.position.clone(), |rollback| rollback.from);
                 let message = "somebody asked for abort".to_owned();

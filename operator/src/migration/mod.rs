@@ -68,6 +68,8 @@ pub struct Revision<'a> {
     pub whole: &'a str,
     /// Short name of `spec.config`.
     pub config: &'a str,
+    /// Short name of `spec.migration`; none of a rollout.
+    pub migration: &'a str,
 }
 
 /// A position for people.

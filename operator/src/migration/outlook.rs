@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{Timestamp, Unit};
 
 use super::guard::Guard;
-use super::progress::Progress;
+use super::progress::{Cause, Progress};
 use super::step::{hold_ends, retry_at};
 use super::{Judged, describe};
 
@@ -108,15 +108,17 @@ fn phase(
         let again = again_at(circumstances, progress).and_then(|at| at.round(Unit::Second).ok());
         let key = keyless.map_or_else(String::new, |keyless| format!(" or as soon after as there is a key: {keyless}"));
         let again = again.map_or_else(String::new, |at| format!("It is tried again at {at}{key}. "));
-        let or_change = match axis {
-            Axis::Migration => "spec.migration or spec.config",
-            Axis::Rollout => "spec.config or spec.image",
+        let or_change = match (axis, rollback.reason) {
+            (Axis::Migration, Cause::Aborted) => "spec.migration",
+            (Axis::Migration, _) => "spec.migration or spec.config",
+            (Axis::Rollout, _) => "spec.config or spec.image",
         };
-        let message = format!(
-            "rolled back from {}: {}. {again}Ask for retry or restart, or change {or_change}",
-            describe(axis, rollback.from.as_ref()),
-            rollback.message
-        );
+        let from = match (axis, &rollback.from) {
+            (Axis::Rollout, None) => "before its first step".to_owned(),
+            (_, from) => format!("from {}", describe(axis, from.as_ref())),
+        };
+        let message =
+            format!("rolled back {from}: {}. {again}Ask for retry or restart, or change {or_change}", rollback.message);
         return (MigrationPhase::RolledBack, message);
     }
     let plan = match (held, plan) {

@@ -15,6 +15,9 @@ pub struct Progress {
     /// Short name of that `spec.config` alone.
     #[serde(default)]
     pub config: String,
+    /// Short name of that `spec.migration` alone; none of a rollout.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub migration: String,
     /// The strategy that was followed last.
     pub strategy: Strategy,
     /// The stage; none: the floor, where nothing takes the bifrost arm.
@@ -95,6 +98,7 @@ impl Progress {
         Self {
             revision: revision.to_owned(),
             config: String::new(),
+            migration: String::new(),
             strategy,
             position: None,
             started: now,

@@ -102,8 +102,12 @@ impl Walk<'_> {
     fn follow(&mut self, revision: Revision<'_>) {
         let other_strategy = self.progress.strategy != self.plan.strategy;
         if self.progress.revision != revision.whole {
+            // What somebody took back stays so until somebody says otherwise of the migration: another configuration may be another
+            // team's. What went back by itself may be mended by one.
+            let is_same = self.progress.migration == revision.migration;
+            self.progress.rollback.take_if(|rollback| rollback.reason != Cause::Aborted || !is_same);
             self.progress.revision = revision.whole.to_owned();
-            self.progress.rollback = None;
+            self.progress.migration = revision.migration.to_owned();
             self.progress.paused = None;
             self.progress.retries = 0;
             // What was seen so far is of another spec.
@@ -142,7 +146,7 @@ impl Walk<'_> {
                 // One that went back by itself may be tried again by itself, until somebody aborts it.
                 let is_aborted = |rollback: &Rollback| rollback.reason == Cause::Aborted;
                 if self.level == 0 && self.progress.rollback.as_ref().is_some_and(is_aborted) {
-                    return Err(format!("the {noun} was aborted already"));
+                    return Ok(format!("the {noun} was aborted already"));
                 }
                 self.roll_back(0, Cause::Aborted, "somebody asked for abort".to_owned());
             }

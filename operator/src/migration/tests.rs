@@ -45,7 +45,7 @@ fn at(seconds: i64) -> Timestamp {
 
 /// The revisions of these tests are of one configuration.
 fn named(whole: &str) -> Revision<'_> {
-    Revision { whole, config: "c" }
+    Revision { whole, config: "c", migration: "m" }
 }
 
 fn ended(id: i64) -> Crash {
@@ -359,7 +359,7 @@ fn an_edited_configuration_begins_the_hold_anew_and_what_was_seen_of_the_old_one
     life.guard = watched();
     life.look(None);
     life.judge(&verdict(Verdict::Pass, None));
-    let revision = Revision { whole: "r2", config: "c2" };
+    let revision = Revision { whole: "r2", config: "c2", migration: "m" };
     let seen = verdict(Verdict::Fail, Some(Action::Rollback));
     let seen = Seen { confirmed: true, judged: Some(&seen), ..Seen::default() };
     let edited = step(&life.plan, &life.guard, revision, &life.progress, seen, at(9));
@@ -376,7 +376,26 @@ fn an_abort_ends_what_would_be_tried_again_by_itself() {
     life.judge(&verdict(Verdict::Fail, Some(Action::Rollback)));
     assert_eq!(life.look(Some("abort/1")).events[0].reason, Reason::RequestHandled);
     assert!((0..100).all(|_| life.look(None).split.percent == 0));
-    assert_eq!(life.look(Some("abort/2")).events[0].reason, Reason::RequestRefused);
+    let again = life.look(Some("abort/2"));
+    assert_eq!((again.events.len(), again.events[0].reason), (1, Reason::RequestHandled), "that is so already");
+}
+
+#[test]
+fn what_somebody_took_back_stays_so_over_another_configuration_and_not_over_another_migration() {
+    let mut life = Life::new(canary(&[(100, 0, false)]));
+    let look = |life: &Life, whole, config, migration| {
+        let revision = Revision { whole, config, migration };
+        let seen = Seen { confirmed: true, ..Seen::default() };
+        step(&life.plan, &life.guard, revision, &life.progress, seen, at(life.now)).split.percent
+    };
+    life.look(None);
+    // As the spec was followed before somebody asked.
+    life.progress.migration = "m".into();
+    assert_eq!(life.look(Some("abort/1")).split.percent, 0);
+    assert_eq!(look(&life, "r2", "c2", "m"), 0);
+    assert_eq!(look(&life, "r2", "c", "m2"), 100);
+    life.progress.rollback.as_mut().unwrap().reason = Cause::AnalysisFailed;
+    assert_eq!(look(&life, "r2", "c2", "m"), 100, "that may be what mends it");
 }
 
 #[test]

@@ -30,6 +30,11 @@ pub fn decide(wish: &Wish, wanted: &Revision, before: &Record, sight: Sight<'_>,
     let Some(plan) = plan else {
         let mut outcome = settled(&record, wanted, sight.seen.request);
         outcome.record.returning |= was_promoting && record.stable == *wanted;
+        let is_of = |candidate: &&Candidate| candidate.revision == *wanted && record.stable != *wanted;
+        if let Some(candidate) = record.candidate.as_ref().filter(is_of) {
+            let why = "nothing tries it any more, so it is the stable revision now";
+            outcome.events.push(told(Event::new(Reason::Promoted, why), candidate));
+        }
         return outcome;
     };
     if sight.replicas == 0 {
@@ -131,7 +136,7 @@ impl Walk<'_> {
     }
 
     fn step(&self, progress: &Progress, seen: Seen<'_>) -> Transition {
-        let revision = migration::Revision { whole: &self.wanted.id, config: &self.wanted.config };
+        let revision = migration::Revision { whole: &self.wanted.id, config: &self.wanted.config, migration: "" };
         step(self.plan, &self.wish.guard, revision, progress, seen, self.now)
     }
 

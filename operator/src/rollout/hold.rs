@@ -42,7 +42,7 @@ pub fn hold(
         tool_calls: false,
         empty_answers: false,
     };
-    let named = migration::Revision { whole: &revision.id, config: &revision.config };
+    let named = migration::Revision { whole: &revision.id, config: &revision.config, migration: "" };
     let plan = wish.and_then(|wish| wish.plan.as_ref());
     let guard = wish.map(|wish| wish.guard.clone()).unwrap_or_default();
     let Transition { progress, events, .. } =

@@ -29,11 +29,13 @@ pub struct Facts<'a> {
     pub analysis: Option<AnalysisStatus>,
     /// Pods of the candidate's own that are ready.
     pub ready: usize,
+    /// What keeps the others from it, in a sentence.
+    pub trouble: Option<&'a str>,
 }
 
 /// The status.
 pub fn status(facts: Facts<'_>, now: Timestamp) -> RolloutStatus {
-    let Facts { record, wish, held, is_wanted, rolling, keyless, judged, analysis, ready } = facts;
+    let Facts { record, wish, held, is_wanted, rolling, keyless, judged, analysis, ready, trouble } = facts;
     let status = RolloutStatus {
         stable_revision: Some(record.stable.id.clone()),
         stable_image: Some(record.stable.image.clone()),
@@ -57,7 +59,7 @@ pub fn status(facts: Facts<'_>, now: Timestamp) -> RolloutStatus {
     let circumstances = Circumstances { plan, held, guard: &guard, judged, keyless };
     let told = outlook(Axis::Rollout, circumstances, &candidate.progress, now);
     let MigrationStatus { phase, step, message, step_started_at, hold_ends_at, rollback, .. } = told;
-    let waits = waits_for(candidate, ready).filter(|_| held.is_none());
+    let waits = waits_for(candidate, ready, trouble).filter(|_| held.is_none());
     RolloutStatus {
         candidate_revision: Some(candidate.revision.id.clone()),
         candidate_image: own_pods.then(|| candidate.revision.image.clone()),
@@ -76,7 +78,7 @@ pub fn status(facts: Facts<'_>, now: Timestamp) -> RolloutStatus {
 }
 
 /// Which pods it waits for.
-fn waits_for(candidate: &Candidate, ready: usize) -> Option<String> {
+fn waits_for(candidate: &Candidate, ready: usize, trouble: Option<&str>) -> Option<String> {
     if candidate.progress.rollback.is_some() {
         return None;
     }
@@ -86,7 +88,8 @@ fn waits_for(candidate: &Candidate, ready: usize) -> Option<String> {
     candidate.waiting?;
     match candidate.served?.pods {
         Some(wanted) if ready < wanted => {
-            Some(format!("waits for the candidate's pods: {ready} of {wanted} are ready"))
+            let trouble = trouble.map_or_else(String::new, |trouble| format!("; {trouble}"));
+            Some(format!("waits for the candidate's pods: {ready} of {wanted} are ready{trouble}"))
         }
         Some(_) => Some("waits for every pod to confirm the candidate and to reach its pods".to_owned()),
         None => Some("waits for every pod to confirm the candidate".to_owned()),

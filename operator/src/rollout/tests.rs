@@ -1,6 +1,7 @@
 //! Typical lives of rollouts.
 
 mod properties;
+mod rolling;
 
 use bifrost_analysis::{Action, Verdict};
 use bifrost_crds::RolloutSpec;
@@ -374,36 +375,6 @@ fn while_the_spec_is_held_nothing_rises_and_the_stable_revision_is_gone_back_to(
     assert_eq!(held.events[0].reason, Reason::RequestRefused);
     let back = hold(Some(&life.wish), Some(&life.record.stable), &life.record, sight, at(9));
     assert!(back.record.candidate.is_none());
-}
-
-#[test]
-fn under_rolling_and_without_pods_a_revision_takes_over_at_once() {
-    let mut life = Life::new(wish(json!({})));
-    life.wanted = revision("b", "g:2");
-    assert_eq!((life.look(None), life.record.stable.clone()), (None, life.wanted.clone()));
-    let none = Sight { replicas: 0, ..Sight::default() };
-    let Outcome { record, .. } = decide(&canary(), &revision("c", "g:2"), &life.record, none, at(9));
-    assert_eq!(record.stable.config, "c");
-}
-
-#[test]
-fn under_rolling_the_image_before_is_known_until_all_pods_run_the_new_one() {
-    let mut life = Life::new(wish(json!({"strategy": "Rolling"})));
-    for image in ["g:nonsuch", "g:nonsuch2"] {
-        life.wanted = revision("a", image);
-        life.look(None);
-        assert_eq!((life.record.image(), life.record.ran.as_deref()), (image, Some("g:1")));
-    }
-    let sight = Sight { runs_stable: true, ..life.sight(Seen::default()) };
-    assert_eq!(life.decide(&life.record, sight).record.ran, None);
-    let mut life = Life::new(canary());
-    life.wanted = revision("a", "g:2");
-    life.percents(20);
-    for _ in 0..20 {
-        life.look(Some("promote-full/1"));
-    }
-    assert!(life.record.candidate.is_none());
-    assert_eq!((life.record.image(), life.record.ran.as_deref()), ("g:2", None), "all ran it before it took over");
 }
 
 #[test]

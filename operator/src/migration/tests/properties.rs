@@ -202,9 +202,13 @@ impl Spec<'_> {
         self.plan.level_of(state.position.as_ref()).unwrap_or(0)
     }
 
-    /// The rollback that is in force for this spec: another revision is armed anew.
+    /// The rollback that is in force for this spec: another revision is armed anew, after an abort only another migration.
     fn rollback<'a>(&self, progress: &'a Progress) -> Option<&'a Rollback> {
-        progress.rollback.as_ref().filter(|_| progress.revision == self.revision.whole)
+        let is_same = progress.revision == self.revision.whole;
+        let stays = |rollback: &&Rollback| {
+            is_same || (rollback.reason == Cause::Aborted && progress.migration == self.revision.migration)
+        };
+        progress.rollback.as_ref().filter(stays)
     }
 
     /// What somebody asks for that was not handled yet and can be done.
@@ -335,6 +339,7 @@ proptest! {
         let whole = plan.stages.len();
         let mut plan = plan;
         let (mut whole_name, mut config_name) = ("r0".to_owned(), "c".to_owned());
+        let mut migration_name = "m".to_owned();
         let mut state = State { progress: fresh(&plan), split: plan.split_at(0) };
         // The same life, of an operator that ends now and then.
         let mut interrupted = state.clone();
@@ -357,6 +362,7 @@ proptest! {
                 Happening::Revision(number) => {
                     whole_name = format!("r{number}");
                     config_name = if number < 2 { "c" } else { "another" }.to_owned();
+                    migration_name = if number % 2 == 0 { "m" } else { "other" }.to_owned();
                 }
                 Happening::Held(from_now) => held = from_now,
                 Happening::Time(seconds) => {
@@ -366,7 +372,7 @@ proptest! {
             }
             found.request.clone_from(&request);
             now = now.checked_add(SignedDuration::from_secs(1)).unwrap();
-            let revision = Revision { whole: &whole_name, config: &config_name };
+            let revision = Revision { whole: &whole_name, config: &config_name, migration: &migration_name };
             let spec = Spec { plan: &plan, guard: &guard, revision, held, now };
             let after = spec.look(&state, found.seen());
             spec.check(&state, found.seen(), &after)?;
