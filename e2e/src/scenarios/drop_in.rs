@@ -1,24 +1,30 @@
 //! A minimal gateway: one resource and a key a vendor, and both SDKs work with the base URL changed and nothing else.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use futures::FutureExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     gateway::{self, NAME, OBJECT},
-    load, objects,
+    load, migration, objects,
 };
 use crate::{
     clients::{JavaScript, Python},
     deploy::Vendors,
     run,
     scenarios::{Context, Scenario},
+    wait,
 };
+
+/// How long a share may take to be confirmed; nobody measures it here.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// The scenario.
 pub(super) const SCENARIO: Scenario = Scenario::new(
     "gateway-drop-in",
-    "A minimal gateway owns its objects and serves both SDKs, plain and streamed, through its Service's name",
+    "A minimal gateway owns its objects and serves both SDKs, plain and streamed, through its Service's name; an abort lasts",
     |context| run(context).boxed(),
 )
 .embedded_only();
@@ -41,6 +47,29 @@ async fn run(context: &Context) -> Result<()> {
     let foreign =
         counts.sum(|count| !matches!(count.key.as_deref(), Some(gateway::POOL_OPENAI | gateway::POOL_ANTHROPIC)));
     ensure!(counts.total >= 20 && foreign == 0, "{foreign} of {} requests came without a pool key", counts.total);
+    aborted(context).await
+}
+
+/// What somebody took back stays so whatever else is applied, until somebody asks for it; and the status says what was refused.
+async fn aborted(context: &Context) -> Result<()> {
+    migration::ask(context, "abort/1").await?;
+    migration::reach(context, 0, 1, LIMIT).await?;
+    let another = json!({"spec": {"config": {"client": {"maxRequestBody": "45Mi"}}}});
+    let generation = objects::merge(context, OBJECT, &another).await?["metadata"]["generation"].clone();
+    wait::wait_until("another configuration to be followed", LIMIT, || async {
+        let status = migration::seen(context).await?["status"].clone();
+        ensure!(status["observedGeneration"] == generation, "{status}");
+        Ok(true)
+    })
+    .await?;
+    let back = migration::reach(context, 0, 1, LIMIT).await?;
+    ensure!(back["status"]["migration"]["phase"] == "RolledBack", "{}", back["status"]["migration"]);
+    for (request, refused) in [("abort/2", false), ("promote/3", true), ("retry/4", false)] {
+        let migration = migration::ask(context, request).await?["status"]["migration"].clone();
+        ensure!(migration["refusal"].is_string() == refused, "{migration}");
+    }
+    migration::reach(context, 100, 1, LIMIT).await?;
+    println!("  aborted: 0 % over another configuration too, until a retry");
     Ok(())
 }
 
