@@ -158,6 +158,8 @@ mod tests {
         facts.keys.retain(|key| !key.spec.enabled);
         let patch = r#"kubectl patch pk openai-old -n llm --type=merge -p '{"spec":{"enabled":true}}'"#;
         assert_eq!(fix(&facts, Phase::After, "enabled").unwrap(), patch);
+        facts.gateway.spec.config.providers.retain(|provider| provider.name != "openai");
+        assert_eq!(fix(&facts, Phase::After, "enabled").unwrap(), "kubectl delete pk openai-old -n llm");
     }
 
     #[test]

@@ -105,6 +105,12 @@ fn new_id() -> String {
     (0..8).map(|_| fastrand::alphanumeric().to_ascii_lowercase()).collect()
 }
 
+/// How what was asked for is taken back before somebody handles it.
+fn withdraw(gateway: &BifrostGateway, annotation: &str) -> String {
+    let namespace = gateway.namespace().unwrap_or_default();
+    format!(". To withdraw it: kubectl annotate bgw {} -n {namespace} {annotation}-", gateway.name_any())
+}
+
 /// How applications get past a gateway whose operator is away.
 fn around(gateway: &BifrostGateway) -> String {
     let direct = names::env_direct(&gateway.name_any());
@@ -125,8 +131,8 @@ fn unhandled(subject: Subject, verb: Verb, value: &str, last: Option<&BifrostGat
     } else if written {
         let meanwhile = last.filter(|_| verb == Verb::Abort && subject == Subject::Migration).map(around);
         format!(
-            "asked for {value}, and the operator has not answered within {limit}: it will when it runs; see `kubectl bifrost status`. To withdraw it: kubectl annotate bgw{} {annotation}-{}",
-            last.map_or_else(String::new, |gateway| format!(" {}", gateway.name_any())),
+            "asked for {value}, and the operator has not answered within {limit}: it will when it runs; see `kubectl bifrost status`{}{}",
+            last.map(|gateway| withdraw(gateway, annotation)).unwrap_or_default(),
             meanwhile.unwrap_or_default()
         )
     } else {

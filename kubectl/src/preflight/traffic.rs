@@ -344,7 +344,9 @@ pub(super) fn enabled(facts: &Facts) -> Finding {
     let has_other = |key: &&ProviderKey| {
         facts.keys.iter().any(|other| other.spec.enabled && other.spec.provider == key.spec.provider)
     };
-    let only = facts.keys.iter().filter(|key| !key.spec.enabled).find(|key| !has_other(key));
+    let providers = &facts.gateway.spec.config.providers;
+    let is_needed = |key: &&ProviderKey| providers.iter().any(|provider| provider.name == key.spec.provider);
+    let only = facts.keys.iter().filter(|key| !key.spec.enabled).find(|key| is_needed(key) && !has_other(key));
     match (off.first(), only) {
         (None, _) => Finding::ok("enabled", "every key is enabled"),
         (Some(_), Some(only)) => Finding::warn(

@@ -1,7 +1,7 @@
 //! Which revision is meant, what the spec becomes, and who else keeps it. Pure.
 
 use bifrost_crds::conditions::ACCEPTED;
-use bifrost_crds::{BifrostGateway, GatewayConfig, RolloutStatus};
+use bifrost_crds::{BifrostGateway, GatewayConfig, MigrationPhase, RolloutStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use serde_json::{Value, json};
@@ -38,7 +38,8 @@ pub(super) fn target<'a>(
         )),
         (None, Some(stable)) => match (find(stable), has_candidate(gateway) || is_held(gateway)) {
             (Some(revision), true) if has_candidate(gateway) || differs(gateway, spec, revision) => Ok(revision),
-            (None, true) => Err(lost(&name, stable)),
+            // Until all pods run its image, the stable revision is not in the history.
+            (None, true) if has_candidate(gateway) || !is_rolling(gateway) => Err(lost(&name, stable)),
             (_, _) => {
                 let others = history.iter().rev().find(|revision| revision.id != stable);
                 others.ok_or_else(|| format!("the history of {name} has no revision but the present one"))
@@ -58,6 +59,11 @@ fn lost(name: &str, stable: &str) -> String {
 
 fn has_candidate(gateway: &BifrostGateway) -> bool {
     rollout(gateway).is_some_and(|rollout| rollout.candidate_revision.is_some())
+}
+
+/// Whether the Deployment is on its way to the image of the stable revision.
+fn is_rolling(gateway: &BifrostGateway) -> bool {
+    rollout(gateway).is_some_and(|rollout| rollout.phase == Some(MigrationPhase::Progressing))
 }
 
 /// Whether the operator does not follow the newest spec. Where it does, no candidate means that the spec asks for the stable revision;
@@ -243,6 +249,18 @@ mod tests {
             let mut spelled_out = spec(&Value::Null);
             spelled_out["config"]["client"] = serde_json::to_value(bifrost_crds::ClientSpec::default()).unwrap();
             assert_eq!(chosen(&gateway, &spelled_out, None), before(), "a default that is spelled out");
+        }
+    }
+
+    #[test]
+    fn while_an_image_is_on_its_way_it_gives_way_to_the_newest_that_ran() {
+        for mut gateway in [settled("0000000000"), refused(settled("0000000000"))] {
+            let rollout = gateway.status.as_mut().unwrap().rollout.as_mut().unwrap();
+            rollout.phase = Some(MigrationPhase::Progressing);
+            let spec = spec(&json!({"tag": "nonsuch"}));
+            assert_eq!(chosen(&gateway, &spec, None), Ok(("9b1c2d3e4f".to_owned(), false)));
+            gateway.spec.paused = true;
+            assert_eq!(chosen(&gateway, &spec, None), Ok(("9b1c2d3e4f".to_owned(), false)));
         }
     }
 

@@ -62,11 +62,16 @@ fn read(observed: &Observed, id: &str, map: &ConfigMap) -> Option<(Revision, Con
     (revision.id == id).then_some((revision, config))
 }
 
-/// Whether the stable revision is to be kept, and can be: its configuration is the one that the spec has. An image that never ran is
-/// nothing to go back to.
+/// What is kept: the stable revision; until all pods run its image, its configuration with the one that they ran.
+fn what_ran(record: &Record) -> Revision {
+    let image = record.ran.as_ref().unwrap_or(&record.stable.image);
+    Revision::new(&record.stable.config, image)
+}
+
+/// Whether something is to be kept, and can be: the stable configuration is the one that the spec has.
 fn is_new(observed: &Observed, record: &Record) -> bool {
     let is_known = record.stable.config == draft::config_revision(&observed.gateway);
-    is_known && record.history.last() != Some(&record.stable.id) && record.ran.is_none()
+    is_known && record.history.last() != Some(&what_ran(record).id)
 }
 
 /// Keeps the stable revision, and notes it. A failure is no reason to hold anything up: it is tried again with the next look.
@@ -76,7 +81,7 @@ pub(super) async fn keep(context: &Context, observed: &Observed, record: &mut Re
     }
     match make(context, observed, record).await {
         Ok(()) => {
-            let id = record.stable.id.clone();
+            let id = what_ran(record).id;
             record.keep(&id);
         }
         Err(error) => tracing::warn!(%error, gateway = observed.name(), "the stable revision could not be kept"),
@@ -84,7 +89,7 @@ pub(super) async fn keep(context: &Context, observed: &Observed, record: &mut Re
 }
 
 async fn make(context: &Context, observed: &Observed, record: &Record) -> Result<(), WriteError> {
-    let map = build(observed, &record.stable);
+    let map = build(observed, &what_ran(record));
     let object = Object::new(Mode::Data, &map);
     let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), observed.namespace());
     let there = api.get_metadata_opt(&object.name).await.map_err(|source| failed(&object.name, source))?;
@@ -102,21 +107,21 @@ async fn make(context: &Context, observed: &Observed, record: &Record) -> Result
 /// that is not noted yet was written a moment ago, by an operator that ended before it could note it.
 fn is_outdated(map: &PartialObjectMeta<ConfigMap>, observed: &Observed, record: &Record) -> bool {
     let is_ours = ownership(Some(&map.metadata), &observed.owner) == Ownership::Ours;
-    is_ours && record.history.contains(&record.stable.id)
+    is_ours && record.history.contains(&what_ran(record).id)
 }
 
-fn build(observed: &Observed, stable: &Revision) -> ConfigMap {
+fn build(observed: &Observed, revision: &Revision) -> ConfigMap {
     let kept = Kept {
-        revision: &stable.id,
-        image: &stable.image,
+        revision: &revision.id,
+        image: &revision.image,
         at: observed.now.to_string(),
         config: &observed.gateway.spec.config,
     };
     let mut labels = names::labels(observed.name());
-    labels.insert(names::LABEL_REVISION.to_owned(), stable.id.clone());
+    labels.insert(names::LABEL_REVISION.to_owned(), revision.id.clone());
     ConfigMap {
         metadata: ObjectMeta {
-            name: Some(names::history(observed.name(), &stable.id)),
+            name: Some(names::history(observed.name(), &revision.id)),
             namespace: Some(observed.namespace().to_owned()),
             labels: Some(labels),
             owner_references: Some(vec![observed.owner.clone()]),
@@ -177,13 +182,16 @@ mod tests {
     }
 
     #[test]
-    fn an_image_that_never_ran_is_not_gone_back_to() {
+    fn until_all_pods_run_an_image_its_configuration_is_kept_with_the_one_before() {
         let seen = publish_all(observed());
         let mut record = seen.live.state.rollout.clone().unwrap();
-        record.ran = Some("g:before".into());
-        assert!(!is_new(&seen, &record));
+        let first = record.stable.clone();
+        record.keep(&first.id);
+        record.stable = Revision::new(&first.config, "g:nonsuch");
+        record.ran = Some(first.image.clone());
+        assert!(what_ran(&record) == first && !is_new(&seen, &record), "that is kept already");
         record.ran = None;
-        assert!(is_new(&seen, &record));
+        assert!(what_ran(&record) == record.stable && is_new(&seen, &record));
     }
 
     #[test]

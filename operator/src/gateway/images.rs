@@ -7,6 +7,7 @@ use kube::api::DynamicObject;
 
 use super::observe::Observed;
 use super::part::Part;
+use super::status::rolls_out;
 use crate::names;
 use crate::rollout::record::Record;
 
@@ -89,13 +90,15 @@ impl ImagePolicy {
 }
 
 /// The image that the spec asks for. Parts that it leaves open are those of the image that ran last: the stable revision's, whichever its
-/// Deployment is on its way to, or that before it, where no pod has come to run the stable one's.
+/// Deployment is on its way to, or that before it, until all pods run the stable one's.
 pub(super) fn wanted(observed: &Observed, images: &ImagePolicy) -> Result<String, Problem> {
     let remembered = observed.remembered.as_ref().map(|remembered| &remembered.record);
     let record = remembered.or(observed.live.state.rollout.as_ref());
     let is_on_its_way = |record: &&Record| record.returning || record.image() != record.stable.image;
     let stable = || record.filter(is_on_its_way).map(|record| record.stable.image.clone());
-    let ran = record.and_then(|record| record.ran.clone()).or_else(stable).filter(|image| images.allows_image(image));
+    // That all pods run it may not be noted yet.
+    let ran = record.and_then(|record| record.ran.clone().filter(|_| !is_run(observed, &record.stable.image)));
+    let ran = ran.or_else(stable).filter(|image| images.allows_image(image));
     let base = ran.or_else(|| running(observed, images));
     images.choose(observed.gateway.spec.image.as_ref(), base.as_deref())
 }
@@ -108,6 +111,12 @@ pub(super) fn running(observed: &Observed, images: &ImagePolicy) -> Option<Strin
     let noted = Some(observed.live.state.image.clone()).filter(|image| images.allows_image(image));
     let known: Vec<_> = remembered.into_iter().chain(deployment).chain(noted).collect();
     known.iter().find(|image| images.allows_image(image)).or(known.first()).cloned()
+}
+
+/// Whether there are pods, and all of them run this image.
+pub(super) fn is_run(observed: &Observed, image: &str) -> bool {
+    let is_it = |deployment| of(deployment).as_deref() == Some(image) && rolls_out(deployment).is_none();
+    observed.gateway.spec.replicas > 0 && observed.own(Part::Deployment).is_some_and(is_it)
 }
 
 /// The image of the gateway's container in a Deployment.

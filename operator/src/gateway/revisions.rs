@@ -7,7 +7,7 @@ use kube::ResourceExt;
 
 use super::observe::Observed;
 use super::part::Part;
-use super::status::{is_ready, rolls_out};
+use super::status::is_ready;
 use super::target::is_of;
 use super::validate::{Policy, cause, last_candidate, last_config};
 use super::{draft, images};
@@ -152,22 +152,19 @@ fn with_sight(observed: &Observed, record: &Record, decide: impl FnOnce(Sight<'_
     };
     let image = record.candidate.as_ref().map(|candidate| candidate.revision.image.as_str());
     let trouble = trouble(&pods);
-    let deployment = observed.own(Part::Deployment);
-    let has = |image| deployment.and_then(images::of).as_deref() == Some(image);
-    let is_rolled = deployment.is_some_and(|deployment| rolls_out(deployment).is_none());
     decide(Sight {
         seen,
         trouble: trouble.as_deref(),
         is_shared: observed.candidates.iter().any(|pod| is_ready(pod) && !is_of(pod, id)),
         is_known: observed.summary.is_known,
-        is_back: has(&record.stable.image),
-        runs_stable: has(&record.stable.image) && is_rolled,
+        is_back: observed.own(Part::Deployment).and_then(images::of).as_ref() == Some(&record.stable.image),
+        runs_stable: images::is_run(observed, &record.stable.image),
         loaded: observed.summary.holds_candidate,
         ready: observed.summary.candidates.1,
         alive: observed.summary.keeping,
         is_kept: observed.summary.keeps_candidate,
         replicas: usize::try_from(observed.gateway.spec.replicas).unwrap_or(0),
-        rolled: image.is_some_and(has) && is_rolled,
+        rolled: image.is_some_and(|image| images::is_run(observed, image)),
     })
 }
 

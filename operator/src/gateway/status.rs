@@ -19,6 +19,7 @@ use super::build::{preview_url, service_url};
 use super::observe::Observed;
 use super::refusal::{Failure, Refusal};
 use super::revisions::trouble;
+use super::target::is_of;
 use super::validate::{Decision, Rejection};
 use super::{compared, draft};
 use crate::conditions::{Finding, conditions};
@@ -184,7 +185,9 @@ fn rollout(facts: &Facts<'_>, before: Option<RolloutStatus>, now: Timestamp) -> 
     let (judged, ready) = (judged.as_ref(), facts.summary.candidates.0);
     let rolling = rolling(facts, record);
     let rolling = rolling.as_deref();
-    let trouble = trouble(&facts.observed.candidates);
+    let id = record.candidate.as_ref().map(|candidate| candidate.revision.id.as_str());
+    let pods: Vec<_> = facts.observed.candidates.iter().filter(|pod| is_of(pod, id)).cloned().collect();
+    let trouble = trouble(&pods);
     let trouble = trouble.as_deref();
     let facts =
         rollout::status::Facts { record, wish, held, is_wanted, rolling, keyless, judged, analysis, ready, trouble };

@@ -54,9 +54,14 @@ impl Held {
 
 /// The status.
 pub fn outlook(axis: Axis, circumstances: Circumstances<'_>, progress: &Progress, now: Timestamp) -> MigrationStatus {
-    // The stages of another strategy are of use only once they are followed.
-    let is_of_it = |plan: &&Plan| circumstances.held.is_none() || plan.strategy == progress.strategy;
-    let plan = circumstances.plan.filter(is_of_it);
+    // What is held is at a stage of the plan that was followed: the spec may have other stages by now, and another strategy.
+    let position = progress.position.as_ref();
+    let has_stage = |plan: &Plan| {
+        let level = plan.level_of(position);
+        level.is_some_and(|level| plan.stage(level).map(|stage| &stage.position) == position)
+    };
+    let is_of_it = |plan: &&Plan| plan.strategy == progress.strategy && has_stage(plan);
+    let plan = circumstances.plan.filter(|plan| circumstances.held.is_none() || is_of_it(plan));
     let level = plan.and_then(|plan| plan.level_of(progress.position.as_ref())).unwrap_or(0);
     let end = plan.filter(|_| progress.rollback.is_none()).and_then(|plan| hold_ends(plan, level, progress));
     let end = end.filter(|end| *end > now);

@@ -15,7 +15,7 @@ pub struct Progress {
     /// Short name of that `spec.config` alone.
     #[serde(default)]
     pub config: String,
-    /// Short name of that `spec.migration` alone; none of a rollout.
+    /// Short name of that `spec.migration` alone; none of a rollout, and where an earlier operator noted none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub migration: String,
     /// The strategy that was followed last.
@@ -52,7 +52,7 @@ pub struct Progress {
     pub requests: Requests,
 }
 
-/// A rollback. It stays in force until a retry, a restart or another revision.
+/// A rollback. It stays in force until a retry, a restart or another revision; one that somebody asked for outlasts another configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rollback {

@@ -65,7 +65,11 @@ pub struct Requests {
 impl Requests {
     /// At the very beginning. A request that is there already is not run: it may have come with a backup.
     pub fn new(there: Option<&str>) -> Self {
-        Self { handled: there.map(kept).into_iter().collect(), refusal: None }
+        let refusal = there.map(|_| {
+            "it was there when the gateway was first seen, and may have come with a backup: ask again with another id"
+                .to_owned()
+        });
+        Self { handled: there.map(kept).into_iter().collect(), refusal }
     }
 
     /// Whether a request is new; from now on it is not.
@@ -175,6 +179,7 @@ mod tests {
     #[test]
     fn a_request_is_taken_once_and_a_refusal_is_of_the_newest() {
         let mut requests = Requests::new(Some("promote/0"));
+        assert!(requests.refusal().unwrap().contains("backup"), "it is not run");
         assert!(!requests.takes("promote/0") && requests.takes("promote/1"));
         requests.refuse("why");
         assert!(!requests.takes("promote/1"));

@@ -104,15 +104,15 @@ impl Walk<'_> {
         if self.progress.revision != revision.whole {
             // What somebody took back stays so until somebody says otherwise of the migration: another configuration may be another
             // team's. What went back by itself may be mended by one.
-            let is_same = self.progress.migration == revision.migration;
+            let is_same = [revision.migration, ""].contains(&self.progress.migration.as_str());
             self.progress.rollback.take_if(|rollback| rollback.reason != Cause::Aborted || !is_same);
             self.progress.revision = revision.whole.to_owned();
-            self.progress.migration = revision.migration.to_owned();
             self.progress.paused = None;
             self.progress.retries = 0;
             // What was seen so far is of another spec.
             self.progress.watched = None;
         }
+        revision.migration.clone_into(&mut self.progress.migration);
         if self.progress.config != revision.config {
             self.progress.config = revision.config.to_owned();
             self.progress.confirmed = None;

@@ -25,7 +25,9 @@ pub fn decide(wish: &Wish, wanted: &Revision, before: &Record, sight: Sight<'_>,
     // not know that nothing works.
     let may_work = record.proven || !sight.is_known;
     let is_tried = record.candidate.is_some() || (may_work && sight.replicas > 0);
-    let plan = wish.plan.as_ref().filter(|_| is_tried && record.stable != *wanted);
+    // Back to the image that ran, before all pods have left it: it is no news to anybody.
+    let is_back = record.ran.as_ref() == Some(&wanted.image) && record.stable.config == wanted.config;
+    let plan = wish.plan.as_ref().filter(|_| is_tried && record.stable != *wanted && !is_back);
     let was_promoting = record.candidate.as_ref().is_some_and(|candidate| candidate.promoting) && !sight.is_back;
     let Some(plan) = plan else {
         let mut outcome = settled(&record, wanted, sight.seen.request);
@@ -69,7 +71,7 @@ pub fn decide(wish: &Wish, wanted: &Revision, before: &Record, sight: Sight<'_>,
         events.push(Event::new(Reason::Promoted, format!("rollout of {}: it is the stable revision now", wanted.id)));
         record.settle(wanted);
         record.proven = true;
-        record.ran = None;
+        record.ran = record.ran.filter(|_| !own_pods);
     }
     Outcome { wake: wake.filter(|_| !is_promoted), record, events }
 }

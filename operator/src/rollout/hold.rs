@@ -24,7 +24,8 @@ pub fn hold(
     let is_back = wanted == Some(&before.stable);
     let was_promoting = before.candidate.as_ref().is_some_and(|candidate| candidate.promoting);
     let returning = before.returning && !sight.is_back;
-    let before = &Record { returning, ..before.clone() };
+    let ran = before.ran.clone().filter(|_| !sight.runs_stable);
+    let before = &Record { returning, ran, ..before.clone() };
     let Some(candidate) = before.candidate.as_ref().filter(|_| !is_back) else {
         let mut outcome = settled(before, &before.stable, sight.seen.request);
         outcome.record.returning |= was_promoting;
