@@ -27,9 +27,7 @@ const STEP: Duration = Duration::from_secs(60);
 const CALM: Duration = Duration::from_secs(3);
 
 async fn run(context: &Context) -> Result<()> {
-    let migration =
-        json!({"canary": {"steps": [{"percent": 5, "pause": true}, {"percent": 60, "pause": true}, {"percent": 100}]}});
-    let mut manifest = gateway::manifest(2, migration, Vec::new());
+    let mut manifest = gateway::manifest(2, steps(60), Vec::new());
     // As a backup would bring it back.
     manifest["metadata"]["annotations"] = json!({migration::REQUEST: "promote-full/from-a-backup"});
     gateway::create_from(context, manifest).await?;
@@ -59,11 +57,17 @@ async fn run(context: &Context) -> Result<()> {
     let seen = migration::seen(context).await?;
     ensure!(seen["status"]["migration"]["phase"] == "RolledBack", "{}", seen["status"]["migration"]);
 
-    // A changed spec is a new try, from the first step.
+    // Somebody asked for it: another configuration does not end it. Another migration is a new try, from the first step.
     let patch = json!({"spec": {"config": {"client": {"maxRequestBody": "2Mi"}}}});
     objects::merge(context, OBJECT, &patch).await?;
-    migration::reach(context, 5, 2, STEP).await?;
-    Ok(())
+    migration::stays(context, 0, CALM).await?;
+    objects::merge(context, OBJECT, &json!({"spec": {"migration": steps(70)}})).await?;
+    migration::reach(context, 5, 2, STEP).await.map(drop)
+}
+
+/// Three steps, the second of which may be another.
+fn steps(second: u64) -> Value {
+    json!({"canary": {"steps": [{"percent": 5, "pause": true}, {"percent": second, "pause": true}, {"percent": 100}]}})
 }
 
 /// Loses one thing after the other, and looks that the percent stays.
