@@ -1,6 +1,7 @@
 //! The view as a tree of lines.
 
 use bifrost_crds::{AnalysisStatus, CheckStatus, MigrationPhase, RolloutStatus, ShadowStatus, TrafficStatus, Verdict};
+use bifrost_operator::migration::progress::Cause;
 use k8s_openapi::jiff::Timestamp;
 
 use super::phase_word;
@@ -156,7 +157,7 @@ fn onward(view: &View, subject: Subject, standing: &Standing, now: Timestamp) ->
 }
 
 fn is_aborted(standing: &Standing) -> bool {
-    standing.rollback.as_ref().is_some_and(|rollback| rollback.reason == "Aborted")
+    standing.rollback.as_ref().is_some_and(|rollback| rollback.reason == Cause::Aborted.as_str())
 }
 
 /// When it is tried again by itself; none where somebody has to ask for it.

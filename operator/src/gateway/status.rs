@@ -196,8 +196,9 @@ fn rollout(facts: &Facts<'_>, before: Option<RolloutStatus>, now: Timestamp) -> 
 
 /// What an image that takes over without a candidate waits for.
 fn rolling(facts: &Facts<'_>, record: &Record) -> Option<String> {
+    record.ran.as_ref()?;
     let waits = with_trouble(facts, facts.deployment.and_then(rolls_out)?);
-    record.ran.is_some().then(|| format!("the Deployment is rolled to {}: {waits}", record.stable.image))
+    Some(format!("the Deployment is rolled to {}: {waits}", record.stable.image))
 }
 
 /// What the Deployment waits for, with what keeps a pod from being ready.
